@@ -14,3 +14,9 @@
 //! One event's path: `amqp::session` yields a [`ports::delivery::Delivery`] → `service::handler` judges it, asking
 //! `svix` through `service::gate` → one [`domain::verdict::Verdict`] → `amqp::settle` turns that into one broker
 //! operation.
+
+pub mod domain;
+pub mod ports;
+
+pub mod amqp;
+pub mod svix;

@@ -1,0 +1,21 @@
+//! What this adapter must be told: `broker.*` and `retry.delays`.
+
+use crate::{domain::RetryLadder, ports::secret::Secret};
+
+/// Everything the broker side derives its names, arguments and limits from.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// One or more AMQP URLs, comma-separated, tried in turn.
+    pub url: Secret,
+    /// The publishers' topic exchange.
+    pub exchange: String,
+    /// Q: the work queue, and the stem of every other name.
+    pub queue: String,
+    /// Routing keys that bind Q to the exchange.
+    pub bindings: Vec<String>,
+    /// Unacknowledged deliveries of Q at once; each retry queue gets an eighth.
+    pub prefetch: u16,
+    /// `x-delivery-limit` of Q and the retry queues.
+    pub delivery_limit: u32,
+    pub ladder: RetryLadder,
+}

@@ -1,0 +1,16 @@
+//! Floor 0: what an event is and what may become of it. Plain values and pure functions; no IO, no clock of its own.
+
+mod event;
+mod ident;
+mod json;
+mod ladder;
+mod pause;
+mod route;
+mod verdict;
+
+pub use event::{Event, Malformed, Oddity, ParseFailure};
+pub use ident::{AppId, EventId, EventType, InvalidIdent, ProjectId};
+pub use ladder::{Attempt, InvalidLadder, RetryLadder};
+pub use pause::PauseReason;
+pub use route::{Destination, Routes};
+pub use verdict::{Cause, Dead, DeadReason, Released, Verdict};

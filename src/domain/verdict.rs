@@ -1,0 +1,106 @@
+//! What becomes of a delivery: every path of the program ends in exactly one of these.
+
+use super::ident::{EventId, ProjectId};
+use std::fmt;
+
+/// One failed try in words: for logs and for the dead event's headers. One line, no body, no secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cause {
+    /// HTTP status, if there was an answer.
+    pub status: Option<u16>,
+    pub detail: String,
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.detail)
+    }
+}
+
+/// Why an event is given up; the value of `x-hookbro-reason`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DeadReason {
+    Malformed,
+    Unroutable,
+    Refused,
+    TooLarge,
+    Exhausted,
+}
+
+impl DeadReason {
+    pub const ALL: [Self; 5] = [Self::Malformed, Self::Unroutable, Self::Refused, Self::TooLarge, Self::Exhausted];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::Unroutable => "unroutable",
+            Self::Refused => "refused",
+            Self::TooLarge => "too_large",
+            Self::Exhausted => "exhausted",
+        }
+    }
+}
+
+/// An event given up, with what its copy in the dead queue says about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dead {
+    pub reason: DeadReason,
+    pub cause: Cause,
+    pub project: Option<ProjectId>,
+    pub event_id: Option<EventId>,
+}
+
+/// Why a delivery goes back to the broker untouched. No attempt is spent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Released {
+    /// The process stops.
+    Stopping,
+    /// Held too long through a pause.
+    HeldTooLong,
+    /// The dead queue did not take it in time.
+    DeadQueueAway,
+    /// The code handling it failed; a defect, not the event's fault.
+    Panicked,
+}
+
+impl Released {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Stopping => "hookbro is stopping",
+            Self::HeldTooLong => "held too long through a pause",
+            Self::DeadQueueAway => "the dead queue did not take its copy in time",
+            Self::Panicked => "its handling panicked",
+        }
+    }
+}
+
+/// The end of one delivery.
+#[must_use]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// Svix accepted it.
+    Delivered,
+    /// Svix had it already, which is as good.
+    Duplicate,
+    /// It may succeed later; the queue that it came from decides when.
+    Retry(Cause),
+    /// It never will.
+    Dead(Dead),
+    /// Give it back.
+    Released(Released),
+}
+
+impl Verdict {
+    /// The values of [`Verdict::outcome`], a metric label.
+    pub const OUTCOMES: [&'static str; 5] = ["delivered", "duplicate", "retried", "dead", "released"];
+
+    pub fn outcome(&self) -> &'static str {
+        match self {
+            Self::Delivered => "delivered",
+            Self::Duplicate => "duplicate",
+            Self::Retry(_) => "retried",
+            Self::Dead(_) => "dead",
+            Self::Released(_) => "released",
+        }
+    }
+}

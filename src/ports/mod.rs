@@ -1,0 +1,3 @@
+//! Floor 1: the seams between what decides and what talks to the outside. No broker and no vendor is known here.
+
+pub mod secret;

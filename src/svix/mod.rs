@@ -1,0 +1,5 @@
+//! Floor 2: Svix over HTTP. The only place that knows its URLs, bodies and answers.
+
+mod settings;
+
+pub use settings::Settings;

@@ -1,0 +1,14 @@
+//! What this adapter must be told: `svix.*`.
+
+use crate::ports::secret::Secret;
+use std::time::Duration;
+
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Base URL; empty: chosen from the token's region suffix, as Svix's own clients do.
+    pub url: String,
+    /// Organisation token, sent as bearer.
+    pub token: Secret,
+    /// Longest wait for one answer, from connecting to the last byte.
+    pub timeout: Duration,
+}
