@@ -1,5 +1,21 @@
 //! Floor 2: RabbitMQ. The only place that knows lapin, queue names and acknowledgements.
 
+mod connect;
+mod dead;
+mod declare;
+mod depths;
+mod publish;
+mod session;
 mod settings;
+mod settle;
+mod topology;
+mod window;
 
+pub use connect::{Backoff, ConnectError, close, connect};
+pub use dead::DeadLetters;
+pub use declare::{DeclareError, declare, differences};
+pub use publish::{PublishError, Publisher};
+pub use session::{Ended, Flow, OpenError, Session};
 pub use settings::Settings;
+pub use settle::AmqpReceipt;
+pub use topology::{Argument, Binding, Queue, Rung, Topology};

@@ -1,3 +1,7 @@
 //! Floor 1: the seams between what decides and what talks to the outside. No broker and no vendor is known here.
 
+pub mod delivery;
+pub mod health;
+pub mod metrics;
 pub mod secret;
+pub mod sink;

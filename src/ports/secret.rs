@@ -3,15 +3,37 @@
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::watch;
 
+/// Counts the changes of a secret. What was known under one value may not hold under the next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Generation(u64);
+
 /// The reading end of one secret: the value now, and word of each change.
 #[derive(Clone, Debug)]
-pub struct Secret(watch::Receiver<SecretString>);
+pub struct Secret(watch::Receiver<(Generation, SecretString)>);
+
+/// The writing end: whoever reads the file or asks the operator.
+#[derive(Debug)]
+pub struct SecretSource(watch::Sender<(Generation, SecretString)>);
+
+impl SecretSource {
+    /// Puts `value` in place of the last one; nothing happens if it is the same.
+    pub fn set(&self, value: &str) {
+        self.0.send_if_modified(|(generation, current)| {
+            let differs = current.expose_secret() != value;
+            if differs {
+                *current = value.into();
+                generation.0 += 1;
+            }
+            differs
+        });
+    }
+}
 
 impl Secret {
-    /// A secret that changes whenever the returned sender says so.
-    pub fn changing(value: &str) -> (watch::Sender<SecretString>, Self) {
-        let (sender, receiver) = watch::channel(value.into());
-        (sender, Self(receiver))
+    /// A secret that changes whenever its source says so.
+    pub fn changing(value: &str) -> (SecretSource, Self) {
+        let (sender, receiver) = watch::channel((Generation::default(), value.into()));
+        (SecretSource(sender), Self(receiver))
     }
 
     /// A secret that stays as it is.
@@ -21,17 +43,43 @@ impl Secret {
 
     /// The value now. Keep it no longer than the one use.
     pub fn current(&self) -> String {
-        self.0.borrow().expose_secret().to_owned()
+        self.0.borrow().1.expose_secret().to_owned()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.0.borrow().expose_secret().is_empty()
+        self.0.borrow().1.expose_secret().is_empty()
     }
 
-    /// Waits until the value is another one; for ever if it cannot change.
-    pub async fn changed(&mut self) {
-        if self.0.changed().await.is_err() {
+    /// Which value [`Secret::current`] would give.
+    pub fn generation(&self) -> Generation {
+        self.0.borrow().0
+    }
+
+    /// Waits until the value is another one than that of `seen`; for ever if it cannot change.
+    pub async fn changed_since(&self, seen: Generation) {
+        if self.0.clone().wait_for(|(generation, _)| *generation != seen).await.is_err() {
             std::future::pending::<()>().await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_change_is_seen_once_and_the_same_value_is_none() {
+        let (source, secret) = Secret::changing("one");
+        let seen = secret.generation();
+        source.set("one");
+        assert_eq!(secret.generation(), seen);
+        source.set("two");
+        secret.changed_since(seen).await;
+        assert_eq!(secret.current(), "two");
+    }
+
+    #[test]
+    fn a_secret_never_prints() {
+        assert!(!format!("{:?}", Secret::fixed("hunter2")).contains("hunter2"));
     }
 }

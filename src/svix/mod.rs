@@ -1,5 +1,9 @@
 //! Floor 2: Svix over HTTP. The only place that knows its URLs, bodies and answers.
 
+mod classify;
+mod client;
 mod settings;
+mod wire;
 
+pub use client::SvixSink;
 pub use settings::Settings;

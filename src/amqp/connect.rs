@@ -1,0 +1,102 @@
+//! Connections: which address, how long to wait, when to give up. No reconnect of lapin's own is used, since it hides
+//! a loss and knows one address only.
+
+use crate::ports::secret::Secret;
+use lapin::{Connection, ConnectionProperties, ErrorKind, uri::AMQPUri};
+use rand::RngExt as _;
+use std::time::Duration;
+
+/// A frozen broker takes the connection and never answers; lapin's own timeout does not cover that.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Seconds between heartbeats asked for where the URL names none: a frozen broker was noticed after 1.5 of them,
+/// and with the broker's default of 60 not within 18 s.
+const HEARTBEAT: u16 = 10;
+/// First and longest wait between two rounds of addresses.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
+/// Longest wait for the broker's goodbye.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    #[error("broker.url is no AMQP address: {0}")]
+    Url(String),
+    #[error("cannot connect to the broker at {address}: {source}")]
+    Refused { address: String, source: lapin::Error },
+    #[error("cannot connect to the broker at {address}: no answer within {CONNECT_TIMEOUT:?}")]
+    Silent { address: String },
+}
+
+/// Tries each address of `url` once, in turn.
+pub async fn connect(url: &Secret, name: &str) -> Result<Connection, ConnectError> {
+    let mut last = ConnectError::Url("it is empty".into());
+    for part in url.current().split(',').map(str::trim) {
+        match connect_one(part, name).await {
+            Ok(connection) => return Ok(connection),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+async fn connect_one(url: &str, name: &str) -> Result<Connection, ConnectError> {
+    let mut uri: AMQPUri = url.parse().map_err(ConnectError::Url)?;
+    let address = format!("{}:{}", uri.authority.host, uri.authority.port);
+    uri.query.heartbeat.get_or_insert(HEARTBEAT);
+    let properties = ConnectionProperties::default().with_connection_name(name.into());
+    match tokio::time::timeout(CONNECT_TIMEOUT, Connection::connect_uri(uri, properties)).await {
+        Ok(Ok(connection)) => Ok(connection),
+        Ok(Err(source)) => Err(ConnectError::Refused { address, source }),
+        Err(_) => Err(ConnectError::Silent { address }),
+    }
+}
+
+/// Says goodbye, without waiting for ever on a broker that does not answer.
+pub async fn close(connection: Connection) {
+    let goodbye = connection.close(200, "hookbro is done".into());
+    match tokio::time::timeout(CLOSE_TIMEOUT, goodbye).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(%error, "the broker connection was gone before it could be closed"),
+        Err(_) => tracing::debug!("the broker did not answer the goodbye"),
+    }
+}
+
+/// Growing waits with jitter, so that many replicas do not return at one instant.
+#[derive(Debug)]
+pub struct Backoff(Duration);
+
+impl Backoff {
+    pub fn new() -> Self {
+        Self(BACKOFF.0)
+    }
+
+    /// The next wait: between half of the step and all of it.
+    pub fn next_wait(&mut self) -> Duration {
+        let step = self.0;
+        self.0 = (step * 2).min(BACKOFF.1);
+        step.mul_f64(rand::rng().random_range(0.5..=1.0))
+    }
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The broker's own words, if `error` says that an object stands with other properties (406).
+pub(super) fn precondition_failed(error: &lapin::Error) -> Option<String> {
+    amqp_error(error, 406)
+}
+
+/// The broker's own words, if `error` says that an object does not exist (404).
+pub(super) fn not_found(error: &lapin::Error) -> Option<String> {
+    amqp_error(error, 404)
+}
+
+fn amqp_error(error: &lapin::Error, code: u16) -> Option<String> {
+    match error.kind() {
+        ErrorKind::ProtocolError(amqp) if amqp.get_id() == code => Some(amqp.get_message().to_string()),
+        _ => None,
+    }
+}

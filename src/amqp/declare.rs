@@ -1,0 +1,142 @@
+//! Makes a [`Topology`] stand, and says what is in its way.
+
+use super::{
+    connect::{not_found, precondition_failed},
+    topology::{Queue, Topology},
+};
+use lapin::{
+    Channel, Connection, ExchangeKind,
+    options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions},
+    types::FieldTable,
+};
+
+/// Why the topology does not stand.
+#[derive(Debug, thiserror::Error)]
+pub enum DeclareError {
+    /// A retry cannot help: somebody must decide.
+    #[error(
+        "{object} stands with other properties than the configuration asks for: {broker_says}; its arguments cannot be \
+         changed in place: restore the old settings, or drain it, delete it while it is empty, and start again"
+    )]
+    Differs { object: String, broker_says: String },
+    #[error("cannot declare {object}: {source}")]
+    Refused { object: String, source: lapin::Error },
+}
+
+/// Declares everything, the far end first. What stands already with the same arguments is left alone.
+pub async fn declare(connection: &Connection, topology: &Topology) -> Result<(), DeclareError> {
+    declare_topic_exchange(connection, &topology.topic_exchange).await?;
+    let mut channel = open(connection).await?;
+    for name in &topology.fanouts {
+        let done = channel
+            .exchange_declare(name.as_str().into(), ExchangeKind::Fanout, durable_exchange(), FieldTable::default())
+            .await;
+        check(done, || format!("exchange `{name}`"))?;
+    }
+    for queue in &topology.queues {
+        // A refusal closes the channel that it came on; the next object would then fail without a reason of its own.
+        channel = if channel.status().connected() { channel } else { open(connection).await? };
+        let done = channel.queue_declare(queue.name.as_str().into(), durable_queue(), queue.table()).await;
+        check(done, || format!("queue `{}`", queue.name))?;
+    }
+    for binding in &topology.bindings {
+        let done = channel
+            .queue_bind(
+                binding.queue.as_str().into(),
+                binding.exchange.as_str().into(),
+                binding.routing_key.as_str().into(),
+                QueueBindOptions::default(),
+                FieldTable::default(),
+            )
+            .await;
+        check(done, || format!("binding of `{}` to `{}`", binding.queue, binding.exchange))?;
+    }
+    Ok(())
+}
+
+/// What does not stand, or stands otherwise; changes nothing. Each object is asked on a channel of its own, because a
+/// refusal closes it.
+pub async fn differences(connection: &Connection, topology: &Topology) -> Result<Vec<String>, DeclareError> {
+    let mut found = Vec::new();
+    for name in topology.fanouts.iter().chain([&topology.topic_exchange]) {
+        let object = format!("exchange `{name}`");
+        let done = open(connection)
+            .await?
+            .exchange_declare(
+                name.as_str().into(),
+                ExchangeKind::Fanout,
+                ExchangeDeclareOptions { passive: true, ..durable_exchange() },
+                FieldTable::default(),
+            )
+            .await;
+        note(&mut found, &object, done)?;
+    }
+    for queue in &topology.queues {
+        note(&mut found, &format!("queue `{}`", queue.name), probe_queue(connection, queue).await?)?;
+    }
+    Ok(found)
+}
+
+/// A queue that exists is declared again with our arguments, which compares them and changes nothing; only one that
+/// is missing must not be declared, since that would create it.
+async fn probe_queue(connection: &Connection, queue: &Queue) -> Result<lapin::Result<()>, DeclareError> {
+    let passive = QueueDeclareOptions { passive: true, ..durable_queue() };
+    let exists =
+        open(connection).await?.queue_declare(queue.name.as_str().into(), passive, FieldTable::default()).await;
+    if let Err(error) = exists {
+        return Ok(Err(error));
+    }
+    let same = open(connection).await?.queue_declare(queue.name.as_str().into(), durable_queue(), queue.table()).await;
+    Ok(same.map(drop))
+}
+
+fn note(found: &mut Vec<String>, object: &str, done: lapin::Result<()>) -> Result<(), DeclareError> {
+    let Err(error) = done else { return Ok(()) };
+    if let Some(says) = precondition_failed(&error) {
+        found.push(format!("{object} differs: {says}"));
+    } else if not_found(&error).is_some() {
+        found.push(format!("{object} is missing"));
+    } else {
+        return Err(DeclareError::Refused { object: object.to_owned(), source: error });
+    }
+    Ok(())
+}
+
+/// The publishers' exchange belongs to them: whatever its properties, it is used as it is.
+async fn declare_topic_exchange(connection: &Connection, name: &str) -> Result<(), DeclareError> {
+    let object = || format!("exchange `{name}`");
+    let passive = ExchangeDeclareOptions { passive: true, ..durable_exchange() };
+    let stands = open(connection)
+        .await?
+        .exchange_declare(name.into(), ExchangeKind::Topic, passive, FieldTable::default())
+        .await;
+    match stands {
+        Err(error) if not_found(&error).is_some() => {
+            let made = open(connection)
+                .await?
+                .exchange_declare(name.into(), ExchangeKind::Topic, durable_exchange(), FieldTable::default())
+                .await;
+            check(made, object)
+        }
+        other => check(other, object),
+    }
+}
+
+async fn open(connection: &Connection) -> Result<Channel, DeclareError> {
+    connection.create_channel().await.map_err(|source| DeclareError::Refused { object: "a channel".into(), source })
+}
+
+fn durable_exchange() -> ExchangeDeclareOptions {
+    ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() }
+}
+
+fn durable_queue() -> QueueDeclareOptions {
+    QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() }
+}
+
+fn check<T>(done: lapin::Result<T>, object: impl FnOnce() -> String) -> Result<(), DeclareError> {
+    done.map(drop).map_err(|source| match precondition_failed(&source) {
+        Some(broker_says) => DeclareError::Differs { object: object(), broker_says },
+        None => DeclareError::Refused { object: object(), source },
+    })
+}

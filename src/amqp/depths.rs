@@ -1,0 +1,32 @@
+//! How many messages wait in each queue. Asked by passive declare, which counts ready messages only.
+
+use super::topology::Topology;
+use crate::ports::{health::Health, metrics::Metrics};
+use lapin::{Channel, options::QueueDeclareOptions, types::FieldTable};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+/// Often enough for a scrape every 15 s; one round is one small call per queue.
+const EVERY: Duration = Duration::from_secs(5);
+
+/// Keeps the depths up to date until its channel fails, which ends the session anyway.
+pub(super) async fn watch_depths(channel: Channel, topology: Topology, metrics: Arc<Metrics>, health: Arc<Health>) {
+    loop {
+        let mut depths = BTreeMap::new();
+        for queue in &topology.queues {
+            let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+            match channel.queue_declare(queue.name.as_str().into(), passive, FieldTable::default()).await {
+                Ok(declared) => {
+                    let ready = declared.message_count();
+                    metrics.queue_messages.with_label_values(&[&queue.name]).set(ready.into());
+                    depths.insert(queue.name.clone(), u64::from(ready));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, queue = queue.name, "cannot ask for the depth of a queue");
+                    return;
+                }
+            }
+        }
+        health.queues.send_replace(depths);
+        tokio::time::sleep(EVERY).await;
+    }
+}

@@ -1,0 +1,133 @@
+//! Which delivery tags of a channel may be acknowledged together. Pure; knows tags and no broker.
+//!
+//! `basic.ack(multiple)` acknowledges everything outstanding up to a tag, so it may only name a tag below which every
+//! delivery is finished or settled already. Tags of a channel count from 1 without gaps (AMQP 0-9-1, delivery-tag).
+
+use std::collections::BTreeMap;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Waits for its acknowledgement.
+    Finished,
+    /// The broker has been told.
+    Settled,
+}
+
+/// The tags above the highest one below which nothing is open.
+#[derive(Debug, Default)]
+pub(super) struct Window {
+    /// Every tag up to here is settled.
+    low: u64,
+    above: BTreeMap<u64, State>,
+    stragglers: usize,
+}
+
+impl Window {
+    /// The delivery is done and waits for its acknowledgement.
+    pub(super) fn finished(&mut self, tag: u64) {
+        self.above.insert(tag, State::Finished);
+        self.stragglers += 1;
+    }
+
+    /// The broker has been told about this one by itself.
+    pub(super) fn settled(&mut self, tag: u64) {
+        self.above.insert(tag, State::Settled);
+    }
+
+    /// The highest tag to acknowledge with `multiple`, if any run has closed since the last call.
+    pub(super) fn take_run(&mut self) -> Option<u64> {
+        let mut up_to = None;
+        while let Some(entry) = self.above.first_entry().filter(|entry| *entry.key() == self.low + 1) {
+            self.low = *entry.key();
+            if entry.remove() == State::Finished {
+                up_to = Some(self.low);
+                self.stragglers -= 1;
+            }
+        }
+        up_to
+    }
+
+    /// Whether a finished delivery waits behind an open one.
+    pub(super) fn has_stragglers(&self) -> bool {
+        self.stragglers > 0
+    }
+
+    /// Finished deliveries behind an open one, to be acknowledged one by one; from now on they count as settled.
+    pub(super) fn take_stragglers(&mut self) -> Vec<u64> {
+        self.stragglers = 0;
+        let finished = self.above.iter_mut().filter(|(_, state)| **state == State::Finished);
+        finished
+            .map(|(tag, state)| {
+                *state = State::Settled;
+                *tag
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_is_acknowledged_at_once_and_never_past_an_open_delivery() {
+        let mut window = Window::default();
+        for tag in [2, 3, 5] {
+            window.finished(tag);
+        }
+        assert_eq!(window.take_run(), None, "1 is open");
+        window.finished(1);
+        assert_eq!(window.take_run(), Some(3), "4 is open");
+        assert!(window.has_stragglers());
+        assert_eq!(window.take_stragglers(), [5]);
+        window.finished(4);
+        assert_eq!(window.take_run(), Some(4), "5 was acknowledged alone");
+        assert_eq!(window.take_run(), None);
+        window.finished(6);
+        assert_eq!(window.take_run(), Some(6));
+    }
+
+    #[test]
+    fn a_run_ends_at_the_last_tag_that_is_still_outstanding() {
+        let mut window = Window::default();
+        window.finished(1);
+        window.settled(2);
+        assert_eq!(window.take_run(), Some(1), "naming 2, which the broker has forgotten, would close the channel");
+        window.settled(3);
+        assert_eq!(window.take_run(), None);
+    }
+
+    /// Random order and fates: each finished tag is acknowledged exactly once, and no open one ever is.
+    #[test]
+    fn every_order_settles_each_tag_exactly_once() {
+        use rand::{RngExt as _, SeedableRng as _, rngs::StdRng, seq::SliceRandom as _};
+        for seed in 0..200 {
+            let mut rng = StdRng::seed_from_u64(seed);
+            let mut tags: Vec<u64> = (1..=64).collect();
+            tags.shuffle(&mut rng);
+            let mut window = Window::default();
+            let mut outstanding: std::collections::BTreeSet<u64> = (1..=64).collect();
+            let mut open = outstanding.clone();
+            for tag in tags {
+                open.remove(&tag);
+                if rng.random_bool(0.3) {
+                    window.settled(tag);
+                    assert!(outstanding.remove(&tag), "seed {seed}");
+                } else {
+                    window.finished(tag);
+                }
+                if let Some(up_to) = window.take_run() {
+                    assert!(outstanding.contains(&up_to), "seed {seed}: unknown tag {up_to}");
+                    assert!(open.iter().all(|o| *o > up_to), "seed {seed}: acknowledged an open delivery");
+                    outstanding = outstanding.split_off(&(up_to + 1));
+                }
+                if rng.random_bool(0.1) {
+                    for straggler in window.take_stragglers() {
+                        assert!(!open.contains(&straggler) && outstanding.remove(&straggler), "seed {seed}");
+                    }
+                }
+            }
+            assert!(outstanding.is_empty(), "seed {seed}: {outstanding:?} never settled");
+        }
+    }
+}

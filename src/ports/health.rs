@@ -1,0 +1,78 @@
+//! What the process knows of its own state, written by those who know it and read by the operator's page.
+
+use crate::domain::PauseReason;
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicU64, Ordering},
+    time::{Duration, Instant, SystemTime},
+};
+use tokio::sync::watch;
+
+/// A consuming loop that has not turned for this long is stuck: it wakes itself every second.
+pub const STUCK_AFTER: Duration = Duration::from_secs(30);
+
+/// How the process stands to the broker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Broker {
+    Connecting { last_error: Option<String> },
+    Connected { since: SystemTime },
+    Draining,
+}
+
+/// How the process stands to Svix.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Svix {
+    Ok,
+    Paused { reason: PauseReason, detail: String, since: SystemTime, until: Option<SystemTime> },
+}
+
+/// One board per process. Each part is written by one owner.
+#[derive(Debug)]
+pub struct Health {
+    pub broker: watch::Sender<Broker>,
+    pub svix: watch::Sender<Svix>,
+    /// Messages ready per queue, as last asked.
+    pub queues: watch::Sender<BTreeMap<String, u64>>,
+    started: Instant,
+    /// Milliseconds after `started` at which the consuming loop last turned.
+    pulse: AtomicU64,
+}
+
+impl Health {
+    pub fn new() -> Self {
+        Self {
+            broker: watch::Sender::new(Broker::Connecting { last_error: None }),
+            svix: watch::Sender::new(Svix::Ok),
+            queues: watch::Sender::default(),
+            started: Instant::now(),
+            pulse: AtomicU64::new(0),
+        }
+    }
+
+    /// The consuming loop says that it turns.
+    pub fn beat(&self) {
+        let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.pulse.store(now, Ordering::Relaxed);
+    }
+
+    /// Whether the process can make progress. Neither broker nor Svix enters into it.
+    pub fn alive(&self) -> bool {
+        let last = Duration::from_millis(self.pulse.load(Ordering::Relaxed));
+        self.started.elapsed().saturating_sub(last) < STUCK_AFTER
+    }
+
+    /// Whether events flow, or would if they were not held on purpose.
+    pub fn ready(&self) -> bool {
+        matches!(*self.broker.borrow(), Broker::Connected { .. })
+    }
+
+    pub fn uptime(&self) -> Duration {
+        self.started.elapsed()
+    }
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,149 @@
+//! Every metric: name, help, labels and buckets in one place, passed in and never global.
+
+use crate::domain::{Attempt, DeadReason, Oddity, PauseReason, Verdict};
+use prometheus::{
+    Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+    core::Collector,
+};
+
+/// Seconds. From a loopback stand-in (0.5 ms) to `svix.timeout` (15 s by default).
+const REQUEST_BUCKETS: [f64; 14] =
+    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0];
+/// Seconds. From a fresh event to one that climbed the whole default ladder (about 7.2 h) or sat through an outage.
+const AGE_BUCKETS: [f64; 14] =
+    [0.005, 0.025, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14400.0, 43200.0, 172_800.0];
+
+/// All series of one process. Labels are bounded: no event id, no free text.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    pub events_received: IntCounterVec,
+    pub events_settled: IntCounterVec,
+    pub events_dead: IntCounterVec,
+    pub events_odd: IntCounterVec,
+    pub unsettled_drops: IntCounter,
+    pub settle_failures: IntCounter,
+    pub svix_requests: IntCounterVec,
+    pub svix_request_duration: Histogram,
+    pub event_age: Histogram,
+    pub in_flight: IntGauge,
+    pub queue_messages: IntGaugeVec,
+    pub paused: IntGaugeVec,
+    pub broker_connected: IntGauge,
+    pub broker_reconnects: IntCounter,
+    pub apps_provisioned: IntCounter,
+}
+
+impl Metrics {
+    /// Registers every series. Fails only if two of them share a name, which a test would find.
+    pub fn new() -> Result<Self, prometheus::Error> {
+        let registry = Registry::new();
+        let counter = |name, help| registered(&registry, IntCounter::new(name, help)?);
+        let gauge = |name, help| registered(&registry, IntGauge::new(name, help)?);
+        let counters =
+            |name, help, labels: &[&str]| registered(&registry, IntCounterVec::new(Opts::new(name, help), labels)?);
+        let gauges =
+            |name, help, labels: &[&str]| registered(&registry, IntGaugeVec::new(Opts::new(name, help), labels)?);
+        gauges("hookbro_build_info", "Always 1; the version is the label.", &["version"])?
+            .with_label_values(&[env!("CARGO_PKG_VERSION")])
+            .set(1);
+        let metrics = Self {
+            events_received: counters(
+                "hookbro_events_received_total",
+                "Deliveries from the broker, by attempt.",
+                &["attempt"],
+            )?,
+            events_settled: counters("hookbro_events_settled_total", "Deliveries settled, by outcome.", &["outcome"])?,
+            events_dead: counters("hookbro_events_dead_total", "Events given up, by reason.", &["reason"])?,
+            events_odd: counters(
+                "hookbro_events_odd_total",
+                "Events taken although something about them is unusual, by what it is.",
+                &["oddity"],
+            )?,
+            unsettled_drops: counter(
+                "hookbro_deliveries_dropped_total",
+                "Deliveries dropped without a verdict and given back; above 0 is a defect of hookbro.",
+            )?,
+            settle_failures: counter(
+                "hookbro_settle_failures_total",
+                "Settlements that did not reach the broker, which delivers those events again.",
+            )?,
+            svix_requests: counters(
+                "hookbro_svix_requests_total",
+                "Message calls to Svix, by HTTP status or kind of failure.",
+                &["status"],
+            )?,
+            svix_request_duration: registered(
+                &registry,
+                Histogram::with_opts(
+                    HistogramOpts::new("hookbro_svix_request_duration_seconds", "Duration of message calls to Svix.")
+                        .buckets(REQUEST_BUCKETS.into()),
+                )?,
+            )?,
+            event_age: registered(
+                &registry,
+                Histogram::with_opts(
+                    HistogramOpts::new("hookbro_event_age_seconds", "From an event's own time to its acceptance.")
+                        .buckets(AGE_BUCKETS.into()),
+                )?,
+            )?,
+            in_flight: gauge("hookbro_events_in_flight", "Deliveries received and not yet settled.")?,
+            queue_messages: gauges("hookbro_queue_messages", "Messages ready in each queue.", &["queue"])?,
+            paused: gauges("hookbro_paused", "1 while nothing is sent to Svix for this reason.", &["reason"])?,
+            broker_connected: gauge("hookbro_broker_connected", "1 while consuming is possible.")?,
+            broker_reconnects: counter("hookbro_broker_reconnects_total", "Connections made anew after a loss.")?,
+            apps_provisioned: counter("hookbro_apps_provisioned_total", "Svix applications created for projects.")?,
+            registry,
+        };
+        #[cfg(target_os = "linux")]
+        metrics.registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
+        metrics.show_zeros();
+        Ok(metrics)
+    }
+
+    /// Counts a verdict that the broker was told.
+    pub fn settled(&self, verdict: &Verdict) {
+        self.events_settled.with_label_values(&[verdict.outcome()]).inc();
+        if let Verdict::Dead(dead) = verdict {
+            self.events_dead.with_label_values(&[dead.reason.as_str()]).inc();
+        }
+    }
+
+    /// The counter of deliveries that are this attempt.
+    pub fn received(&self, attempt: Attempt) -> IntCounter {
+        self.events_received.with_label_values(&[attempt.get().to_string()])
+    }
+
+    /// Shows `reason` as the one that holds, or none.
+    pub fn show_pause(&self, reason: Option<PauseReason>) {
+        for each in PauseReason::ALL {
+            self.paused.with_label_values(&[each.as_str()]).set((Some(each) == reason).into());
+        }
+    }
+
+    /// The text that a scraper reads, in Prometheus' exposition format 0.0.4.
+    pub fn text(&self) -> Result<String, prometheus::Error> {
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        Ok(String::from_utf8_lossy(&text).into_owned())
+    }
+
+    /// Series that exist from the start: an alert on a rate must not wait for the first event of its kind.
+    fn show_zeros(&self) {
+        for outcome in Verdict::OUTCOMES {
+            self.events_settled.with_label_values(&[outcome]);
+        }
+        for reason in DeadReason::ALL {
+            self.events_dead.with_label_values(&[reason.as_str()]);
+        }
+        for oddity in Oddity::ALL {
+            self.events_odd.with_label_values(&[oddity.as_str()]);
+        }
+        self.show_pause(None);
+    }
+}
+
+fn registered<C: Collector + Clone + 'static>(registry: &Registry, collector: C) -> Result<C, prometheus::Error> {
+    registry.register(Box::new(collector.clone()))?;
+    Ok(collector)
+}

@@ -1,0 +1,51 @@
+//! The seam to whatever takes events: Svix today, a scripted fake in tests.
+
+use crate::{
+    domain::{AppId, Cause, Event, PauseReason},
+    ports::secret::Generation,
+};
+use std::time::Duration;
+
+/// What one call came to. Classified once, by the adapter that knows the protocol; nothing later looks at a status.
+#[must_use]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// Stored.
+    Accepted,
+    /// Refused as a repeat, or, if the call also created the application, as the loser of a race.
+    Conflict,
+    /// No such application, or it belongs to another organisation.
+    AppMissing(Cause),
+    /// This event will never be taken.
+    Refused(Cause),
+    /// This event will never be taken, for its size.
+    TooLarge(Cause),
+    /// Nothing will be taken, whatever the event.
+    Unusable { reason: PauseReason, cause: Cause },
+    /// Nothing may be sent before the wait is over; the event itself did not fail.
+    Throttled { wait: Duration, cause: Cause },
+    /// It may work later; `wait`, if any, applies to every call.
+    Failed { cause: Cause, wait: Option<Duration> },
+}
+
+/// Whether a call may create the application it writes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Create {
+    Never,
+    IfMissing,
+}
+
+/// Something that takes events.
+pub trait Sink: Send + Sync + 'static {
+    /// Hands over one event. Never fails otherwise than by its answer.
+    fn deliver(&self, event: &Event, app: &AppId, create: Create) -> impl Future<Output = Answer> + Send;
+
+    /// Asks, without sending an event, whether anything would be taken.
+    fn probe(&self) -> impl Future<Output = Result<(), Answer>> + Send;
+
+    /// Which credentials a call would use now.
+    fn generation(&self) -> Generation;
+
+    /// Waits until the credentials are others than those of `seen`.
+    fn credentials_changed(&self, seen: Generation) -> impl Future<Output = ()> + Send;
+}

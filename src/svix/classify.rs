@@ -1,0 +1,200 @@
+//! From an HTTP answer, or its absence, to an [`Answer`]. Pure. The table stands in the README; each row here says why.
+//!
+//! Source of the shapes: a recorded Svix server 1.100 (`tests/contract/`).
+
+use crate::{
+    domain::{Cause, PauseReason},
+    ports::sink::Answer,
+};
+use reqwest::StatusCode;
+use serde::Deserialize;
+use std::time::Duration;
+
+/// Longest stretch of an answer that is kept as detail, in characters.
+const DETAIL: usize = 200;
+
+/// What is looked at of an answer.
+#[derive(Debug, Clone)]
+pub(super) struct Reply<'a> {
+    pub status: StatusCode,
+    /// `Retry-After`, already bounded.
+    pub retry_after: Option<Duration>,
+    pub body: &'a [u8],
+}
+
+/// What Svix's own bodies have in common: `id` when something was stored, `code` and `detail` when not.
+#[derive(Deserialize, Default)]
+struct OwnBody<'a> {
+    #[serde(borrow)]
+    id: Option<std::borrow::Cow<'a, str>>,
+    #[serde(borrow)]
+    code: Option<std::borrow::Cow<'a, str>>,
+    detail: Option<serde_json::Value>,
+}
+
+impl OwnBody<'_> {
+    fn is_error(&self) -> bool {
+        self.code.is_some() || self.detail.is_some()
+    }
+
+    fn detail(&self) -> String {
+        match &self.detail {
+            Some(serde_json::Value::String(text)) => text.clone(),
+            Some(other) => other.to_string(),
+            None => String::new(),
+        }
+    }
+}
+
+/// Judges an answer to a message call.
+pub(super) fn classify(reply: &Reply<'_>, default_wait: Duration) -> Answer {
+    let status = reply.status.as_u16();
+    let own: OwnBody<'_> = serde_json::from_slice(reply.body).unwrap_or_default();
+    if reply.status.is_success() && own.id.is_some() {
+        return Answer::Accepted;
+    }
+    let told = own.detail();
+    let cause = Cause { status: Some(status), detail: describe(reply, &told) };
+    let unusable = |reason| Answer::Unusable { reason, cause: cause.clone() };
+    match status {
+        // A proxy's cheerful 200 has stored nothing.
+        200..=299 => unusable(PauseReason::NotSvix),
+        401 | 403 => unusable(PauseReason::Auth),
+        400 if own.code.as_deref() == Some("bad_token") => unusable(PauseReason::Auth),
+        // The plan ended, the method or the proxy is wrong: nothing about this event.
+        402 | 405 | 407 => unusable(PauseReason::NotSvix),
+        413 => Answer::TooLarge(cause),
+        429 => Answer::Throttled { wait: reply.retry_after.unwrap_or(default_wait), cause },
+        408 | 425 => Answer::Failed { cause, wait: None },
+        503 => Answer::Failed { cause, wait: reply.retry_after },
+        500.. => Answer::Failed { cause, wait: None },
+        // Whatever stands in front of Svix answered; a 404 without a body is a wrong base URL.
+        _ if !own.is_error() => unusable(PauseReason::NotSvix),
+        404 if told == "Application not found" => Answer::AppMissing(cause),
+        409 => Answer::Conflict,
+        400..=499 => Answer::Refused(cause),
+        // 3xx is never followed: a POST would become a GET, and a token would travel.
+        _ => unusable(PauseReason::NotSvix),
+    }
+}
+
+/// Judges a call that got no answer.
+pub(super) fn classify_error(error: &reqwest::Error) -> Answer {
+    let cause = Cause { status: None, detail: root_cause(error) };
+    if error.is_timeout() {
+        // Perhaps stored: the repeat carries the same eventId.
+        Answer::Failed { cause, wait: None }
+    } else if error.is_connect() {
+        Answer::Unusable { reason: PauseReason::Unreachable, cause }
+    } else {
+        Answer::Failed { cause, wait: None }
+    }
+}
+
+/// The kind of failure as a metric label, where there is no status.
+pub(super) fn error_label(error: &reqwest::Error) -> &'static str {
+    if error.is_timeout() {
+        "timeout"
+    } else if error.is_connect() {
+        "connect"
+    } else {
+        "reset"
+    }
+}
+
+fn describe(reply: &Reply<'_>, told: &str) -> String {
+    let told: String = told.chars().filter(|c| !c.is_control()).take(DETAIL).collect();
+    match (told.is_empty(), reply.body.is_empty()) {
+        (false, _) => format!("Svix answered {}: {told}", reply.status),
+        (true, true) => format!("Svix answered {} with an empty body", reply.status),
+        (true, false) => format!("Svix answered {} with a body that is not its own", reply.status),
+    }
+}
+
+/// The innermost reason; reqwest's own text repeats the URL, which is noise in every line.
+fn root_cause(error: &reqwest::Error) -> String {
+    let mut inner: &dyn std::error::Error = error;
+    while let Some(source) = inner.source() {
+        inner = source;
+    }
+    let kind = match error_label(error) {
+        "timeout" => "no answer from Svix in time",
+        "connect" => "cannot connect to Svix",
+        _ => "the connection to Svix broke",
+    };
+    format!("{kind}: {inner}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WAIT: Duration = Duration::from_secs(1);
+
+    fn answer(status: u16, body: &str) -> Answer {
+        let status = StatusCode::from_u16(status).unwrap();
+        classify(&Reply { status, retry_after: Some(Duration::from_secs(7)), body: body.as_bytes() }, WAIT)
+    }
+
+    #[track_caller]
+    fn check(status: u16, body: &str, expected: &str) {
+        let answer = answer(status, body);
+        let name = match &answer {
+            Answer::Unusable { reason, .. } => format!("pause {reason}"),
+            Answer::Throttled { wait, .. } => format!("throttled {wait:?}"),
+            Answer::Failed { wait, .. } => format!("failed {wait:?}"),
+            other => format!("{other:?}").split(['(', ' ']).next().unwrap_or_default().to_owned(),
+        };
+        assert_eq!(name, expected, "{status} {body}");
+    }
+
+    #[test]
+    fn every_row_of_the_table() {
+        let not_found = r#"{"code":"not_found","detail":"Application not found"}"#;
+        let conflict = r#"{"code":"conflict","detail":"A conflict has occurred"}"#;
+        let validation = r#"{"detail":[{"loc":["body"],"msg":"no","type":"value_error"}]}"#;
+        let html = "<html>hello</html>";
+        check(202, r#"{"id":"msg_1","payload":{}}"#, "Accepted");
+        check(200, r#"{"id":"msg_1"}"#, "Accepted");
+        check(202, "{}", "pause not_svix");
+        check(200, html, "pause not_svix");
+        check(204, "", "pause not_svix");
+        check(301, html, "pause not_svix");
+        check(302, conflict, "pause not_svix");
+        check(400, r#"{"code":"bad_token","detail":"no org"}"#, "pause auth");
+        check(400, r#"{"code":"generic_error","detail":"bad query"}"#, "Refused");
+        check(400, html, "pause not_svix");
+        check(401, "", "pause auth");
+        check(402, validation, "pause not_svix");
+        check(403, html, "pause auth");
+        check(404, not_found, "AppMissing");
+        check(404, "", "pause not_svix");
+        check(404, html, "pause not_svix");
+        check(404, r#"{"code":"not_found","detail":"Entity not found"}"#, "Refused");
+        check(405, "", "pause not_svix");
+        check(407, conflict, "pause not_svix");
+        check(408, html, "failed None");
+        check(409, conflict, "Conflict");
+        check(409, html, "pause not_svix");
+        check(413, "", "TooLarge");
+        check(413, html, "TooLarge");
+        check(418, "", "pause not_svix");
+        check(418, validation, "Refused");
+        check(422, validation, "Refused");
+        check(422, html, "pause not_svix");
+        check(425, "", "failed None");
+        check(429, html, "throttled 7s");
+        check(500, "{}", "failed None");
+        check(500, "", "failed None");
+        check(502, html, "failed None");
+        check(503, "", "failed Some(7s)");
+        check(599, html, "failed None");
+    }
+
+    #[test]
+    fn a_detail_is_one_short_line() {
+        let long = format!(r#"{{"code":"x","detail":"{}\nend"}}"#, "d".repeat(5000));
+        let Answer::Refused(cause) = answer(422, &long) else { panic!("422 is refused") };
+        assert!(cause.detail.len() < 300 && !cause.detail.contains('\n'), "{}", cause.detail);
+    }
+}
