@@ -19,4 +19,7 @@ pub mod domain;
 pub mod ports;
 
 pub mod amqp;
+pub mod http;
 pub mod svix;
+
+pub mod service;

@@ -1,7 +1,7 @@
 //! Floor 2: RabbitMQ. The only place that knows lapin, queue names and acknowledgements.
 
 mod connect;
-mod dead;
+mod copies;
 mod declare;
 mod depths;
 mod publish;
@@ -12,7 +12,7 @@ mod topology;
 mod window;
 
 pub use connect::{Backoff, ConnectError, close, connect};
-pub use dead::DeadLetters;
+pub use copies::Copies;
 pub use declare::{DeclareError, declare, differences};
 pub use publish::{PublishError, Publisher};
 pub use session::{Ended, Flow, OpenError, Session};

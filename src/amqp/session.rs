@@ -4,7 +4,7 @@
 
 use super::{
     connect::{ConnectError, close, connect},
-    dead::{DeadLetters, Original},
+    copies::{Copies, Original},
     declare::{DeclareError, declare},
     depths::watch_depths,
     settings::Settings,
@@ -31,6 +31,7 @@ use lapin::{
 use prometheus::IntCounter;
 use std::{sync::Arc, time::Duration, time::Instant};
 use tokio::task::JoinHandle;
+use tokio_util::task::AbortOnDropHandle;
 
 /// A broker that answers neither cancel nor consume for so long is gone.
 const ORDER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -79,6 +80,7 @@ enum Incoming {
 
 struct Lane {
     rung: Rung,
+    queue: Arc<str>,
     channel: Channel,
     settler: Settler,
     settling: JoinHandle<()>,
@@ -94,8 +96,8 @@ pub struct Session {
     /// Counts the changes of flow, so that the end of a stream we cancelled is not taken for a loss.
     epoch: u64,
     flow: Flow,
-    depths: JoinHandle<()>,
-    dead: Arc<DeadLetters>,
+    _depths: AbortOnDropHandle<()>,
+    copies: Arc<Copies>,
     metrics: Arc<Metrics>,
 }
 
@@ -104,7 +106,7 @@ impl Session {
     pub async fn open(
         settings: &Settings,
         topology: &Topology,
-        dead: Arc<DeadLetters>,
+        copies: Arc<Copies>,
         metrics: Arc<Metrics>,
         health: Arc<Health>,
     ) -> Result<Self, OpenError> {
@@ -115,13 +117,15 @@ impl Session {
             let channel = connection.create_channel().await.map_err(OpenError::Channel)?;
             let (settler, settling) = Settler::start(channel.clone(), Arc::clone(&metrics));
             let received = metrics.received(rung.attempt);
-            lanes.push(Lane { rung: rung.clone(), channel, settler, settling, consumer: None, received });
+            let queue = rung.queue.as_str().into();
+            lanes.push(Lane { rung: rung.clone(), queue, channel, settler, settling, consumer: None, received });
         }
         let probe = connection.create_channel().await.map_err(OpenError::Channel)?;
         let depths = tokio::spawn(watch_depths(probe, topology.clone(), Arc::clone(&metrics), health));
+        let _depths = AbortOnDropHandle::new(depths);
         let mut streams = SelectAll::new();
         streams.push(connection.events_listener().map(Incoming::Connection).boxed());
-        Ok(Self { connection, lanes, streams, epoch: 0, flow: Flow::Nothing, depths, dead, metrics })
+        Ok(Self { connection, lanes, streams, epoch: 0, flow: Flow::Nothing, _depths, copies, metrics })
     }
 
     /// Starts or stops consuming. What the broker sent before a stop still comes out of [`Session::next`].
@@ -178,6 +182,11 @@ impl Session {
         Err(Ended::Cancelled)
     }
 
+    /// Whether the connection stands, as far as this side can tell.
+    pub fn connected(&self) -> bool {
+        self.connection.status().connected()
+    }
+
     /// A delivery that has arrived already, without waiting for one.
     pub fn next_arrived(&mut self) -> Option<Delivery<AmqpReceipt>> {
         use futures_util::FutureExt as _;
@@ -207,15 +216,14 @@ impl Session {
         let receipt = AmqpReceipt {
             tag: delivery.delivery_tag,
             settler: lane.settler.clone(),
-            dead: Arc::clone(&self.dead),
-            original: Original { delivery, attempt, received },
+            copies: Arc::clone(&self.copies),
+            original: Original { delivery, queue: Arc::clone(&lane.queue), attempt, received },
         };
         Delivery { message, token: Unsettled::new(receipt, Arc::clone(&self.metrics)) }
     }
 
     /// Writes what is settled and says goodbye. Every token must be gone by then; the broker delivers the rest again.
     pub async fn close(self) {
-        self.depths.abort();
         drop(self.streams);
         for lane in self.lanes {
             drop(lane.settler);

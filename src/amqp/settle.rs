@@ -2,7 +2,7 @@
 //! acknowledges the longest run of finished tags at once.
 
 use super::{
-    dead::{DeadLetters, Original},
+    copies::{Copies, Original},
     window::Window,
 };
 use crate::{
@@ -52,27 +52,26 @@ pub(super) struct Settler(UnboundedSender<Settlement>);
 pub struct AmqpReceipt {
     pub(super) tag: u64,
     pub(super) settler: Settler,
-    pub(super) dead: Arc<DeadLetters>,
+    pub(super) copies: Arc<Copies>,
     pub(super) original: Original,
 }
 
 impl Receipt for AmqpReceipt {
     async fn settle(self, verdict: Verdict, body: Bytes) -> Verdict {
         // Dropped before its end (the process stops): the delivery stays unsettled, and the broker delivers it again.
-        let told = match verdict {
-            Verdict::Dead(dead) if !self.dead.place(&self.original, &dead, &body).await => {
-                Verdict::Released(Released::DeadQueueAway)
+        let (told, operation) = match verdict {
+            Verdict::Delivered | Verdict::Duplicate => (verdict, Operation::Ack),
+            Verdict::Retry(_) => (verdict, Operation::Retry),
+            Verdict::Dead(dead) if self.copies.to_dead(&self.original, &dead, &body).await => {
+                (Verdict::Dead(dead), Operation::Ack)
             }
-            other => other,
+            Verdict::Dead(_) => (Verdict::Released(Released::DeadQueueAway), Operation::Requeue),
+            Verdict::Released(Released::HeldTooLong) if self.copies.to_own_queue(&self.original, &body).await => {
+                (verdict, Operation::Ack)
+            }
+            Verdict::Released(_) => (verdict, Operation::Requeue),
         };
-        self.settler.tell(
-            self.tag,
-            match told {
-                Verdict::Delivered | Verdict::Duplicate | Verdict::Dead(_) => Operation::Ack,
-                Verdict::Retry(_) => Operation::Retry,
-                Verdict::Released(_) => Operation::Requeue,
-            },
-        );
+        self.settler.tell(self.tag, operation);
         told
     }
 

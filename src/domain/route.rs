@@ -20,6 +20,15 @@ impl Destination {
     }
 }
 
+/// `routing.unknown_project`: what a missing application of an unmapped project means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UnknownProject {
+    /// A new project: create its application.
+    Provision,
+    /// A mistake: the event is dead, `unroutable`.
+    DeadLetter,
+}
+
 /// `routing.apps`: the projects whose application is not simply called like them.
 #[derive(Debug, Clone, Default)]
 pub struct Routes(HashMap<ProjectId, AppId>);

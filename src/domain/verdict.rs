@@ -59,8 +59,6 @@ pub enum Released {
     HeldTooLong,
     /// The dead queue did not take it in time.
     DeadQueueAway,
-    /// The code handling it failed; a defect, not the event's fault.
-    Panicked,
 }
 
 impl Released {
@@ -69,7 +67,6 @@ impl Released {
             Self::Stopping => "hookbro is stopping",
             Self::HeldTooLong => "held too long through a pause",
             Self::DeadQueueAway => "the dead queue did not take its copy in time",
-            Self::Panicked => "its handling panicked",
         }
     }
 }

@@ -5,6 +5,7 @@ use prometheus::{
     Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
     core::Collector,
 };
+use std::collections::BTreeMap;
 
 /// Seconds. From a loopback stand-in (0.5 ms) to `svix.timeout` (15 s by default).
 const REQUEST_BUCKETS: [f64; 14] =
@@ -119,6 +120,15 @@ impl Metrics {
         for each in PauseReason::ALL {
             self.paused.with_label_values(&[each.as_str()]).set((Some(each) == reason).into());
         }
+    }
+
+    /// The process as its own `process_*` series show it: CPU in seconds, memory in bytes, open descriptors.
+    pub fn process(&self) -> BTreeMap<String, f64> {
+        let families = self.registry.gather().into_iter().filter(|family| family.name().starts_with("process_"));
+        let value = |metric: &prometheus::proto::Metric| metric.get_counter().value().max(metric.get_gauge().value());
+        families
+            .filter_map(|f| Some((f.name().trim_start_matches("process_").to_owned(), value(f.get_metric().first()?))))
+            .collect()
     }
 
     /// The text that a scraper reads, in Prometheus' exposition format 0.0.4.

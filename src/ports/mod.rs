@@ -5,3 +5,4 @@ pub mod health;
 pub mod metrics;
 pub mod secret;
 pub mod sink;
+pub mod stop;

@@ -1,0 +1,148 @@
+//! What operators and probes ask: metrics, liveness, readiness, status. Answers come from the ports alone.
+
+use crate::ports::{
+    health::{Broker, Health, Svix},
+    metrics::Metrics,
+};
+use axum::{
+    Json, Router,
+    extract::State,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use serde_json::{Value, json};
+use std::{sync::Arc, time::SystemTime};
+
+/// Content type of Prometheus' text format.
+const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// What the pages are made of.
+#[derive(Debug, Clone)]
+pub struct Ops {
+    pub metrics: Arc<Metrics>,
+    pub health: Arc<Health>,
+    /// Names of the objects on the broker, as `/status` shows them.
+    pub topology: Value,
+}
+
+/// `/metrics`, `/livez`, `/readyz`, `/status`.
+pub fn router(ops: Ops) -> Router {
+    Router::new()
+        .route("/metrics", get(metrics))
+        .route("/livez", get(livez))
+        .route("/readyz", get(readyz))
+        .route("/status", get(status))
+        .with_state(ops)
+}
+
+async fn metrics(State(ops): State<Ops>) -> Response {
+    match ops.metrics.text() {
+        Ok(text) => ([(header::CONTENT_TYPE, PROMETHEUS_TEXT)], text).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
+async fn livez(State(ops): State<Ops>) -> (StatusCode, &'static str) {
+    if ops.health.alive() {
+        (StatusCode::OK, "alive\n")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "the consuming loop is stuck\n")
+    }
+}
+
+async fn readyz(State(ops): State<Ops>) -> (StatusCode, &'static str) {
+    match *ops.health.broker.borrow() {
+        Broker::Connected { .. } => (StatusCode::OK, "ready\n"),
+        Broker::Connecting { .. } => (StatusCode::SERVICE_UNAVAILABLE, "not connected to the broker\n"),
+        Broker::Draining => (StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
+    }
+}
+
+async fn status(State(ops): State<Ops>) -> Json<Value> {
+    let health = &ops.health;
+    Json(json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "uptime_seconds": health.uptime().as_secs(),
+        "broker": broker(&health.broker.borrow()),
+        "topology": ops.topology,
+        "svix": svix(&health.svix.borrow()),
+        "in_flight": ops.metrics.in_flight.get(),
+        "queues": *health.queues.borrow(),
+        "process": ops.metrics.process(),
+    }))
+}
+
+fn broker(broker: &Broker) -> Value {
+    match broker {
+        Broker::Connecting { last_error } => json!({"state": "connecting", "last_error": last_error}),
+        Broker::Connected { since } => json!({"state": "connected", "since": rfc3339(*since)}),
+        Broker::Draining => json!({"state": "draining"}),
+    }
+}
+
+fn svix(svix: &Svix) -> Value {
+    match svix {
+        Svix::Ok => json!({"state": "ok", "reason": null, "until": null}),
+        Svix::Paused { reason, detail, since, until } => json!({
+            "state": "paused",
+            "reason": reason.as_str(),
+            "detail": detail,
+            "since": rfc3339(*since),
+            "until": until.map(rfc3339),
+        }),
+    }
+}
+
+fn rfc3339(time: SystemTime) -> Option<String> {
+    jiff::Timestamp::try_from(time).ok().map(|time| time.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::PauseReason;
+
+    fn ops() -> Ops {
+        Ops {
+            metrics: Arc::new(Metrics::new().unwrap()),
+            health: Arc::new(Health::new()),
+            topology: json!({"exchange": "x"}),
+        }
+    }
+
+    #[tokio::test]
+    async fn ready_means_connected_and_a_pause_does_not_enter() {
+        let ops = ops();
+        assert_eq!(readyz(State(ops.clone())).await.0, StatusCode::SERVICE_UNAVAILABLE);
+        ops.health.broker.send_replace(Broker::Connected { since: SystemTime::now() });
+        let (reason, since) = (PauseReason::Auth, SystemTime::now());
+        ops.health.svix.send_replace(Svix::Paused { reason, detail: "no".into(), since, until: None });
+        assert_eq!(readyz(State(ops.clone())).await.0, StatusCode::OK);
+        assert_eq!(livez(State(ops.clone())).await.0, StatusCode::OK);
+        let Json(status) = status(State(ops)).await;
+        assert_eq!(status["svix"]["state"], "paused");
+        assert_eq!(status["svix"]["reason"], "auth");
+        assert_eq!(status["broker"]["state"], "connected");
+    }
+
+    #[tokio::test]
+    async fn every_documented_metric_is_shown_from_the_start() {
+        let text = ops().metrics.text().unwrap();
+        for name in [
+            "hookbro_events_settled_total{outcome=\"delivered\"}",
+            "hookbro_events_dead_total{reason=\"exhausted\"}",
+            "hookbro_svix_request_duration_seconds_bucket",
+            "hookbro_event_age_seconds_bucket",
+            "hookbro_events_in_flight",
+            "hookbro_paused{reason=\"auth\"}",
+            "hookbro_broker_connected",
+            "hookbro_broker_reconnects_total",
+            "hookbro_apps_provisioned_total",
+            "hookbro_build_info{version=",
+            "process_resident_memory_bytes",
+        ] {
+            assert!(text.contains(name), "{name} is missing");
+        }
+    }
+}

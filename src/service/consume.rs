@@ -1,0 +1,159 @@
+//! From the broker's stream to tasks: one per delivery, as many as the permits allow, until told to stop.
+
+use super::{
+    gate::{Appetite, Gate},
+    handler::Handler,
+};
+use crate::{
+    amqp::{AmqpReceipt, Ended, Flow, Session},
+    domain::{Attempt, Cause, Event, Released, Verdict},
+    ports::{
+        delivery::{Delivery, Receipt},
+        health::Health,
+        sink::Sink,
+    },
+};
+use futures_util::FutureExt as _;
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::MissedTickBehavior,
+};
+use tokio_util::task::TaskTracker;
+
+/// How often the loop turns with nothing to do: to show that it lives, and to look at what nobody announces.
+const TURN_EVERY: Duration = Duration::from_secs(1);
+
+/// What all sessions of a process share.
+#[derive(Debug)]
+pub struct Pool<S> {
+    pub handler: Arc<Handler<S>>,
+    pub tasks: TaskTracker,
+    /// Bounds the deliveries in flight over a pause or a reconnect too, when old ones are still held.
+    pub permits: Arc<Semaphore>,
+    pub health: Arc<Health>,
+}
+
+impl<S: Sink> Pool<S> {
+    pub fn new(handler: Handler<S>, max_in_flight: usize, health: Arc<Health>) -> Self {
+        let permits = Arc::new(Semaphore::new(max_in_flight));
+        Self { handler: Arc::new(handler), tasks: TaskTracker::new(), permits, health }
+    }
+
+    /// Consumes until stopped (`Ok`) or until the session ends.
+    pub async fn consume(&self, session: &mut Session) -> Result<(), Ended> {
+        let mut gate_states = self.handler.gate.states();
+        let mut turn = tokio::time::interval(TURN_EVERY);
+        turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            gate_states.mark_unchanged();
+            session.set_flow(flow(&self.handler.gate)).await?;
+            tokio::select! {
+                biased;
+                () = self.handler.stop.requested.cancelled() => return Ok(()),
+                _ = gate_states.changed() => {}
+                _ = turn.tick() => {
+                    self.health.beat();
+                    if !session.connected() {
+                        return Err(Ended::Silent);
+                    }
+                }
+                taken = self.take(session) => {
+                    let (delivery, permit) = taken?;
+                    self.tasks.spawn(one(Arc::clone(&self.handler), delivery, permit));
+                }
+            }
+        }
+    }
+
+    /// Gives back what has arrived and was never begun, then lets the begun ones finish within `grace`.
+    pub async fn drain(&self, session: &mut Session, grace: Duration) {
+        if let Err(error) = session.set_flow(Flow::Nothing).await {
+            tracing::warn!(%error, "consuming could not be cancelled; the broker takes everything back");
+        }
+        while let Some(Delivery { message, token }) = session.next_arrived() {
+            let told = token.settle(Verdict::Released(Released::Stopping), message.body).await;
+            log(&told, None, message.attempt);
+        }
+        self.tasks.close();
+        if tokio::time::timeout(grace, self.tasks.wait()).await.is_err() {
+            tracing::warn!(in_flight = self.tasks.len(), "the grace is over; what is still in a call goes back");
+            self.handler.stop.cut.cancel();
+            self.tasks.wait().await;
+        }
+    }
+
+    async fn take(
+        &self,
+        session: &mut Session,
+    ) -> Result<(Delivery<AmqpReceipt>, Option<OwnedSemaphorePermit>), Ended> {
+        // Never closed, so there always is a permit in the end.
+        let permit = Arc::clone(&self.permits).acquire_owned().await.ok();
+        Ok((session.next().await?, permit))
+    }
+}
+
+fn flow(gate: &Gate) -> Flow {
+    match gate.appetite() {
+        Appetite::Nothing => Flow::Nothing,
+        Appetite::One => Flow::One,
+        Appetite::Full => Flow::Full,
+    }
+}
+
+/// One delivery, from message to settlement.
+async fn one<S: Sink, R: Receipt>(
+    handler: Arc<Handler<S>>,
+    delivery: Delivery<R>,
+    _permit: Option<OwnedSemaphorePermit>,
+) {
+    let Delivery { message, token } = delivery;
+    let judged = tokio::select! {
+        biased;
+        judged = AssertUnwindSafe(handler.handle(&message)).catch_unwind() => judged.unwrap_or_else(|_| panicked()),
+        () = handler.stop.cut.cancelled() => (Verdict::Released(Released::Stopping), None),
+    };
+    let (verdict, event) = judged;
+    let told = token.settle(verdict, message.body).await;
+    log(&told, event.as_ref(), message.attempt);
+}
+
+/// A defect of ours; perhaps of this event's making, so it climbs the ladder instead of coming back at once.
+fn panicked() -> (Verdict, Option<Event>) {
+    (Verdict::Retry(Cause { status: None, detail: "handling it panicked, which is a defect of hookbro".into() }), None)
+}
+
+/// The one line per settled event: fine at debug, failures at warn. Never a body, never a token.
+fn log(verdict: &Verdict, event: Option<&Event>, attempt: Attempt) {
+    let id = event.map(|e| e.id.as_str());
+    let project = event.map(|e| e.project.as_str());
+    let kind = event.map(|e| e.kind.as_str());
+    let (attempt, outcome) = (attempt.get(), verdict.outcome());
+    match verdict {
+        Verdict::Delivered | Verdict::Duplicate => {
+            tracing::debug!(event = id, project, r#type = kind, attempt, outcome, "event settled");
+        }
+        Verdict::Released(why) => {
+            let cause = why.as_str();
+            tracing::debug!(event = id, project, r#type = kind, attempt, outcome, cause, "event settled");
+        }
+        Verdict::Retry(cause) => {
+            let (status, cause) = (cause.status, cause.detail.as_str());
+            tracing::warn!(event = id, project, r#type = kind, attempt, outcome, status, cause, "event settled");
+        }
+        Verdict::Dead(dead) => {
+            let (reason, status, cause) = (dead.reason.as_str(), dead.cause.status, dead.cause.detail.as_str());
+            tracing::warn!(
+                event = id,
+                project,
+                r#type = kind,
+                attempt,
+                outcome,
+                reason,
+                status,
+                cause,
+                "event settled"
+            );
+        }
+    }
+}

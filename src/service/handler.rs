@@ -1,0 +1,144 @@
+//! The one decision: what becomes of a delivery. Borrows the message, returns a verdict, never sees the token.
+
+use super::{
+    gate::{Denied, Gate},
+    provision::Provisioner,
+};
+use crate::{
+    domain::{
+        Cause, Dead, DeadReason, Event, Malformed, Oddity, ParseFailure, PauseReason, Released, RetryLadder, Routes,
+        Verdict,
+    },
+    ports::{
+        delivery::{HOLD, Message},
+        metrics::Metrics,
+        sink::{Answer, Sink},
+        stop::Stop,
+    },
+};
+use std::sync::Arc;
+use tokio::time::Instant;
+
+/// Content types under which JSON travels; others are taken and counted, since the shape is what decides.
+const JSON_TYPE: &str = "application/json";
+
+/// Judges deliveries. Immutable; one for all tasks.
+#[derive(Debug)]
+pub struct Handler<S> {
+    pub sink: Arc<S>,
+    pub gate: Arc<Gate>,
+    pub routes: Routes,
+    pub ladder: RetryLadder,
+    pub provisioner: Provisioner,
+    pub max_payload_bytes: usize,
+    pub metrics: Arc<Metrics>,
+    pub stop: Stop,
+}
+
+impl<S: Sink> Handler<S> {
+    /// The verdict on `message`, and its event if it is one.
+    pub async fn handle(&self, message: &Message) -> (Verdict, Option<Event>) {
+        match self.parse(message) {
+            Ok(event) => {
+                let verdict = self.send(message, &event).await;
+                (verdict, Some(event))
+            }
+            Err(dead) => (Verdict::Dead(dead), None),
+        }
+    }
+
+    fn parse(&self, message: &Message) -> Result<Event, Dead> {
+        if let Some(encoding) = message.content_encoding.as_deref().filter(|e| !is_plain(e)) {
+            return Err(dead_on_arrival(Malformed::Encoding(encoding.chars().take(40).collect()).into()));
+        }
+        let event = Event::parse(message.body.clone(), self.max_payload_bytes).map_err(dead_on_arrival)?;
+        let foreign_type = message.content_type.as_deref().is_some_and(|t| !t.starts_with(JSON_TYPE));
+        for oddity in event.oddities.iter().copied().chain(foreign_type.then_some(Oddity::ContentType)) {
+            self.metrics.events_odd.with_label_values(&[oddity.as_str()]).inc();
+        }
+        Ok(event)
+    }
+
+    async fn send(&self, message: &Message, event: &Event) -> Verdict {
+        let destination = self.routes.destination(&event.project);
+        let deadline = Instant::from_std(message.received) + HOLD;
+        let waited = self.ladder.waited_before(message.attempt);
+        let mut previous_attempt = Instant::from_std(message.received.checked_sub(waited).unwrap_or(message.received));
+        let dead = |reason, cause| {
+            let (project, event_id) = (Some(event.project.clone()), Some(event.id.clone()));
+            Verdict::Dead(Dead { reason, cause, project, event_id })
+        };
+        loop {
+            let pass = match self.gate.pass(deadline, &self.stop).await {
+                Ok(pass) => pass,
+                Err(Denied::TooLong) => return Verdict::Released(Released::HeldTooLong),
+                Err(Denied::Stopping) => return Verdict::Released(Released::Stopping),
+            };
+            match self.provisioner.deliver(&*self.sink, event, &destination).await {
+                Answer::Accepted => {
+                    pass.accepted();
+                    self.observe_age(event);
+                    return Verdict::Delivered;
+                }
+                Answer::Conflict => {
+                    pass.accepted();
+                    return Verdict::Duplicate;
+                }
+                Answer::AppMissing(cause) => {
+                    pass.answered();
+                    return dead(DeadReason::Unroutable, cause);
+                }
+                Answer::Refused(cause) => {
+                    pass.answered();
+                    return dead(DeadReason::Refused, cause);
+                }
+                Answer::TooLarge(cause) => {
+                    pass.answered();
+                    return dead(DeadReason::TooLarge, cause);
+                }
+                // From here on nothing is spent: the event is held and tries again when the gate lets it.
+                Answer::Unusable { reason, cause } => pass.unusable(reason, &cause, None),
+                Answer::Throttled { wait, cause } => {
+                    pass.unusable(PauseReason::RateLimited, &cause, Some(wait));
+                }
+                Answer::Failed { cause, wait } => {
+                    let others_accepted = self.gate.accepted_since(previous_attempt);
+                    pass.failed(&cause, wait);
+                    if self.ladder.delay_after(message.attempt).is_some() {
+                        return Verdict::Retry(cause);
+                    }
+                    if others_accepted {
+                        return dead(DeadReason::Exhausted, cause);
+                    }
+                    // Nothing at all was accepted since its last attempt: an outage, not this event's fault.
+                    self.gate.close(PauseReason::Failing, &cause, None);
+                    previous_attempt = Instant::now();
+                }
+            }
+        }
+    }
+
+    fn observe_age(&self, event: &Event) {
+        if let Some(time) = event.time {
+            let age = jiff::Timestamp::now().duration_since(time).as_secs_f64();
+            // A publisher's clock may run ahead; a negative age would be a nonsense sum.
+            self.metrics.event_age.observe(age.max(0.0));
+        }
+    }
+}
+
+fn is_plain(encoding: &str) -> bool {
+    encoding.is_empty() || encoding.eq_ignore_ascii_case("identity") || encoding.eq_ignore_ascii_case("utf-8")
+}
+
+fn dead_on_arrival(failure: ParseFailure) -> Dead {
+    let reason = match failure {
+        ParseFailure::Malformed(_) => DeadReason::Malformed,
+        ParseFailure::TooLarge { .. } => DeadReason::TooLarge,
+    };
+    Dead { reason, cause: Cause { status: None, detail: failure.to_string() }, project: None, event_id: None }
+}
+
+#[cfg(test)]
+#[path = "handler_tests.rs"]
+mod tests;

@@ -1,0 +1,135 @@
+//! Start and stop: what must stand before what, the sessions one after another, and the order of the end.
+
+use super::{consume::Pool, gate::Gate, handler::Handler, keeper, provision::Provisioner};
+use crate::{
+    amqp::{self, Backoff, Copies, DeclareError, Ended, OpenError, Publisher, Session, Topology},
+    domain::{Routes, UnknownProject},
+    ports::{
+        health::{Broker, Health},
+        metrics::Metrics,
+        sink::Sink,
+        stop::Stop,
+    },
+};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+use tokio_util::task::AbortOnDropHandle;
+
+/// Kept back from the grace for writing the last settlements and saying goodbye.
+const GOODBYE: Duration = Duration::from_secs(2);
+/// A session that lasted so long was sound: the next loss begins with short waits again.
+const SOUND_AFTER: Duration = Duration::from_secs(30);
+
+/// What the service must be told.
+#[derive(Debug)]
+pub struct Settings {
+    pub broker: amqp::Settings,
+    pub routes: Routes,
+    pub unknown_project: UnknownProject,
+    pub provision_limit: u32,
+    pub max_payload_bytes: usize,
+    /// From the first signal to the end of the process.
+    pub grace: Duration,
+}
+
+/// What no reconnect can mend.
+#[derive(Debug, thiserror::Error)]
+pub enum Fatal {
+    #[error(transparent)]
+    Topology(#[from] DeclareError),
+}
+
+/// Consumes and delivers until `stop`. Losing the broker is no end: sessions follow one another for ever.
+pub async fn run<S: Sink>(
+    settings: Settings,
+    sink: S,
+    metrics: Arc<Metrics>,
+    health: Arc<Health>,
+    stop: Stop,
+) -> Result<(), Fatal> {
+    let topology = Topology::new(&settings.broker);
+    let sink = Arc::new(sink);
+    let gate = Arc::new(Gate::new(Arc::clone(&metrics), Arc::clone(&health)));
+    let publisher = Publisher::new(settings.broker.url.clone(), "hookbro publisher");
+    let copies = Arc::new(Copies::new(publisher, topology.dead().to_owned(), stop.cut.clone()));
+    let handler = Handler {
+        provisioner: Provisioner::new(settings.unknown_project, settings.provision_limit, Arc::clone(&metrics)),
+        sink: Arc::clone(&sink),
+        gate: Arc::clone(&gate),
+        routes: settings.routes,
+        ladder: settings.broker.ladder.clone(),
+        max_payload_bytes: settings.max_payload_bytes,
+        metrics: Arc::clone(&metrics),
+        stop: stop.clone(),
+    };
+    let _keeper = AbortOnDropHandle::new(tokio::spawn(async move { keeper::keep(&gate, &*sink).await }));
+    let pool = Pool::new(handler, topology.max_in_flight(), Arc::clone(&health));
+
+    let mut backoff = Backoff::new();
+    let last_session = loop {
+        health.beat();
+        let opened = tokio::select! {
+            biased;
+            () = stop.requested.cancelled() => break None,
+            opened = Session::open(&settings.broker, &topology, Arc::clone(&copies), Arc::clone(&metrics), Arc::clone(&health)) => opened,
+        };
+        let mut session = match opened {
+            Ok(session) => session,
+            Err(OpenError::Declare(error @ DeclareError::Differs { .. })) => return Err(error.into()),
+            Err(error) => {
+                say_lost(&metrics, &health, &error);
+                wait(&mut backoff, &stop).await;
+                continue;
+            }
+        };
+        let opened_at = Instant::now();
+        say_connected(&metrics, &health);
+        match pool.consume(&mut session).await {
+            Ok(()) => break Some(session),
+            Err(ended) => say_ended(&metrics, &health, &ended),
+        }
+        if opened_at.elapsed() > SOUND_AFTER {
+            backoff = Backoff::new();
+        }
+        wait(&mut backoff, &stop).await;
+    };
+    health.broker.send_replace(Broker::Draining);
+    tracing::info!(in_flight = pool.tasks.len(), "stopping");
+    if let Some(mut session) = last_session {
+        let margin = GOODBYE.min(settings.grace / 2);
+        pool.drain(&mut session, settings.grace - margin).await;
+        session.close().await;
+    }
+    copies.close().await;
+    metrics.broker_connected.set(0);
+    tracing::info!("stopped");
+    Ok(())
+}
+
+async fn wait(backoff: &mut Backoff, stop: &Stop) {
+    tokio::select! {
+        () = tokio::time::sleep(backoff.next_wait()) => {}
+        () = stop.requested.cancelled() => {}
+    }
+}
+
+fn say_connected(metrics: &Metrics, health: &Health) {
+    metrics.broker_connected.set(1);
+    health.broker.send_replace(Broker::Connected { since: SystemTime::now() });
+    tracing::info!("connected to the broker, topology in place");
+}
+
+fn say_lost(metrics: &Metrics, health: &Health, error: &OpenError) {
+    metrics.broker_connected.set(0);
+    health.broker.send_replace(Broker::Connecting { last_error: Some(error.to_string()) });
+    tracing::warn!(%error, "no broker yet; trying again");
+}
+
+fn say_ended(metrics: &Metrics, health: &Health, ended: &Ended) {
+    metrics.broker_connected.set(0);
+    metrics.broker_reconnects.inc();
+    health.broker.send_replace(Broker::Connecting { last_error: Some(ended.to_string()) });
+    tracing::warn!(error = %ended, "lost the broker; connecting anew");
+}

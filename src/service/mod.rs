@@ -1,0 +1,11 @@
+//! Floor 3: from a delivery to its verdict, and the order in which things start and stop.
+
+mod consume;
+mod gate;
+mod gate_state;
+mod handler;
+mod keeper;
+mod lifecycle;
+mod provision;
+
+pub use lifecycle::{Fatal, Settings, run};

@@ -1,0 +1,190 @@
+//! Applications that are missing: when to create one, one at a time, and when that would be a mistake.
+//!
+//! Another organisation's token looks exactly like missing applications (`tests/contract/auth_other_org_msg.json`), so
+//! creation is limited, and stops where an application known under another token is gone.
+
+use crate::{
+    domain::{AppId, Cause, Destination, Event, PauseReason, UnknownProject},
+    ports::{
+        metrics::Metrics,
+        secret::Generation,
+        sink::{Answer, Create, Sink},
+    },
+};
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+    time::Duration,
+};
+use tokio::time::Instant;
+
+/// The window that `routing.provision_limit` counts in.
+const WINDOW: Duration = Duration::from_secs(60 * 60);
+/// Applications remembered as having accepted; far above any organisation, so that memory stays bounded.
+const MAX_KNOWN: usize = 100_000;
+/// Rounds of creating and writing before the event climbs its rung: somebody deletes as fast as we create.
+const ROUNDS: usize = 3;
+
+/// Calls the sink for an event, and creates its application when that is missing and may be created.
+#[derive(Debug)]
+pub struct Provisioner {
+    unknown_project: UnknownProject,
+    limit: usize,
+    metrics: Arc<Metrics>,
+    created: Mutex<VecDeque<Instant>>,
+    /// One turn per application that is being created now.
+    turns: Mutex<HashMap<AppId, Arc<tokio::sync::Mutex<Created>>>>,
+    known: RwLock<Known>,
+}
+
+/// Whether an earlier holder of the same turn has created the application.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Created {
+    #[default]
+    NotYet,
+    ByNeighbour,
+}
+
+/// What the credentials have been seen to reach.
+#[derive(Debug, Default)]
+struct Known {
+    accepted: HashMap<AppId, Generation>,
+    /// Credentials under which an application of earlier ones was missing.
+    suspect: Option<Generation>,
+    /// Credentials under which an application of earlier ones was there: the same organisation.
+    proven: Option<Generation>,
+}
+
+impl Provisioner {
+    pub fn new(unknown_project: UnknownProject, limit: u32, metrics: Arc<Metrics>) -> Self {
+        Self {
+            unknown_project,
+            limit: usize::try_from(limit).unwrap_or(usize::MAX),
+            metrics,
+            created: Mutex::default(),
+            turns: Mutex::default(),
+            known: RwLock::default(),
+        }
+    }
+
+    /// Hands over one event. [`Answer::AppMissing`] comes back only where no application may be created.
+    pub async fn deliver<S: Sink>(&self, sink: &S, event: &Event, to: &Destination) -> Answer {
+        let generation = sink.generation();
+        let answer = sink.deliver(event, to.app(), Create::Never).await;
+        let answer = match (answer, to, self.unknown_project) {
+            (Answer::AppMissing(_), Destination::OfProject(app), UnknownProject::Provision) => {
+                self.create_and_deliver(sink, event, app).await
+            }
+            (answer, ..) => answer,
+        };
+        if matches!(answer, Answer::Accepted | Answer::Conflict) {
+            self.remember(to.app(), generation);
+        }
+        answer
+    }
+
+    async fn create_and_deliver<S: Sink>(&self, sink: &S, event: &Event, app: &AppId) -> Answer {
+        let turn = self.turn(app);
+        let mut state = turn.lock().await;
+        let answer = self.in_turn(sink, event, app, &mut state).await;
+        drop(state);
+        self.leave(app, turn);
+        answer
+    }
+
+    async fn in_turn<S: Sink>(&self, sink: &S, event: &Event, app: &AppId, state: &mut Created) -> Answer {
+        for _ in 0..ROUNDS {
+            if *state == Created::ByNeighbour {
+                let answer = sink.deliver(event, app, Create::Never).await;
+                if !matches!(answer, Answer::AppMissing(_)) {
+                    return answer;
+                }
+            }
+            if let Err(pause) = self.admit(app, sink.generation()) {
+                return pause;
+            }
+            let answer = sink.deliver(event, app, Create::IfMissing).await;
+            // A conflict of a creating call is ambiguous: a repeat, or a race lost and nothing stored. Ask without.
+            *state = Created::ByNeighbour;
+            match answer {
+                Answer::Accepted => {
+                    self.metrics.apps_provisioned.inc();
+                    tracing::info!(app = app.as_str(), "created the Svix application of a new project");
+                    return answer;
+                }
+                Answer::Conflict => {}
+                other => return other,
+            }
+        }
+        let detail = format!("application {app} went missing as often as it was created");
+        Answer::Failed { cause: Cause { status: Some(404), detail }, wait: None }
+    }
+
+    /// Whether one more application may be created under these credentials, and counts it.
+    fn admit(&self, app: &AppId, generation: Generation) -> Result<(), Answer> {
+        let refuse = |detail: String| {
+            Err(Answer::Unusable { reason: PauseReason::Provisioning, cause: Cause { status: Some(404), detail } })
+        };
+        if self.missing_under_new_credentials(app, generation) {
+            return refuse(format!(
+                "application {app} is missing, and ones that accepted before svix.token changed are too: is it another \
+                 organisation's token? Put the right one back, or restart hookbro to create them anew"
+            ));
+        }
+        let mut created = lock(&self.created);
+        while created.front().is_some_and(|at| at.elapsed() > WINDOW) {
+            created.pop_front();
+        }
+        if created.len() >= self.limit {
+            return refuse(format!(
+                "application {app} is missing, and routing.provision_limit = {} an hour is reached: is the token the \
+                 right organisation's?",
+                self.limit
+            ));
+        }
+        created.push_back(Instant::now());
+        Ok(())
+    }
+
+    fn missing_under_new_credentials(&self, app: &AppId, generation: Generation) -> bool {
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        if known.proven == Some(generation) {
+            return false;
+        }
+        if known.accepted.get(app).is_some_and(|under| *under != generation) {
+            known.suspect = Some(generation);
+        }
+        known.suspect == Some(generation)
+    }
+
+    fn remember(&self, app: &AppId, generation: Generation) {
+        let before = self.known.read().unwrap_or_else(PoisonError::into_inner).accepted.get(app).copied();
+        if before == Some(generation) {
+            return;
+        }
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        if before.is_some() {
+            known.proven = Some(generation);
+        }
+        if before.is_some() || known.accepted.len() < MAX_KNOWN {
+            known.accepted.insert(app.detached(), generation);
+        }
+    }
+
+    fn turn(&self, app: &AppId) -> Arc<tokio::sync::Mutex<Created>> {
+        Arc::clone(lock(&self.turns).entry(app.detached()).or_default())
+    }
+
+    /// The last one out forgets the turn.
+    fn leave(&self, app: &AppId, turn: Arc<tokio::sync::Mutex<Created>>) {
+        let mut turns = lock(&self.turns);
+        drop(turn);
+        if turns.get(app).is_some_and(|left| Arc::strong_count(left) == 1) {
+            turns.remove(app);
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
