@@ -125,7 +125,8 @@ impl Metrics {
     /// The process as its own `process_*` series show it: CPU in seconds, memory in bytes, open descriptors.
     pub fn process(&self) -> BTreeMap<String, f64> {
         let families = self.registry.gather().into_iter().filter(|family| family.name().starts_with("process_"));
-        let value = |metric: &prometheus::proto::Metric| metric.get_counter().value().max(metric.get_gauge().value());
+        let value =
+            |metric: &prometheus::proto::Metric| metric.get_counter().get_value().max(metric.get_gauge().get_value());
         families
             .filter_map(|f| Some((f.name().trim_start_matches("process_").to_owned(), value(f.get_metric().first()?))))
             .collect()
