@@ -23,3 +23,5 @@ pub mod http;
 pub mod svix;
 
 pub mod service;
+
+pub mod cli;

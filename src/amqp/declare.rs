@@ -9,6 +9,7 @@ use lapin::{
     options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions},
     types::FieldTable,
 };
+use std::fmt;
 
 /// Why the topology does not stand.
 #[derive(Debug, thiserror::Error)]
@@ -54,9 +55,33 @@ pub async fn declare(connection: &Connection, topology: &Topology) -> Result<(),
     Ok(())
 }
 
+/// One object that is not as the configuration asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Difference {
+    pub object: String,
+    /// The broker's own words where it stands otherwise; none where it is missing.
+    pub broker_says: Option<String>,
+}
+
+impl Difference {
+    /// Whether it stands in the way, rather than being missing.
+    pub fn blocks(&self) -> bool {
+        self.broker_says.is_some()
+    }
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.broker_says {
+            Some(says) => write!(f, "{} differs: {says}", self.object),
+            None => write!(f, "{} is missing", self.object),
+        }
+    }
+}
+
 /// What does not stand, or stands otherwise; changes nothing. Each object is asked on a channel of its own, because a
 /// refusal closes it.
-pub async fn differences(connection: &Connection, topology: &Topology) -> Result<Vec<String>, DeclareError> {
+pub async fn differences(connection: &Connection, topology: &Topology) -> Result<Vec<Difference>, DeclareError> {
     let mut found = Vec::new();
     for name in topology.fanouts.iter().chain([&topology.topic_exchange]) {
         let object = format!("exchange `{name}`");
@@ -90,15 +115,14 @@ async fn probe_queue(connection: &Connection, queue: &Queue) -> Result<lapin::Re
     Ok(same.map(drop))
 }
 
-fn note(found: &mut Vec<String>, object: &str, done: lapin::Result<()>) -> Result<(), DeclareError> {
-    let Err(error) = done else { return Ok(()) };
-    if let Some(says) = precondition_failed(&error) {
-        found.push(format!("{object} differs: {says}"));
-    } else if not_found(&error).is_some() {
-        found.push(format!("{object} is missing"));
-    } else {
-        return Err(DeclareError::Refused { object: object.to_owned(), source: error });
+fn note(found: &mut Vec<Difference>, object: &str, done: lapin::Result<()>) -> Result<(), DeclareError> {
+    let Err(source) = done else { return Ok(()) };
+    let object = object.to_owned();
+    let broker_says = precondition_failed(&source);
+    if broker_says.is_none() && not_found(&source).is_none() {
+        return Err(DeclareError::Refused { object, source });
     }
+    found.push(Difference { object, broker_says });
     Ok(())
 }
 

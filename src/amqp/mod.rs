@@ -13,8 +13,8 @@ mod window;
 
 pub use connect::{Backoff, ConnectError, close, connect};
 pub use copies::Copies;
-pub use declare::{DeclareError, declare, differences};
-pub use publish::{PublishError, Publisher};
+pub use declare::{DeclareError, Difference, declare, differences};
+pub use publish::{EventProperties, PublishError, Publisher};
 pub use session::{Ended, Flow, OpenError, Session};
 pub use settings::Settings;
 pub use settle::AmqpReceipt;

@@ -6,12 +6,16 @@ use crate::ports::secret::Secret;
 use lapin::{
     BasicProperties, Channel, Confirmation, Connection,
     options::{BasicPublishOptions, ConfirmSelectOptions},
+    types::ShortString,
 };
 use std::time::Duration;
 use tokio::sync::Mutex;
 
 /// A broker that confirms nothing for so long has raised an alarm or lost its majority.
 const CONFIRM_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// `delivery_mode` of a message that survives a restart of the broker.
+const PERSISTENT: u8 = 2;
 
 /// Why a message is not safely in a queue. Whatever the variant, it may be published again.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +30,30 @@ pub enum PublishError {
     Nacked { exchange: String },
     #[error("the broker confirmed nothing within {CONFIRM_TIMEOUT:?}; an alarm may block publishers")]
     Unconfirmed,
+}
+
+/// What a freshly published event says about itself, apart from its body. Persistent, JSON.
+#[derive(Debug, Clone, Default)]
+pub struct EventProperties {
+    /// `message_id`
+    pub id: Option<String>,
+    /// `type`
+    pub kind: Option<String>,
+}
+
+impl EventProperties {
+    pub fn to_amqp(&self) -> BasicProperties {
+        let mut properties =
+            BasicProperties::default().with_content_type("application/json".into()).with_delivery_mode(PERSISTENT);
+        // Both are at most 255 bytes in AMQP and one more in Svix; a longer one travels in the body alone.
+        if let Some(id) = self.id.clone().and_then(|id| ShortString::try_new(id).ok()) {
+            properties = properties.with_message_id(id);
+        }
+        if let Some(kind) = self.kind.clone().and_then(|kind| ShortString::try_new(kind).ok()) {
+            properties = properties.with_type(kind);
+        }
+        properties
+    }
 }
 
 /// One publishing connection, made when first needed and made anew after a failure. Many calls may wait for their

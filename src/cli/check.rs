@@ -1,0 +1,70 @@
+//! `hookbro check`: everything that can be known wrong before a deployment, in one go.
+
+use super::{
+    exit::{Failure, runtime},
+    output,
+};
+use crate::{
+    amqp::{self, Difference, Topology},
+    config::Settings,
+    ports::{metrics::Metrics, sink::Answer, sink::Sink as _},
+    svix::SvixSink,
+};
+use std::sync::Arc;
+
+pub(super) fn run(settings: Settings) -> Result<(), Failure> {
+    runtime()?.block_on(check(settings))
+}
+
+async fn check(settings: Settings) -> Result<(), Failure> {
+    output::print("ok    configuration\n")?;
+    let broker = check_broker(&settings).await;
+    say("broker", &broker)?;
+    let svix = check_svix(&settings).await;
+    say("Svix", &svix)?;
+    broker.and(svix).map(drop)
+}
+
+fn say(what: &str, checked: &Result<Vec<String>, Failure>) -> Result<(), Failure> {
+    match checked {
+        Ok(notes) => {
+            output::print(&format!("ok    {what}\n"))?;
+            notes.iter().try_for_each(|note| output::print(&format!("      {note}\n")))
+        }
+        Err(failure) => output::print(&format!("FAIL  {what}: {failure}\n")),
+    }
+}
+
+/// Objects that are missing are no fault: `hookbro run` declares them. Ones that differ are.
+async fn check_broker(settings: &Settings) -> Result<Vec<String>, Failure> {
+    let connection = amqp::connect(&settings.broker.url, "hookbro check").await?;
+    let found = amqp::differences(&connection, &Topology::new(&settings.broker)).await;
+    amqp::close(connection).await;
+    let found = found?;
+    if found.iter().any(Difference::blocks) {
+        let lines: Vec<_> = found.iter().filter(|d| d.blocks()).map(ToString::to_string).collect();
+        return Err(Failure::Broker(format!(
+            "{}\nA queue's arguments cannot be changed in place: restore the old settings, or drain the queue, delete \
+             it while it is empty, and start hookbro again",
+            lines.join("\n")
+        )));
+    }
+    Ok(found.iter().map(|missing| format!("{missing}; `hookbro run` will declare it")).collect())
+}
+
+async fn check_svix(settings: &Settings) -> Result<Vec<String>, Failure> {
+    let metrics = Arc::new(Metrics::new().map_err(|error| Failure::Running(error.to_string()))?);
+    let sink = SvixSink::new(&settings.svix, metrics).map_err(|error| Failure::Running(error.to_string()))?;
+    match sink.probe().await {
+        Ok(()) => Ok(Vec::new()),
+        Err(
+            Answer::Unusable { cause, .. }
+            | Answer::Failed { cause, .. }
+            | Answer::Throttled { cause, .. }
+            | Answer::Refused(cause)
+            | Answer::TooLarge(cause)
+            | Answer::AppMissing(cause),
+        ) => Err(Failure::Svix(cause.detail)),
+        Err(Answer::Accepted | Answer::Conflict) => Err(Failure::Svix("answered a list with something else".into())),
+    }
+}

@@ -1,0 +1,95 @@
+//! How a command can fail, and with which exit code.
+
+use crate::{
+    amqp::{ConnectError, DeclareError, PublishError},
+    config::ConfigError,
+    http::ListenError,
+    service::Fatal,
+    telemetry::TelemetryError,
+};
+use std::{fmt, process::ExitCode};
+
+/// What went wrong, by exit code; the text names the thing, the place and the remedy.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// 1
+    Running(String),
+    /// 3
+    Configuration(String),
+    /// 4
+    Broker(String),
+    /// 5
+    Svix(String),
+}
+
+impl Failure {
+    pub(super) fn code(&self) -> ExitCode {
+        ExitCode::from(match self {
+            Self::Running(_) => 1,
+            // 2 is clap's own, for usage.
+            Self::Configuration(_) => 3,
+            Self::Broker(_) => 4,
+            Self::Svix(_) => 5,
+        })
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Self::Running(text) | Self::Configuration(text) | Self::Broker(text) | Self::Svix(text)) = self;
+        f.write_str(text)
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self::Configuration(format!("the configuration is wrong:\n{error}"))
+    }
+}
+
+impl From<TelemetryError> for Failure {
+    fn from(error: TelemetryError) -> Self {
+        Self::Configuration(format!("log.level {error}"))
+    }
+}
+
+impl From<ConnectError> for Failure {
+    fn from(error: ConnectError) -> Self {
+        Self::Broker(error.to_string())
+    }
+}
+
+impl From<DeclareError> for Failure {
+    fn from(error: DeclareError) -> Self {
+        Self::Broker(error.to_string())
+    }
+}
+
+impl From<PublishError> for Failure {
+    fn from(error: PublishError) -> Self {
+        Self::Broker(error.to_string())
+    }
+}
+
+impl From<Fatal> for Failure {
+    fn from(error: Fatal) -> Self {
+        Self::Broker(error.to_string())
+    }
+}
+
+impl From<ListenError> for Failure {
+    fn from(error: ListenError) -> Self {
+        Self::Running(error.to_string())
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self::Running(error.to_string())
+    }
+}
+
+/// The runtime that every command which waits for something runs on.
+pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::from)
+}

@@ -1,0 +1,83 @@
+//! Where `hookbro publish` gets its events: files, folders, standard input; one at a time, so that memory stays bounded.
+
+use bytes::Bytes;
+use serde_json::value::RawValue;
+use std::{
+    fs::File,
+    io::{BufReader, Read},
+    path::{Path, PathBuf},
+};
+
+/// Names that a folder's event files end in; other files in it are left alone.
+const EVENT_FILES: [&str; 3] = ["json", "ndjson", "jsonl"];
+
+/// One JSON value and where it stands.
+#[derive(Debug)]
+pub(super) struct Item {
+    pub body: Bytes,
+    pub place: String,
+}
+
+/// What cannot be read, and where.
+#[derive(Debug, thiserror::Error)]
+#[error("{place}: {problem}")]
+pub(super) struct FeedError {
+    place: String,
+    problem: String,
+}
+
+/// The files that `paths` stand for; a folder stands for the event files in it, by name.
+pub(super) fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, FeedError> {
+    let mut files = Vec::new();
+    for path in paths {
+        if path.is_dir() {
+            let failed = |error: std::io::Error| FeedError { place: path.display().to_string(), problem: error.to_string() };
+            let mut inside: Vec<PathBuf> = Vec::new();
+            for entry in std::fs::read_dir(path).map_err(failed)? {
+                let entry = entry.map_err(failed)?.path();
+                if entry.extension().and_then(|e| e.to_str()).is_some_and(|e| EVENT_FILES.contains(&e)) {
+                    inside.push(entry);
+                }
+            }
+            inside.sort();
+            files.extend(inside);
+        } else {
+            files.push(path.clone());
+        }
+    }
+    Ok(files)
+}
+
+/// The events of one file, `-` being standard input: JSON values one after another, as NDJSON or pretty-printed; an
+/// array stands for its elements.
+pub(super) fn items(path: &Path) -> Result<Box<dyn Iterator<Item = Result<Item, FeedError>>>, FeedError> {
+    let place = path.display().to_string();
+    let reader: Box<dyn Read> = if place == "-" {
+        Box::new(std::io::stdin())
+    } else {
+        let opened = File::open(path);
+        Box::new(opened.map_err(|error| FeedError { place: place.clone(), problem: error.to_string() })?)
+    };
+    let values = serde_json::Deserializer::from_reader(BufReader::new(reader)).into_iter::<Box<RawValue>>();
+    Ok(Box::new(values.enumerate().flat_map(move |(index, value)| unpack(&place, index, value))))
+}
+
+fn unpack(place: &str, index: usize, value: serde_json::Result<Box<RawValue>>) -> Vec<Result<Item, FeedError>> {
+    let place = format!("{place}, value {}", index + 1);
+    let unpacked = value.and_then(|value| {
+        if !value.get().starts_with('[') {
+            return Ok(vec![Item { body: own(&value), place: place.clone() }]);
+        }
+        let elements: Vec<&RawValue> = serde_json::from_str(value.get())?;
+        let item = |(n, element)| Item { body: own(element), place: format!("{place}, element {}", n + 1) };
+        Ok(elements.into_iter().enumerate().map(item).collect())
+    });
+    match unpacked {
+        Ok(items) => items.into_iter().map(Ok).collect(),
+        Err(error) => vec![Err(FeedError { place, problem: error.to_string() })],
+    }
+}
+
+fn own(value: &RawValue) -> Bytes {
+    Bytes::copy_from_slice(value.get().as_bytes())
+}

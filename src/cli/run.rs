@@ -1,0 +1,57 @@
+//! `hookbro run`: puts the parts together, starts them, and waits for the end.
+
+use super::{
+    exit::{Failure, runtime},
+    signals,
+};
+use crate::{
+    amqp::Topology,
+    config::Settings,
+    http,
+    ports::{health::Health, metrics::Metrics},
+    service,
+    svix::SvixSink,
+    telemetry,
+};
+use serde_json::json;
+use std::{io::IsTerminal as _, sync::Arc, time::Duration};
+
+/// Longest wait for a scraper that is still reading when the process ends.
+const PAGES_GRACE: Duration = Duration::from_secs(1);
+
+pub(super) fn run(settings: Settings) -> Result<(), Failure> {
+    telemetry::init(settings.log.format, &settings.log.level, std::io::stderr().is_terminal())?;
+    runtime()?.block_on(serve(settings))
+}
+
+async fn serve(settings: Settings) -> Result<(), Failure> {
+    let stop = signals::listen().await?;
+    let metrics = Arc::new(Metrics::new().map_err(|error| Failure::Running(error.to_string()))?);
+    let health = Arc::new(Health::new());
+    let sink = SvixSink::new(&settings.svix, Arc::clone(&metrics))
+        .map_err(|error| Failure::Running(format!("cannot set up HTTPS: {error}")))?;
+    tokio::spawn(settings.secret_files.watch());
+
+    let topology = Topology::new(&settings.broker);
+    let queues: Vec<_> = topology.queues.iter().map(|queue| &queue.name).collect();
+    let topology = json!({"exchange": topology.topic_exchange, "queues": queues});
+    let pages = http::router(http::Ops { metrics: Arc::clone(&metrics), health: Arc::clone(&health), topology });
+    // The pages outlive the drain, so that its end can be watched.
+    let done = tokio_util::sync::CancellationToken::new();
+    let (address, serving) = http::serve(settings.admin.listen, pages, done.clone().cancelled_owned()).await?;
+    let serving = tokio::spawn(serving);
+    tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "metrics, health and status are served");
+
+    let service = service::Settings {
+        broker: settings.broker,
+        routes: settings.routing.routes,
+        unknown_project: settings.routing.unknown_project,
+        provision_limit: settings.routing.provision_limit,
+        max_payload_bytes: settings.max_payload_bytes,
+        grace: settings.shutdown_grace,
+    };
+    let ended = service::run(service, sink, metrics, health, stop).await;
+    done.cancel();
+    let _ = tokio::time::timeout(PAGES_GRACE, serving).await;
+    Ok(ended?)
+}

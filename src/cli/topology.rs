@@ -1,0 +1,91 @@
+//! `hookbro topology`: the objects on the broker, shown or declared.
+
+use super::{
+    exit::{Failure, runtime},
+    output::{self, Output},
+};
+use crate::{
+    amqp::{self, Argument, Queue, Topology},
+    config::Settings,
+};
+use serde_json::{Map, Value, json};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct TopologyArgs {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Action {
+    /// Print every exchange, queue and binding that the configuration asks for. Asks no broker.
+    Show {
+        #[arg(long, value_enum, default_value_t = Output::Table)]
+        output: Output,
+    },
+    /// Make them stand on the broker; what stands already is left as it is.
+    Declare,
+}
+
+pub(super) fn run(args: &TopologyArgs, settings: Settings) -> Result<(), Failure> {
+    let topology = Topology::new(&settings.broker);
+    match args.action {
+        Action::Show { output: Output::Table } => output::print(&as_table(&topology)),
+        Action::Show { output: Output::Json } => output::print(&format!("{:#}\n", as_json(&topology))),
+        Action::Declare => runtime()?.block_on(async {
+            let connection = amqp::connect(&settings.broker.url, "hookbro topology").await?;
+            let declared = amqp::declare(&connection, &topology).await;
+            amqp::close(connection).await;
+            declared?;
+            output::print(&format!("{} queues stand\n", topology.queues.len()))
+        }),
+    }
+}
+
+fn as_table(topology: &Topology) -> String {
+    let exchanges = [["exchange".into(), topology.topic_exchange.clone(), "topic, created only if missing".into()]]
+        .into_iter()
+        .chain(topology.fanouts.iter().map(|name| ["exchange".into(), name.clone(), "fanout".into()]));
+    let queues = topology.queues.iter().map(|queue| ["queue".into(), queue.name.clone(), arguments(queue)]);
+    let bindings = topology.bindings.iter().map(|binding| {
+        let key = if binding.routing_key.is_empty() { String::new() } else { format!(" key {}", binding.routing_key) };
+        ["binding".into(), binding.queue.clone(), format!("to {}{key}", binding.exchange)]
+    });
+    output::table(["KIND", "NAME", "DETAILS"], exchanges.chain(queues).chain(bindings))
+}
+
+fn arguments(queue: &Queue) -> String {
+    let each = queue.arguments.iter().map(|(name, value)| match value {
+        Argument::Text(text) => format!("{name}={text}"),
+        Argument::Number(number) => format!("{name}={number}"),
+    });
+    each.collect::<Vec<_>>().join(" ")
+}
+
+/// One array of objects, like every list.
+fn as_json(topology: &Topology) -> Value {
+    let exchange = |name: &String, kind| json!({"kind": "exchange", "name": name, "type": kind, "durable": true});
+    let queues = topology.queues.iter().map(|queue| {
+        let arguments: Map<_, _> = queue
+            .arguments
+            .iter()
+            .map(|(name, value)| {
+                let value = match value {
+                    Argument::Text(text) => json!(text),
+                    Argument::Number(number) => json!(number),
+                };
+                ((*name).to_owned(), value)
+            })
+            .collect();
+        json!({"kind": "queue", "name": queue.name, "durable": true, "arguments": arguments})
+    });
+    let bindings = topology.bindings.iter().map(|binding| {
+        let (queue, exchange) = (&binding.queue, &binding.exchange);
+        json!({"kind": "binding", "queue": queue, "exchange": exchange, "routing_key": binding.routing_key})
+    });
+    std::iter::once(exchange(&topology.topic_exchange, "topic"))
+        .chain(topology.fanouts.iter().map(|name| exchange(name, "fanout")))
+        .chain(queues)
+        .chain(bindings)
+        .collect()
+}
