@@ -14,3 +14,6 @@
 //! One event's path: `amqp::session` yields a [`ports::delivery::Delivery`] → `service::handler` judges it, asking
 //! `svix` through `service::gate` → one [`domain::verdict::Verdict`] → `amqp::settle` turns that into one broker
 //! operation.
+
+pub mod cli;
+pub mod sandbox;
