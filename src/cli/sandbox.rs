@@ -35,24 +35,12 @@ pub struct SandboxArgs {
 
 pub async fn run(args: SandboxArgs, shutdown: impl Future<Output = ()>) -> io::Result<()> {
     let bind = TcpListener::bind(&args.listen).await;
-    let listener = bind.map_err(|err| {
-        io::Error::new(
-            err.kind(),
-            format!("cannot listen on {}: {err}", args.listen),
-        )
-    })?;
+    let listener =
+        bind.map_err(|err| io::Error::new(err.kind(), format!("cannot listen on {}: {err}", args.listen)))?;
     let mut out = io::stdout();
-    writeln!(
-        out,
-        "sandbox listening on http://{}",
-        listener.local_addr()?
-    )?;
+    writeln!(out, "sandbox listening on http://{}", listener.local_addr()?)?;
     out.flush()?;
-    let options = Options {
-        tokens: args.tokens,
-        latency: args.latency,
-        ..Options::default()
-    };
+    let options = Options { tokens: args.tokens, latency: args.latency, ..Options::default() };
     Sandbox::new(options).serve(listener, shutdown).await;
     Ok(())
 }

@@ -9,9 +9,8 @@ use serde::Serialize;
 pub(super) type Reply = Response<Full<Bytes>>;
 
 /// On every answer of Svix, whatever it is.
-const VARY: HeaderValue = HeaderValue::from_static(
-    "origin, access-control-request-method, access-control-request-headers",
-);
+const VARY: HeaderValue =
+    HeaderValue::from_static("origin, access-control-request-method, access-control-request-headers");
 pub(super) const JSON: &str = "application/json";
 
 /// An answer before it has become HTTP.
@@ -35,19 +34,11 @@ pub(super) struct Flaw {
 
 impl Flaw {
     pub(super) fn value(loc: &[&str], msg: impl Into<String>) -> Self {
-        Self::of(
-            loc.iter().map(ToString::to_string).collect(),
-            msg,
-            "value_error",
-        )
+        Self::of(loc.iter().map(ToString::to_string).collect(), msg, "value_error")
     }
 
     pub(super) fn of(loc: Vec<String>, msg: impl Into<String>, kind: &'static str) -> Self {
-        Self {
-            loc,
-            msg: msg.into(),
-            kind,
-        }
+        Self { loc, msg: msg.into(), kind }
     }
 }
 
@@ -64,21 +55,12 @@ struct Invalid {
 
 impl Answer {
     pub(super) fn empty(status: StatusCode) -> Self {
-        Self {
-            status,
-            content_type: None,
-            body: Bytes::new(),
-            allow: None,
-        }
+        Self { status, content_type: None, body: Bytes::new(), allow: None }
     }
 
     pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Self {
         match serde_json::to_vec(body) {
-            Ok(body) => Self {
-                content_type: Some(JSON),
-                body: body.into(),
-                ..Self::empty(status)
-            },
+            Ok(body) => Self { content_type: Some(JSON), body: body.into(), ..Self::empty(status) },
             Err(_) => Self::broken(),
         }
     }
@@ -92,10 +74,7 @@ impl Answer {
     }
 
     pub(super) fn method_not_allowed(allow: &'static str) -> Self {
-        Self {
-            allow: Some(allow),
-            ..Self::empty(StatusCode::METHOD_NOT_ALLOWED)
-        }
+        Self { allow: Some(allow), ..Self::empty(StatusCode::METHOD_NOT_ALLOWED) }
     }
 
     pub(super) fn app_not_found() -> Self {
@@ -111,21 +90,13 @@ impl Answer {
     }
 
     pub(super) fn too_large() -> Self {
-        Self::error(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "payload_too_large",
-            "Request payload is too large.",
-        )
+        Self::error(StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large", "Request payload is too large.")
     }
 
     /// What Svix says when its database fails.
     pub(super) fn broken() -> Self {
         let body = Bytes::from_static(b"{}");
-        Self {
-            content_type: Some(JSON),
-            body,
-            ..Self::empty(StatusCode::INTERNAL_SERVER_ERROR)
-        }
+        Self { content_type: Some(JSON), body, ..Self::empty(StatusCode::INTERNAL_SERVER_ERROR) }
     }
 
     pub(super) fn into_reply(self) -> Reply {
@@ -151,24 +122,15 @@ impl Answer {
 /// The headers every answer carries.
 pub(super) fn dress(reply: &mut Reply) {
     reply.headers_mut().insert(header::VARY, VARY);
-    reply.headers_mut().insert(
-        header::ACCESS_CONTROL_ALLOW_ORIGIN,
-        HeaderValue::from_static("*"),
-    );
+    reply.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
 }
 
 /// The answer to a browser's question whether it may call: always yes.
 pub(super) fn preflight(asked: &hyper::HeaderMap) -> Reply {
     let mut reply = Answer::empty(StatusCode::OK).into_reply();
     let mut say = |name: HeaderName, value| reply.headers_mut().insert(name, value);
-    say(
-        header::ACCESS_CONTROL_ALLOW_METHODS,
-        HeaderValue::from_static("*"),
-    );
-    say(
-        header::ACCESS_CONTROL_MAX_AGE,
-        HeaderValue::from_static("600"),
-    );
+    say(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("*"));
+    say(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
     if let Some(wanted) = asked.get(header::ACCESS_CONTROL_REQUEST_HEADERS) {
         say(header::ACCESS_CONTROL_ALLOW_HEADERS, wanted.clone());
     }

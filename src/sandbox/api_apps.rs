@@ -5,7 +5,7 @@ use hyper::StatusCode;
 use serde::Deserialize;
 
 use super::answers::Answer;
-use super::exchange::Call;
+use super::exchange::{Call, pause};
 use super::paging::{Order, Page, query};
 use super::store::Refusal;
 use super::validate;
@@ -38,22 +38,15 @@ pub(super) async fn create(call: &Call<'_>) -> Result<Answer, Answer> {
         let detail = "An application with that id or uid already exists";
         return Err(Answer::error(StatusCode::CONFLICT, "conflict", detail));
     }
-    tokio::time::sleep(call.inner.options.creation_gap).await;
-    let created = call
-        .inner
-        .store()
-        .create_app(&org, asked)
-        .map_err(refused)?;
+    pause(call.inner.options.creation_gap).await;
+    let created = call.inner.store().create_app(&org, asked).map_err(refused)?;
     Ok(Answer::json(StatusCode::CREATED, &created))
 }
 
 pub(super) fn get(call: &Call<'_>, key: &str) -> Result<Answer, Answer> {
     let org = call.inner.gate.reader(call.headers)?;
     let app = call.inner.store().app(&org, key).map(|app| app.show());
-    Ok(Answer::json(
-        StatusCode::OK,
-        &app.ok_or_else(Answer::entity_not_found)?,
-    ))
+    Ok(Answer::json(StatusCode::OK, &app.ok_or_else(Answer::entity_not_found)?))
 }
 
 pub(super) async fn update(call: &Call<'_>, key: &str) -> Result<Answer, Answer> {
@@ -63,19 +56,11 @@ pub(super) async fn update(call: &Call<'_>, key: &str) -> Result<Answer, Answer>
     validate::app_in_path(key)?;
     let id = call.inner.store().app(&org, key).map(|app| app.id.clone());
     if let Some(id) = id {
-        let updated = call
-            .inner
-            .store()
-            .update_app(&org, &id, asked)
-            .map_err(refused)?;
+        let updated = call.inner.store().update_app(&org, &id, asked).map_err(refused)?;
         return Ok(Answer::json(StatusCode::OK, &updated));
     }
-    tokio::time::sleep(call.inner.options.creation_gap).await;
-    let created = call
-        .inner
-        .store()
-        .create_app(&org, asked)
-        .map_err(refused)?;
+    pause(call.inner.options.creation_gap).await;
+    let created = call.inner.store().create_app(&org, asked).map_err(refused)?;
     Ok(Answer::json(StatusCode::CREATED, &created))
 }
 
@@ -88,17 +73,10 @@ pub(super) fn delete(call: &Call<'_>, key: &str) -> Result<Answer, Answer> {
 }
 
 pub(super) fn list(call: &Call<'_>) -> Result<Answer, Answer> {
-    let ListQuery {
-        limit,
-        iterator,
-        order,
-    } = query(call.uri)?;
+    let ListQuery { limit, iterator, order } = query(call.uri)?;
     let page = Page::new(limit, iterator.as_deref(), validate::APP_PREFIX)?;
     let org = call.inner.gate.organisation(call.headers)?;
-    Ok(Answer::json(
-        StatusCode::OK,
-        &call.inner.store().list_apps(&org, &page, &order),
-    ))
+    Ok(Answer::json(StatusCode::OK, &call.inner.store().list_apps(&org, &page, &order)))
 }
 
 /// What a refused write of an application answers.

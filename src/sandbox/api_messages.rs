@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use super::answers::Answer;
 use super::api_apps;
 use super::echo::{EXPIRED, echo};
-use super::exchange::Call;
+use super::exchange::{Call, pause};
 use super::journal::Effect;
 use super::paging::{Page, query};
 use super::ring::Message;
@@ -86,34 +86,24 @@ pub(super) async fn create(
     let exists = call.inner.store().app(&org, key).is_some();
     if let Some(app) = message.application.take().filter(|_| !exists) {
         validate::same_app(&app, key)?;
-        tokio::time::sleep(call.inner.options.creation_gap).await;
-        call.inner
-            .store()
-            .create_app(&org, app)
-            .map_err(|refusal| {
-                if refusal == Refusal::Taken {
-                    *effect = Effect::LostRace;
-                }
-                api_apps::refused(refusal)
-            })?;
-    }
-    let stored = call
-        .inner
-        .store()
-        .insert_message(&org, key, message)
-        .map_err(|refusal| match refusal {
-            Refusal::Taken => {
-                *effect = Effect::Duplicate;
-                Answer::conflict()
+        pause(call.inner.options.creation_gap).await;
+        call.inner.store().create_app(&org, app).map_err(|refusal| {
+            if refusal == Refusal::Taken {
+                *effect = Effect::LostRace;
             }
-            Refusal::NoApp => Answer::app_not_found(),
-            Refusal::Full => Answer::broken(),
+            api_apps::refused(refusal)
         })?;
+    }
+    let stored = call.inner.store().insert_message(&org, key, message).map_err(|refusal| match refusal {
+        Refusal::Taken => {
+            *effect = Effect::Duplicate;
+            Answer::conflict()
+        }
+        Refusal::NoApp => Answer::app_not_found(),
+        Refusal::Full => Answer::broken(),
+    })?;
     *effect = Effect::Stored;
-    Ok(Answer::json(
-        StatusCode::ACCEPTED,
-        &MessageOut::new(&stored, with_content)?,
-    ))
+    Ok(Answer::json(StatusCode::ACCEPTED, &MessageOut::new(&stored, with_content)?))
 }
 
 pub(super) fn get(call: &Call<'_>, key: &str, id: &str) -> Result<Answer, Answer> {
@@ -124,19 +114,14 @@ pub(super) fn get(call: &Call<'_>, key: &str, id: &str) -> Result<Answer, Answer
     let message = found.map(|(_, message)| message.clone());
     drop(store);
     let message = message.ok_or_else(Answer::entity_not_found)?;
-    Ok(Answer::json(
-        StatusCode::OK,
-        &MessageOut::new(&message, with_content)?,
-    ))
+    Ok(Answer::json(StatusCode::OK, &MessageOut::new(&message, with_content)?))
 }
 
 pub(super) fn expunge(call: &Call<'_>, key: &str, id: &str) -> Result<Answer, Answer> {
     let org = call.inner.gate.organisation(call.headers)?;
     let mut store = call.inner.store();
     let found = store.app(&org, key).and_then(|app| store.message(app, id));
-    let seq = found
-        .map(|(seq, _)| seq)
-        .ok_or_else(Answer::entity_not_found)?;
+    let seq = found.map(|(seq, _)| seq).ok_or_else(Answer::entity_not_found)?;
     store.expunge(seq);
     Ok(Answer::empty(StatusCode::NO_CONTENT))
 }
@@ -146,36 +131,22 @@ pub(super) fn list(call: &Call<'_>, key: &str) -> Result<Answer, Answer> {
     let page = Page::new(asked.limit, asked.iterator.as_deref(), MESSAGE_PREFIX)?;
     let types = event_types(call.uri);
     let org = call.inner.gate.reader(call.headers)?;
+    let wanted = |message: &&Message| {
+        let channel = |name: &String| message.channels.as_ref().is_some_and(|channels| channels.0.contains(name));
+        (types.is_empty() || types.contains(&message.event_type)) && asked.channel.as_ref().is_none_or(channel)
+    };
     let store = call.inner.store();
     let app = store.app(&org, key).ok_or_else(Answer::entity_not_found)?;
-    let wanted = |message: &&Message| {
-        let channel = |name: &String| {
-            message
-                .channels
-                .as_ref()
-                .is_some_and(|channels| channels.0.contains(name))
-        };
-        (types.is_empty() || types.contains(&message.event_type))
-            && asked.channel.as_ref().is_none_or(channel)
-    };
-    let shown = store
-        .walk(app, &page)
-        .filter(wanted)
-        .map(|message| MessageOut::new(message, asked.with_content));
-    let shown: Vec<MessageOut> = shown.take(page.limit + 1).collect::<Result<_, _>>()?;
-    Ok(Answer::json(
-        StatusCode::OK,
-        &page.cut(shown.into_iter(), |message| &message.id),
-    ))
+    let found: Vec<Message> = store.walk(app, &page).filter(wanted).take(page.limit + 1).cloned().collect();
+    drop(store);
+    let shown = found.iter().map(|message| MessageOut::new(message, asked.with_content));
+    let shown: Vec<MessageOut> = shown.collect::<Result<_, _>>()?;
+    Ok(Answer::json(StatusCode::OK, &page.cut(shown.into_iter(), |message| &message.id)))
 }
 
 /// `event_types` may be repeated and may hold several, comma separated.
 fn event_types(uri: &Uri) -> Vec<String> {
     let pairs = url::form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes());
-    let types = pairs
-        .filter(|(name, _)| name == "event_types")
-        .map(|(_, value): (_, Cow<'_, str>)| value);
-    types
-        .flat_map(|value| value.split(',').map(str::to_owned).collect::<Vec<_>>())
-        .collect()
+    let types = pairs.filter(|(name, _)| name == "event_types").map(|(_, value): (_, Cow<'_, str>)| value);
+    types.flat_map(|value| value.split(',').map(str::to_owned).collect::<Vec<_>>()).collect()
 }

@@ -31,10 +31,7 @@ impl Gate {
         Self {
             roles: roles.chain(options.roles.iter().cloned()).collect(),
             open: options.tokens.is_empty()
-                && !options
-                    .roles
-                    .iter()
-                    .any(|(_, role)| matches!(role, Role::Organisation(_))),
+                && !options.roles.iter().any(|(_, role)| matches!(role, Role::Organisation(_))),
         }
     }
 
@@ -54,20 +51,16 @@ impl Gate {
     pub(super) fn reader(&self, headers: &HeaderMap) -> Result<Arc<str>, Answer> {
         match self.role(headers)? {
             Role::Organisation(org) | Role::Application(org) => Ok(org.into()),
-            Role::BadSubject | Role::NoSubject | Role::SigningSecret => {
-                Err(unauthorized("Invalid token"))
-            }
+            Role::BadSubject | Role::NoSubject | Role::SigningSecret => Err(unauthorized("Invalid token")),
         }
     }
 
     fn role(&self, headers: &HeaderMap) -> Result<Role, Answer> {
         let token = bearer(headers).ok_or_else(|| unauthorized("Invalid token"))?;
         match self.roles.get(token) {
-            Some(Role::BadSubject) => Err(Answer::error(
-                StatusCode::BAD_REQUEST,
-                "bad_token",
-                "`sub` is not a valid organization id.",
-            )),
+            Some(Role::BadSubject) => {
+                Err(Answer::error(StatusCode::BAD_REQUEST, "bad_token", "`sub` is not a valid organization id."))
+            }
             Some(Role::NoSubject) => Err(unauthorized("Invalid token (missing `sub`).")),
             Some(Role::SigningSecret) => Err(unauthorized(SECRET_AS_TOKEN)),
             Some(role) => Ok(role.clone()),

@@ -52,12 +52,7 @@ impl Book {
         }
         self.last += 1;
         let id = FaultId(self.last);
-        self.faults.push(FaultState {
-            id,
-            met: 0,
-            fired: 0,
-            fault,
-        });
+        self.faults.push(FaultState { id, met: 0, fired: 0, fault });
         Ok(id)
     }
 
@@ -77,10 +72,7 @@ impl Book {
 
     /// The first fault, oldest first, that fires for this call.
     pub(super) fn strike(&mut self, call: &Traits<'_>) -> Option<(FaultId, Fault)> {
-        let mut meeting = self
-            .faults
-            .iter_mut()
-            .filter(|state| !state.spent() && state.meets(call));
+        let mut meeting = self.faults.iter_mut().filter(|state| !state.spent() && state.meets(call));
         meeting.find_map(|state| state.fires().then(|| (state.id, state.fault.clone())))
     }
 }
@@ -91,9 +83,7 @@ impl FaultState {
     }
 
     fn meets(&self, call: &Traits<'_>) -> bool {
-        let is = |wanted: &Option<String>, actual: Option<&str>| {
-            wanted.is_none() || wanted.as_deref() == actual
-        };
+        let is = |wanted: &Option<String>, actual: Option<&str>| wanted.is_none() || wanted.as_deref() == actual;
         let kind = self.fault.kind == FaultKind::Any || call.kind == RequestKind::MessageCreate;
         kind && is(&self.fault.app, call.app)
             && is(&self.fault.event_id, call.event_id)
@@ -101,9 +91,7 @@ impl FaultState {
     }
 
     fn fires(&mut self) -> bool {
-        let share = (self.fault.share.unwrap_or(1.0) * WHOLE as f64)
-            .round()
-            .clamp(1.0, WHOLE as f64) as u64;
+        let share = (self.fault.share.unwrap_or(1.0) * WHOLE as f64).round().clamp(1.0, WHOLE as f64) as u64;
         let due = |met: u64| met.saturating_mul(share) / WHOLE;
         let fires = due(self.met + 1) > due(self.met);
         self.met += 1;
@@ -120,18 +108,9 @@ mod tests {
     fn a_share_fires_evenly_and_exactly() {
         for share in [0.1, 0.29, 1.0 / 3.0, 0.5, 0.9, 1.0] {
             let mut book = Book::default();
-            let fault = Fault {
-                share: Some(share),
-                drop: true,
-                ..Fault::default()
-            };
+            let fault = Fault { share: Some(share), drop: true, ..Fault::default() };
             book.add(fault).unwrap();
-            let call = Traits {
-                kind: RequestKind::MessageCreate,
-                app: None,
-                event_id: None,
-                event_type: None,
-            };
+            let call = Traits { kind: RequestKind::MessageCreate, app: None, event_id: None, event_type: None };
             let fired = (0..1000).filter(|_| book.strike(&call).is_some()).count();
             assert_eq!(fired, (share * 1000.0).round() as usize);
         }

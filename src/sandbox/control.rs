@@ -38,31 +38,20 @@ struct FaultAdded {
     id: FaultId,
 }
 
-pub(super) fn answer(
-    inner: &Inner,
-    method: &Method,
-    path: &[String],
-    uri: &Uri,
-    body: &Body,
-) -> Reply {
+pub(super) fn answer(inner: &Inner, method: &Method, path: &[String], uri: &Uri, body: &Body) -> Reply {
     let words: Vec<&str> = path.iter().map(String::as_str).collect();
     let done = || Ok(Answer::empty(StatusCode::NO_CONTENT));
     let answer = match (words.as_slice(), method) {
         (["faults"], &Method::POST) => add_fault(inner, body),
-        (["faults"], &Method::GET) => Ok(Answer::json(
-            StatusCode::OK,
-            &json!({ "faults": inner.book().list() }),
-        )),
+        (["faults"], &Method::GET) => Ok(Answer::json(StatusCode::OK, &json!({ "faults": inner.book().list() }))),
         (["faults"], &Method::DELETE) => {
             inner.book().clear();
             done()
         }
-        (["faults", id], &Method::DELETE) => {
-            match id.parse().is_ok_and(|id| inner.book().remove(FaultId(id))) {
-                true => done(),
-                false => Err(Answer::entity_not_found()),
-            }
-        }
+        (["faults", id], &Method::DELETE) => match id.parse().is_ok_and(|id| inner.book().remove(FaultId(id))) {
+            true => done(),
+            false => Err(Answer::entity_not_found()),
+        },
         (["messages"], &Method::GET) => messages(inner, uri),
         (["messages"], &Method::DELETE) => {
             inner.clear_messages();
@@ -70,9 +59,7 @@ pub(super) fn answer(
         }
         (["requests"], &Method::GET) => requests(inner, uri),
         (["summary"], &Method::GET) => Ok(summary(inner)),
-        (["faults" | "messages" | "requests" | "summary"], _) => {
-            Ok(Answer::method_not_allowed("GET,POST,DELETE"))
-        }
+        (["faults" | "messages" | "requests" | "summary"], _) => Ok(Answer::method_not_allowed("GET,POST,DELETE")),
         _ => Ok(Answer::empty(StatusCode::NOT_FOUND)),
     };
     answer.unwrap_or_else(|refusal| refusal).into_reply()
@@ -85,53 +72,29 @@ fn add_fault(inner: &Inner, body: &Body) -> Result<Answer, Answer> {
     let fault: Fault = super::wire::decode(body)?;
     match inner.book().add(fault) {
         Ok(id) => Ok(Answer::json(StatusCode::CREATED, &FaultAdded { id })),
-        Err(err) => Err(Answer::invalid(vec![Flaw::value(
-            &["body"],
-            err.to_string(),
-        )])),
+        Err(err) => Err(Answer::invalid(vec![Flaw::value(&["body"], err.to_string())])),
     }
 }
 
 fn messages(inner: &Inner, uri: &Uri) -> Result<Answer, Answer> {
     let asked: MessagesQuery = query(uri)?;
-    let limit = asked
-        .limit
-        .unwrap_or(MESSAGES_PER_PAGE)
-        .min(MESSAGES_PER_PAGE);
+    let limit = asked.limit.unwrap_or(MESSAGES_PER_PAGE).min(MESSAGES_PER_PAGE);
     let wanted = |message: &&Message| {
         let app = |app: &String| message.app.as_ref() == app || message.app_id.as_ref() == app;
         asked.app.as_ref().is_none_or(app)
-            && asked
-                .event_id
-                .as_deref()
-                .is_none_or(|id| message.event_id.as_deref() == Some(id))
+            && asked.event_id.as_deref().is_none_or(|id| message.event_id.as_deref() == Some(id))
             && asked.after.as_ref().is_none_or(|after| message.id > *after)
     };
-    let mut found: Vec<Message> = inner
-        .store()
-        .messages()
-        .filter(wanted)
-        .take(limit + 1)
-        .cloned()
-        .collect();
+    let mut found: Vec<Message> = inner.store().messages().filter(wanted).take(limit + 1).cloned().collect();
     let done = found.len() <= limit;
     found.truncate(limit);
-    let shown: Vec<Value> = found
-        .iter()
-        .map(|message| show_message(inner, message))
-        .collect();
-    Ok(Answer::json(
-        StatusCode::OK,
-        &json!({ "messages": shown, "done": done }),
-    ))
+    let shown: Vec<Value> = found.iter().map(|message| show_message(inner, message)).collect();
+    Ok(Answer::json(StatusCode::OK, &json!({ "messages": shown, "done": done })))
 }
 
 fn show_message(inner: &Inner, message: &Message) -> Value {
     // A payload that is not UTF-8 never got past the parser.
-    let payload = message
-        .payload
-        .as_ref()
-        .map(|payload| String::from_utf8_lossy(payload));
+    let payload = message.payload.as_ref().map(|payload| String::from_utf8_lossy(payload));
     json!({
         "org": *message.org,
         "app": *message.app,
@@ -154,16 +117,9 @@ fn requests(inner: &Inner, uri: &Uri) -> Result<Answer, Answer> {
             && (asked.event_id.is_none() || asked.event_id == line.event_id)
     };
     let lines: Vec<RequestLine> = inner.journal().lines().filter(wanted).cloned().collect();
-    let text: String = lines
-        .iter()
-        .map(|line| format!("{}\n", show_request(inner, line)))
-        .collect();
+    let text: String = lines.iter().map(|line| format!("{}\n", show_request(inner, line))).collect();
     let body = text.into();
-    Ok(Answer {
-        content_type: Some("application/x-ndjson"),
-        body,
-        ..Answer::empty(StatusCode::OK)
-    })
+    Ok(Answer { content_type: Some("application/x-ndjson"), body, ..Answer::empty(StatusCode::OK) })
 }
 
 fn show_request(inner: &Inner, line: &RequestLine) -> Value {
@@ -189,8 +145,5 @@ fn summary(inner: &Inner) -> Answer {
     let held = inner.store().messages().count();
     let up_ms = inner.started.elapsed().as_millis();
     let apps = inner.journal().tallies().clone();
-    Answer::json(
-        StatusCode::OK,
-        &json!({ "up_ms": up_ms, "messages_held": held, "apps": apps }),
-    )
+    Answer::json(StatusCode::OK, &json!({ "up_ms": up_ms, "messages_held": held, "apps": apps }))
 }

@@ -15,10 +15,7 @@ const MAX_DEPTH: usize = 127;
 
 pub(super) fn echo(payload: &[u8]) -> String {
     let mut out = String::with_capacity(payload.len());
-    match serde_json::from_slice::<&RawValue>(payload)
-        .ok()
-        .and_then(|value| write(value, MAX_DEPTH, &mut out))
-    {
+    match serde_json::from_slice::<&RawValue>(payload).ok().and_then(|value| write(value, MAX_DEPTH, &mut out)) {
         Some(()) => out,
         None => EXPIRED.to_owned(),
     }
@@ -68,11 +65,7 @@ fn number(text: &str, out: &mut String) {
         return out.push_str(text);
     };
     out.push_str(mantissa);
-    out.push_str(if exponent.starts_with(['+', '-']) {
-        "e"
-    } else {
-        "e+"
-    });
+    out.push_str(if exponent.starts_with(['+', '-']) { "e" } else { "e+" });
     out.push_str(exponent);
 }
 
@@ -82,9 +75,9 @@ mod tests {
 
     #[test]
     fn an_echo_is_sorted_and_keeps_every_digit() {
-        let sent = r#"{"z": 1, "b":12345678901234567890.123450, "a":1e400, "e": 1E5, "a":-2.0E-7, "s":"\u0041\/\u0000"}"#;
-        let shown =
-            r#"{"a":-2.0e-7,"b":12345678901234567890.123450,"e":1e+5,"s":"A/\u0000","z":1}"#;
+        let sent =
+            r#"{"z": 1, "b":12345678901234567890.123450, "a":1e400, "e": 1E5, "a":-2.0E-7, "s":"\u0041\/\u0000"}"#;
+        let shown = r#"{"a":-2.0e-7,"b":12345678901234567890.123450,"e":1e+5,"s":"A/\u0000","z":1}"#;
         assert_eq!(echo(sent.as_bytes()), shown);
     }
 

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
@@ -66,11 +66,7 @@ impl Entry<'_> {
     fn close(&mut self, outcome: Outcome) {
         if let Some(line) = self.line.take() {
             let elapsed = line.at.elapsed();
-            self.inner.journal().write(RequestLine {
-                outcome,
-                elapsed,
-                ..line
-            });
+            self.inner.journal().write(RequestLine { outcome, elapsed, ..line });
         }
     }
 }
@@ -81,11 +77,7 @@ impl Drop for Entry<'_> {
     }
 }
 
-pub(super) async fn answer(
-    inner: Arc<Inner>,
-    request: Request<Incoming>,
-    line: Hangup,
-) -> Result<Reply, Infallible> {
+pub(super) async fn answer(inner: Arc<Inner>, request: Request<Incoming>, line: Hangup) -> Result<Reply, Infallible> {
     let at = Instant::now();
     let (head, body) = request.into_parts();
     let route = Route::of(head.uri.path());
@@ -94,22 +86,14 @@ pub(super) async fn answer(
         line.hang_up(false).await;
     }
     if let Route::Control(path) = &route {
-        return Ok(control::answer(
-            &inner,
-            &head.method,
-            path,
-            &head.uri,
-            &body,
-        ));
+        return Ok(control::answer(&inner, &head.method, path, &head.uri, &body));
     }
     if head.method == Method::OPTIONS {
         return Ok(preflight(&head.headers));
     }
     let kind = route.kind(&head.method);
     let message = match &body {
-        Body::Whole(body) if kind == RequestKind::MessageCreate => {
-            Some(wire::decode::<MessageIn>(body))
-        }
+        Body::Whole(body) if kind == RequestKind::MessageCreate => Some(wire::decode::<MessageIn>(body)),
         _ => None,
     };
     let (mut entry, struck) = open(&inner, at, kind, &route, message.as_ref());
@@ -119,18 +103,11 @@ pub(super) async fn answer(
     };
     let mut reply = suffer(before, &mut entry, &line).await;
     if reply.is_none() {
-        tokio::time::sleep(inner.options.latency).await;
-        let call = Call {
-            inner: &inner,
-            uri: &head.uri,
-            headers: &head.headers,
-            body: &body,
-        };
+        pause(inner.options.latency).await;
+        let call = Call { inner: &inner, uri: &head.uri, headers: &head.headers, body: &body };
         let (answer, effect) = process(&call, kind, &route, message).await;
         entry.effect(effect);
-        reply = suffer(after, &mut entry, &line)
-            .await
-            .or_else(|| Some(answer.into_reply()));
+        reply = suffer(after, &mut entry, &line).await.or_else(|| Some(answer.into_reply()));
     }
     let reply = reply.unwrap_or_else(|| Answer::broken().into_reply());
     entry.close(Outcome::Answered(reply.status().as_u16()));
@@ -165,24 +142,27 @@ fn open<'a>(
         effect: Effect::None,
         fault: struck.as_ref().map(|(id, _)| *id),
     };
-    (
-        Entry {
-            inner,
-            line: Some(line),
-        },
-        struck.map(|(_, fault)| fault),
-    )
+    (Entry { inner, line: Some(line) }, struck.map(|(_, fault)| fault))
 }
 
 /// Applies a fault; returns its answer if it has one, and does not return if it hangs up.
 async fn suffer(fault: Option<Fault>, entry: &mut Entry<'_>, line: &Hangup) -> Option<Reply> {
     let fault = fault?;
-    tokio::time::sleep(fault.delay).await;
+    pause(fault.delay).await;
     if fault.drop || fault.reset {
         entry.close(Outcome::Dropped);
         line.hang_up(fault.reset).await;
     }
     fault.reply()
+}
+
+/// A sleep of nothing would still wait for the next tick of the timer; here it only lets others go first.
+pub(super) async fn pause(time: Duration) {
+    if time.is_zero() {
+        tokio::task::yield_now().await;
+    } else {
+        tokio::time::sleep(time).await;
+    }
 }
 
 async fn process(
@@ -199,9 +179,7 @@ async fn process(
         }
         (RequestKind::MessageList, Route::Messages(app)) => api_messages::list(call, app),
         (RequestKind::MessageGet, Route::Message(app, id)) => api_messages::get(call, app, id),
-        (RequestKind::MessageExpunge, Route::Content(app, id)) => {
-            api_messages::expunge(call, app, id)
-        }
+        (RequestKind::MessageExpunge, Route::Content(app, id)) => api_messages::expunge(call, app, id),
         (RequestKind::AppCreate, _) => api_apps::create(call).await,
         (RequestKind::AppList, _) => api_apps::list(call),
         (RequestKind::AppGet, Route::App(app)) => api_apps::get(call, app),
@@ -210,15 +188,9 @@ async fn process(
         (RequestKind::Health, Route::Ping) => Ok(Answer::empty(StatusCode::NO_CONTENT)),
         (RequestKind::Health, _) => {
             let ok = json!({ "status": "ok" });
-            Ok(Answer::json(
-                StatusCode::OK,
-                &json!({ "database": ok, "queue": ok, "cache": ok }),
-            ))
+            Ok(Answer::json(StatusCode::OK, &json!({ "database": ok, "queue": ok, "cache": ok })))
         }
-        _ => Ok(route.allow().map_or(
-            Answer::empty(StatusCode::NOT_FOUND),
-            Answer::method_not_allowed,
-        )),
+        _ => Ok(route.allow().map_or(Answer::empty(StatusCode::NOT_FOUND), Answer::method_not_allowed)),
     };
     (answer.unwrap_or_else(|refusal| refusal), Effect::None)
 }
@@ -243,9 +215,5 @@ async fn read(mut body: Incoming) -> Body {
             break;
         }
     }
-    if seen <= MAX_BODY {
-        Body::Whole(kept.freeze())
-    } else {
-        Body::TooLarge
-    }
+    if seen <= MAX_BODY { Body::Whole(kept.freeze()) } else { Body::TooLarge }
 }

@@ -55,10 +55,7 @@ pub struct Fault {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<String, String>,
     /// The `retry-after` header of that answer: seconds or a date, as it is to be sent.
-    #[serde(
-        deserialize_with = "text_or_number",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(deserialize_with = "text_or_number", skip_serializing_if = "Option::is_none")]
     pub retry_after: Option<String>,
     /// Waits before answering, such as `300ms`.
     #[serde(deserialize_with = "read_delay", serialize_with = "write_delay")]
@@ -94,16 +91,14 @@ pub enum InvalidFault {
 
 impl Fault {
     pub(super) fn check(&self) -> Result<(), InvalidFault> {
-        let ends =
-            usize::from(self.status.is_some()) + usize::from(self.drop) + usize::from(self.reset);
+        let ends = usize::from(self.status.is_some()) + usize::from(self.drop) + usize::from(self.reset);
         if ends > 1 {
             return Err(InvalidFault::Torn);
         }
         if ends == 0 && self.delay.is_zero() {
             return Err(InvalidFault::Idle);
         }
-        let dressed =
-            self.body.is_some() || self.content_type.is_some() || self.retry_after.is_some();
+        let dressed = self.body.is_some() || self.content_type.is_some() || self.retry_after.is_some();
         if self.status.is_none() && (dressed || !self.headers.is_empty()) {
             return Err(InvalidFault::NoStatus);
         }
@@ -121,14 +116,9 @@ impl Fault {
 
     /// The scripted answer, if this fault has one.
     pub(super) fn reply(&self) -> Option<Reply> {
-        let status =
-            StatusCode::from_u16(self.status?).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let status = StatusCode::from_u16(self.status?).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let body = self.body.clone().unwrap_or_default().into();
-        let mut reply = Answer {
-            body,
-            ..Answer::empty(status)
-        }
-        .into_reply();
+        let mut reply = Answer { body, ..Answer::empty(status) }.into_reply();
         dress(&mut reply);
         for (name, value) in self.header_pairs().flatten() {
             reply.headers_mut().insert(name, value);
@@ -136,30 +126,15 @@ impl Fault {
         Some(reply)
     }
 
-    fn header_pairs(
-        &self,
-    ) -> impl Iterator<Item = Result<(HeaderName, HeaderValue), InvalidFault>> {
-        let kind = self
-            .content_type
-            .as_deref()
-            .or(self.body.as_ref().map(|_| JSON));
-        let named = [
-            ("content-type", kind),
-            ("retry-after", self.retry_after.as_deref()),
-        ];
-        let named = named
-            .into_iter()
-            .filter_map(|(name, value)| Some((name, value?)));
-        let own = self
-            .headers
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_str()));
-        named
-            .chain(own)
-            .map(|(name, value)| match (name.parse(), value.parse()) {
-                (Ok(name), Ok(value)) => Ok((name, value)),
-                _ => Err(InvalidFault::Header(format!("{name}: {value}"))),
-            })
+    fn header_pairs(&self) -> impl Iterator<Item = Result<(HeaderName, HeaderValue), InvalidFault>> {
+        let kind = self.content_type.as_deref().or(self.body.as_ref().map(|_| JSON));
+        let named = [("content-type", kind), ("retry-after", self.retry_after.as_deref())];
+        let named = named.into_iter().filter_map(|(name, value)| Some((name, value?)));
+        let own = self.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        named.chain(own).map(|(name, value)| match (name.parse(), value.parse()) {
+            (Ok(name), Ok(value)) => Ok((name, value)),
+            _ => Err(InvalidFault::Header(format!("{name}: {value}"))),
+        })
     }
 }
 
@@ -170,12 +145,10 @@ fn text_or_number<'de, D: Deserializer<'de>>(input: D) -> Result<Option<String>,
         Text(String),
         Number(u64),
     }
-    Ok(
-        Option::<Either>::deserialize(input)?.map(|either| match either {
-            Either::Text(text) => text,
-            Either::Number(number) => number.to_string(),
-        }),
-    )
+    Ok(Option::<Either>::deserialize(input)?.map(|either| match either {
+        Either::Text(text) => text,
+        Either::Number(number) => number.to_string(),
+    }))
 }
 
 fn read_delay<'de, D: Deserializer<'de>>(input: D) -> Result<Duration, D::Error> {

@@ -60,10 +60,7 @@ mod tests {
         let mut ids = Ids::default();
         let made: Vec<String> = (0..1000).map(|_| ids.next("app_")).collect();
         assert!(made.is_sorted());
-        assert!(
-            made.iter()
-                .all(|id| id.len() == 31 && id.starts_with("app_"))
-        );
+        assert!(made.iter().all(|id| id.len() == 31 && id.starts_with("app_")));
     }
 
     #[test]

@@ -86,18 +86,12 @@ impl Sandbox {
             book: Mutex::default(),
             options,
         };
-        Self {
-            inner: Arc::new(inner),
-        }
+        Self { inner: Arc::new(inner) }
     }
 
     /// Every message held, in the order they were accepted.
     pub fn messages(&self) -> Vec<StoredMessage> {
-        self.inner
-            .store()
-            .messages()
-            .map(StoredMessage::from)
-            .collect()
+        self.inner.store().messages().map(StoredMessage::from).collect()
     }
 
     /// Every call of the API that has ended, in the order of endings.

@@ -73,11 +73,7 @@ pub(super) struct Journal {
 
 impl Journal {
     pub(super) fn new(max: usize) -> Self {
-        Self {
-            lines: VecDeque::new(),
-            tallies: BTreeMap::new(),
-            max,
-        }
+        Self { lines: VecDeque::new(), tallies: BTreeMap::new(), max }
     }
 
     pub(super) fn write(&mut self, line: RequestLine) {
@@ -93,10 +89,7 @@ impl Journal {
     fn count(&mut self, line: &RequestLine) {
         let app = line.app.as_deref().unwrap_or_default();
         let known = self.tallies.len() < MAX_TALLIES || self.tallies.contains_key(app);
-        let tally = self
-            .tallies
-            .entry(if known { app } else { THE_REST }.to_owned())
-            .or_default();
+        let tally = self.tallies.entry(if known { app } else { THE_REST }.to_owned()).or_default();
         tally.calls += 1;
         tally.stored += u64::from(line.effect == Effect::Stored);
         tally.duplicates += u64::from(line.effect == Effect::Duplicate);

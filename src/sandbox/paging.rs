@@ -50,33 +50,19 @@ pub(super) fn query<T: DeserializeOwned>(uri: &Uri) -> Result<T, Answer> {
 }
 
 impl Page {
-    pub(super) fn new(
-        limit: Option<usize>,
-        iterator: Option<&str>,
-        prefix: &str,
-    ) -> Result<Self, Answer> {
+    pub(super) fn new(limit: Option<usize>, iterator: Option<&str>, prefix: &str) -> Result<Self, Answer> {
         let limit = limit.unwrap_or(DEFAULT_LIMIT);
         if limit > MAX_LIMIT {
-            let flaw = Flaw::value(
-                &["query", "limit", "limit"],
-                "Given limit must not exceed 250",
-            );
+            let flaw = Flaw::value(&["query", "limit", "limit"], "Given limit must not exceed 250");
             return Err(Answer::invalid(vec![flaw]));
         }
         let back = iterator.is_some_and(|text| text.starts_with('-'));
         let from = iterator.map(|text| text.strip_prefix('-').unwrap_or(text));
         if from.is_some_and(|id| !id.starts_with(prefix)) {
-            let flaw = Flaw::value(
-                &["query", "iterator", "__all__"],
-                "Invalid id. Expected different prefix",
-            );
+            let flaw = Flaw::value(&["query", "iterator", "__all__"], "Invalid id. Expected different prefix");
             return Err(Answer::invalid(vec![flaw]));
         }
-        Ok(Self {
-            limit,
-            from: from.map(str::to_owned),
-            back,
-        })
+        Ok(Self { limit, from: from.map(str::to_owned), back })
     }
 
     /// Cuts the page from `items`, which start right behind the iterator and run in the page's direction.
@@ -92,11 +78,6 @@ impl Page {
         }
         let iterator = data.last().map(|item| id(item).to_owned());
         let prev_iterator = data.first().map(|item| format!("-{}", id(item)));
-        List {
-            data,
-            iterator,
-            prev_iterator,
-            done,
-        }
+        List { data, iterator, prev_iterator, done }
     }
 }

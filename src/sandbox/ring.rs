@@ -43,14 +43,7 @@ pub(super) struct Ring {
 impl Ring {
     pub(super) fn new(max_payload_bytes: usize, max_messages: usize) -> Self {
         let messages = VecDeque::new();
-        Self {
-            messages,
-            first: 0,
-            first_payload: 0,
-            payload_bytes: 0,
-            max_payload_bytes,
-            max_messages,
-        }
+        Self { messages, first: 0, first_payload: 0, payload_bytes: 0, max_payload_bytes, max_messages }
     }
 
     /// Takes a message in; the ones that had to make room are returned.
@@ -65,11 +58,7 @@ impl Ring {
         let mut gone = Vec::new();
         while self.messages.len() > self.max_messages.max(1) {
             self.forget(self.first);
-            gone.extend(
-                self.messages
-                    .pop_front()
-                    .map(|message| (self.first, message)),
-            );
+            gone.extend(self.messages.pop_front().map(|message| (self.first, message)));
             self.first += 1;
             self.first_payload = self.first_payload.max(self.first);
         }
@@ -77,31 +66,22 @@ impl Ring {
     }
 
     pub(super) fn get(&self, seq: Seq) -> Option<&Message> {
-        self.messages
-            .get(usize::try_from(seq.checked_sub(self.first)?).ok()?)
+        self.messages.get(usize::try_from(seq.checked_sub(self.first)?).ok()?)
     }
 
     /// Ids grow with every message, so the ring is sorted by them.
     pub(super) fn find(&self, id: &str) -> Option<Seq> {
-        let index = self
-            .messages
-            .binary_search_by(|message| message.id.as_str().cmp(id))
-            .ok()?;
+        let index = self.messages.binary_search_by(|message| message.id.as_str().cmp(id)).ok()?;
         Some(self.first + index as Seq)
     }
 
     /// The first place whose id is not less than this one.
     pub(super) fn seq_from(&self, id: &str) -> Seq {
-        self.first
-            + self
-                .messages
-                .partition_point(|message| message.id.as_str() < id) as Seq
+        self.first + self.messages.partition_point(|message| message.id.as_str() < id) as Seq
     }
 
     pub(super) fn forget(&mut self, seq: Seq) {
-        let index = seq
-            .checked_sub(self.first)
-            .and_then(|index| usize::try_from(index).ok());
+        let index = seq.checked_sub(self.first).and_then(|index| usize::try_from(index).ok());
         if let Some(message) = index.and_then(|index| self.messages.get_mut(index)) {
             self.payload_bytes -= message.payload.take().map_or(0, |payload| payload.len());
         }

@@ -38,11 +38,7 @@ pub enum RequestKind {
 impl Route {
     pub(super) fn of(path: &str) -> Self {
         let decode = |part: &str| percent_decode_str(part).decode_utf8_lossy().into_owned();
-        let parts: Vec<String> = path
-            .split('/')
-            .filter(|part| !part.is_empty())
-            .map(decode)
-            .collect();
+        let parts: Vec<String> = path.split('/').filter(|part| !part.is_empty()).map(decode).collect();
         let words: Vec<&str> = parts.iter().map(String::as_str).collect();
         let own = |word: &str| word.to_owned();
         match words.as_slice() {
@@ -53,30 +49,21 @@ impl Route {
             ["api", "v1", "app", app, "msg"] => Self::Messages(own(app)),
             ["api", "v1", "app", app, "msg", id] => Self::Message(own(app), own(id)),
             ["api", "v1", "app", app, "msg", id, "content"] => Self::Content(own(app), own(id)),
-            ["sandbox", "v1", rest @ ..] => {
-                Self::Control(rest.iter().map(|word| own(word)).collect())
-            }
+            ["sandbox", "v1", rest @ ..] => Self::Control(rest.iter().map(|word| own(word)).collect()),
             _ => Self::Unknown,
         }
     }
 
     pub(super) fn app(&self) -> Option<&str> {
         match self {
-            Self::App(app)
-            | Self::Messages(app)
-            | Self::Message(app, _)
-            | Self::Content(app, _) => Some(app),
+            Self::App(app) | Self::Messages(app) | Self::Message(app, _) | Self::Content(app, _) => Some(app),
             _ => None,
         }
     }
 
     /// `HEAD` is a `GET` whose body stays away.
     pub(super) fn kind(&self, method: &Method) -> RequestKind {
-        let method = if method == Method::HEAD {
-            &Method::GET
-        } else {
-            method
-        };
+        let method = if method == Method::HEAD { &Method::GET } else { method };
         match (self, method) {
             (Self::Health | Self::Ping, &Method::GET) => RequestKind::Health,
             (Self::Apps, &Method::POST) => RequestKind::AppCreate,

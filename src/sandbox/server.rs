@@ -44,10 +44,7 @@ impl Sandbox {
         drop(listener);
         stop.cancel();
         let all_closed = async { while connections.join_next().await.is_some() {} };
-        if tokio::time::timeout(self.inner.options.shutdown_grace, all_closed)
-            .await
-            .is_err()
-        {
+        if tokio::time::timeout(self.inner.options.shutdown_grace, all_closed).await.is_err() {
             connections.shutdown().await;
         }
     }

@@ -41,39 +41,22 @@ pub(super) enum Refusal {
 impl Store {
     pub(super) fn new(options: &Options) -> Self {
         let ring = Ring::new(options.max_payload_bytes, options.max_messages);
-        Self {
-            ids: Ids::default(),
-            orgs: HashMap::new(),
-            ring,
-        }
+        Self { ids: Ids::default(), orgs: HashMap::new(), ring }
     }
 
     pub(super) fn app(&self, org: &str, key: &str) -> Option<&App> {
         self.orgs.get(org)?.find(key)
     }
 
-    pub(super) fn create_app(
-        &mut self,
-        org: &Arc<str>,
-        asked: ApplicationIn,
-    ) -> Result<AppOut, Refusal> {
+    pub(super) fn create_app(&mut self, org: &Arc<str>, asked: ApplicationIn) -> Result<AppOut, Refusal> {
         if self.orgs.values().map(Org::len).sum::<usize>() >= MAX_APPS {
             return Err(Refusal::Full);
         }
         let app = App::new(self.ids.next(APP_PREFIX), asked);
-        self.orgs
-            .entry(org.clone())
-            .or_default()
-            .insert(app)
-            .map_err(|_| Refusal::Taken)
+        self.orgs.entry(org.clone()).or_default().insert(app).map_err(|_| Refusal::Taken)
     }
 
-    pub(super) fn update_app(
-        &mut self,
-        org: &str,
-        id: &str,
-        asked: ApplicationIn,
-    ) -> Result<AppOut, Refusal> {
+    pub(super) fn update_app(&mut self, org: &str, id: &str, asked: ApplicationIn) -> Result<AppOut, Refusal> {
         let updated = self.orgs.get_mut(org).and_then(|org| org.update(id, asked));
         updated.ok_or(Refusal::NoApp)?.map_err(|_| Refusal::Taken)
     }
@@ -87,23 +70,11 @@ impl Store {
         self.orgs.get(org).unwrap_or(&nothing).list(page, order)
     }
 
-    pub(super) fn insert_message(
-        &mut self,
-        org: &Arc<str>,
-        key: &str,
-        asked: MessageIn,
-    ) -> Result<Message, Refusal> {
-        let app = self
-            .orgs
-            .get_mut(org)
-            .and_then(|org| org.find_mut(key))
-            .ok_or(Refusal::NoApp)?;
+    pub(super) fn insert_message(&mut self, org: &Arc<str>, key: &str, asked: MessageIn) -> Result<Message, Refusal> {
+        let app = self.orgs.get_mut(org).and_then(|org| org.find_mut(key)).ok_or(Refusal::NoApp)?;
         let payload = asked.delivered();
         let event_id: Option<Arc<str>> = asked.event_id.map(Into::into);
-        if event_id
-            .as_ref()
-            .is_some_and(|id| app.events.contains_key(id))
-        {
+        if event_id.as_ref().is_some_and(|id| app.events.contains_key(id)) {
             return Err(Refusal::Taken);
         }
         let message = Message {
@@ -131,11 +102,7 @@ impl Store {
 
     /// A message of an application, by id or event id.
     pub(super) fn message(&self, app: &App, key: &str) -> Option<(Seq, &Message)> {
-        let seq = app
-            .events
-            .get(key)
-            .copied()
-            .or_else(|| self.ring.find(key))?;
+        let seq = app.events.get(key).copied().or_else(|| self.ring.find(key))?;
         let message = self.ring.get(seq)?;
         (message.app_id == app.id).then_some((seq, message))
     }
@@ -145,30 +112,17 @@ impl Store {
     }
 
     /// The messages of an application behind the page's iterator, in the direction of the page; newest come first.
-    pub(super) fn walk<'a>(
-        &'a self,
-        app: &'a App,
-        page: &Page,
-    ) -> Box<dyn Iterator<Item = &'a Message> + 'a> {
+    pub(super) fn walk<'a>(&'a self, app: &'a App, page: &Page) -> Box<dyn Iterator<Item = &'a Message> + 'a> {
         let get = |seq: &Seq| self.ring.get(*seq);
         let Some(from) = page.from.as_deref() else {
             let seqs = app.messages.iter();
-            return if page.back {
-                Box::new(seqs.filter_map(get))
-            } else {
-                Box::new(seqs.rev().filter_map(get))
-            };
+            return if page.back { Box::new(seqs.filter_map(get)) } else { Box::new(seqs.rev().filter_map(get)) };
         };
         let bound = self.ring.seq_from(from);
         let split = app.messages.partition_point(|seq| *seq < bound);
         if page.back {
             let from = from.to_owned();
-            Box::new(
-                app.messages
-                    .range(split..)
-                    .filter_map(get)
-                    .filter(move |message| message.id != from),
-            )
+            Box::new(app.messages.range(split..).filter_map(get).filter(move |message| message.id != from))
         } else {
             Box::new(app.messages.range(..split).rev().filter_map(get))
         }
@@ -179,9 +133,7 @@ impl Store {
     }
 
     pub(super) fn apps(&self) -> impl Iterator<Item = (&Arc<str>, &App)> {
-        self.orgs
-            .iter()
-            .flat_map(|(name, org)| org.apps().map(move |app| (name, app)))
+        self.orgs.iter().flat_map(|(name, org)| org.apps().map(move |app| (name, app)))
     }
 
     /// Forgets every message and event id; applications stay.

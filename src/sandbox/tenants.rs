@@ -93,13 +93,11 @@ impl AppOut {
 impl Org {
     /// An application by uid or id.
     pub(super) fn find(&self, key: &str) -> Option<&App> {
-        self.apps
-            .get(self.uids.get(key).map_or(key, |id| id.as_ref()))
+        self.apps.get(self.uids.get(key).map_or(key, |id| id.as_ref()))
     }
 
     pub(super) fn find_mut(&mut self, key: &str) -> Option<&mut App> {
-        self.apps
-            .get_mut(self.uids.get(key).map_or(key, |id| id.as_ref()))
+        self.apps.get_mut(self.uids.get(key).map_or(key, |id| id.as_ref()))
     }
 
     pub(super) fn insert(&mut self, app: App) -> Result<AppOut, Taken> {
@@ -115,18 +113,10 @@ impl Org {
     }
 
     /// Overwrites an application; its uid becomes the one of the body, or none.
-    pub(super) fn update(
-        &mut self,
-        id: &str,
-        asked: ApplicationIn,
-    ) -> Option<Result<AppOut, Taken>> {
+    pub(super) fn update(&mut self, id: &str, asked: ApplicationIn) -> Option<Result<AppOut, Taken>> {
         let app = self.apps.get_mut(id)?;
         let uid: Option<Arc<str>> = asked.uid.map(Into::into);
-        if uid
-            .as_ref()
-            .and_then(|uid| self.uids.get(uid))
-            .is_some_and(|holder| *holder != app.id)
-        {
+        if uid.as_ref().and_then(|uid| self.uids.get(uid)).is_some_and(|holder| *holder != app.id) {
             return Some(Err(Taken));
         }
         if let Some(old) = &app.uid {
@@ -162,11 +152,7 @@ impl Org {
             (Some(id), false) => (Bound::Unbounded, Bound::Excluded(id)),
         };
         let apps = self.apps.range::<str, _>(bounds).map(|(_, app)| app);
-        if up {
-            page.cut(apps.map(App::show), AppOut::id)
-        } else {
-            page.cut(apps.rev().map(App::show), AppOut::id)
-        }
+        if up { page.cut(apps.map(App::show), AppOut::id) } else { page.cut(apps.rev().map(App::show), AppOut::id) }
     }
 
     pub(super) fn apps(&self) -> impl Iterator<Item = &App> {

@@ -24,36 +24,21 @@ pub(super) fn message(message: &MessageIn) -> Result<(), Answer> {
         flaws.push(Flaw::value(&["body", "event_type", WHOLE], msg));
     }
     if let Some(channels) = &message.channels {
-        if let Some(Err(msg)) = channels
-            .0
-            .iter()
-            .map(|name| word(name))
-            .find(Result::is_err)
-        {
+        if let Some(Err(msg)) = channels.0.iter().map(|name| word(name)).find(Result::is_err) {
             flaws.push(Flaw::value(&["body", "channels", WHOLE], msg));
         } else if !(1..=MAX_CHANNELS).contains(&channels.0.len()) {
             let msg = "Channels must have at least 1 and at most 5 items, or be set to null.";
             flaws.push(Flaw::value(&["body", "channels"], msg));
         }
     }
-    if let Some(Err(msg)) = message
-        .event_id
-        .as_deref()
-        .map(|id| uid(id, MESSAGE_PREFIX))
-    {
+    if let Some(Err(msg)) = message.event_id.as_deref().map(|id| uid(id, MESSAGE_PREFIX)) {
         flaws.push(Flaw::value(&["body", "uid", WHOLE], msg));
     }
     if !message.payload.get().starts_with('{') {
-        flaws.push(Flaw::value(
-            &["body", "payload"],
-            "Payload must be an object.",
-        ));
+        flaws.push(Flaw::value(&["body", "payload"], "Payload must be an object."));
     }
     if !RETENTION_DAYS.contains(&message.payload_retention_period) {
-        flaws.push(Flaw::value(
-            &["body", "payload_retention_period"],
-            "Validation error",
-        ));
+        flaws.push(Flaw::value(&["body", "payload_retention_period"], "Validation error"));
     }
     if let Some(app) = &message.application {
         flaws.extend(application_flaws(app, &["body", "application"]));
@@ -63,9 +48,7 @@ pub(super) fn message(message: &MessageIn) -> Result<(), Answer> {
 
 /// The application of a path, which may be an id as well as a uid.
 pub(super) fn app_in_path(key: &str) -> Result<(), Answer> {
-    let flaw = word(key)
-        .err()
-        .map(|msg| Flaw::value(&["path", "app_id_or_uid", WHOLE], msg));
+    let flaw = word(key).err().map(|msg| Flaw::value(&["path", "app_id_or_uid", WHOLE], msg));
     settle(flaw.into_iter().collect())
 }
 
@@ -73,10 +56,7 @@ pub(super) fn app_in_path(key: &str) -> Result<(), Answer> {
 pub(super) fn same_app(app: &ApplicationIn, key: &str) -> Result<(), Answer> {
     let (msg, kind) = match app.uid.as_deref() {
         None => ("Application UID not set in body", "application_uid_missing"),
-        Some(uid) if uid != key => (
-            "Application UID in the path and body must match",
-            "application_uid_mismatch",
-        ),
+        Some(uid) if uid != key => ("Application UID in the path and body must match", "application_uid_mismatch"),
         Some(_) => return Ok(()),
     };
     let loc = ["body", "application", "uid"].map(str::to_owned).to_vec();
@@ -86,10 +66,7 @@ pub(super) fn same_app(app: &ApplicationIn, key: &str) -> Result<(), Answer> {
 fn application_flaws(app: &ApplicationIn, at: &[&str]) -> Vec<Flaw> {
     let mut flaws = Vec::new();
     if app.name.is_empty() {
-        flaws.push(Flaw::value(
-            &[at, &["name"]].concat(),
-            "Application names must be at least one character",
-        ));
+        flaws.push(Flaw::value(&[at, &["name"]].concat(), "Application names must be at least one character"));
     }
     if app.throttle_rate == Some(0) {
         let msg = "Application throttle rate must be at least 1 if set";
@@ -102,11 +79,7 @@ fn application_flaws(app: &ApplicationIn, at: &[&str]) -> Vec<Flaw> {
 }
 
 fn settle(flaws: Vec<Flaw>) -> Result<(), Answer> {
-    if flaws.is_empty() {
-        Ok(())
-    } else {
-        Err(Answer::invalid(flaws))
-    }
+    if flaws.is_empty() { Ok(()) } else { Err(Answer::invalid(flaws)) }
 }
 
 fn uid(text: &str, id_prefix: &str) -> Result<(), &'static str> {
