@@ -20,6 +20,7 @@ pub mod ports;
 
 pub mod amqp;
 pub mod http;
+pub mod sandbox;
 pub mod svix;
 
 pub mod service;

@@ -1,0 +1,42 @@
+//! An in-memory stand-in for Svix: `hookbro sandbox`, and the double every test of the client runs against.
+//!
+//! It answers applications and messages as a Svix server 1.100 was recorded to answer (`tests/contract/`), fails on
+//! demand, and shows what it received. It knows nothing of the rest of the crate, so that it cannot share the
+//! client's mistakes; `tests/it/contract.rs` holds it against the recording instead.
+//!
+//! Limits: nothing is delivered anywhere and nothing outlives the process. Endpoints, event types, attempts, the
+//! portal and `PATCH` answer as routes that do not exist, and `idempotency-key` is ignored. The control API under
+//! `/sandbox/v1` asks for no token: keep the listener on loopback, as the command does by default.
+//!
+//! One request's path: `server` (connection) → `exchange` (fault, latency, log) → `api_apps` or `api_messages` →
+//! `store`.
+
+mod answers;
+mod api_apps;
+mod api_messages;
+mod auth;
+mod book;
+mod control;
+mod echo;
+mod exchange;
+mod fault;
+mod ids;
+mod instance;
+mod journal;
+mod line;
+mod options;
+mod paging;
+mod ring;
+mod route;
+mod server;
+mod store;
+mod tenants;
+mod validate;
+mod wire;
+
+pub use book::{FaultId, FaultState};
+pub use fault::{Fault, FaultKind, InvalidFault};
+pub use instance::{Application, Sandbox, StoredMessage};
+pub use journal::{Effect, Outcome, RequestLine, Tally};
+pub use options::{Options, Role};
+pub use route::RequestKind;
