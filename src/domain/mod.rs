@@ -12,5 +12,5 @@ pub use event::{Event, Malformed, Oddity, ParseFailure};
 pub use ident::{AppId, EventId, EventType, InvalidIdent, ProjectId};
 pub use ladder::{Attempt, InvalidLadder, RetryLadder};
 pub use pause::PauseReason;
-pub use route::{Destination, Routes};
+pub use route::{Destination, Routes, UnknownProject};
 pub use verdict::{Cause, Dead, DeadReason, Released, Verdict};

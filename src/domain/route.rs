@@ -20,6 +20,15 @@ impl Destination {
     }
 }
 
+/// `routing.unknown_project`: what becomes of an event whose application is missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UnknownProject {
+    /// Make the application and deliver.
+    Provision,
+    /// Give the event up as `unroutable`.
+    DeadLetter,
+}
+
 /// `routing.apps`: the projects whose application is not simply called like them.
 #[derive(Debug, Clone, Default)]
 pub struct Routes(HashMap<ProjectId, AppId>);

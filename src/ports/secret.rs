@@ -35,3 +35,46 @@ impl Secret {
         }
     }
 }
+
+/// Several secrets, any of which is good: bearer tokens. One per line of the [`Secret`] that holds them.
+#[derive(Clone, Debug)]
+pub struct SecretList(Secret);
+
+impl SecretList {
+    /// The lines of `secret`; those that are empty do not count.
+    pub fn lines_of(secret: Secret) -> Self {
+        Self(secret)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether `candidate` is one of them. How long this takes tells nothing of how much of it was right.
+    pub fn contains(&self, candidate: &str) -> bool {
+        let known = self.0.current();
+        known.lines().filter(|line| !line.is_empty()).fold(false, |found, line| same(line, candidate) | found)
+    }
+}
+
+/// Compares without stopping at the first difference. The lengths may show; the contents may not.
+fn same(a: &str, b: &str) -> bool {
+    let difference = a.bytes().zip(b.bytes()).fold(0, |all, (a, b)| all | std::hint::black_box(a ^ b));
+    a.len() == b.len() && difference == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_line_of_a_list_is_good_and_nothing_else() {
+        let list = SecretList::lines_of(Secret::fixed("alpha\n\nbeta"));
+        for (candidate, good) in
+            [("alpha", true), ("beta", true), ("", false), ("alph", false), ("alpha\nbeta", false), ("gamma", false)]
+        {
+            assert_eq!(list.contains(candidate), good, "{candidate:?}");
+        }
+        assert!(SecretList::lines_of(Secret::fixed("")).is_empty());
+    }
+}
