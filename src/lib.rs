@@ -20,3 +20,5 @@ pub mod ports;
 
 pub mod amqp;
 pub mod svix;
+
+pub mod telemetry;
