@@ -21,4 +21,5 @@ pub mod ports;
 pub mod amqp;
 pub mod svix;
 
+pub mod config;
 pub mod telemetry;

@@ -1,0 +1,131 @@
+//! Changes are awaited, never slept for.
+
+use super::*;
+use crate::config::rules;
+use std::{
+    fs,
+    sync::{Arc, Mutex},
+};
+use tokio::time::timeout;
+
+/// A short pause between looks, so that tests need not wait for seconds.
+const SOON: Duration = Duration::from_millis(5);
+/// Longer than any of this takes on a busy machine.
+const AT_MOST: Duration = Duration::from_secs(20);
+
+async fn next(secret: &mut Secret) -> String {
+    timeout(AT_MOST, secret.changed()).await.expect("the change is seen");
+    secret.current()
+}
+
+fn watched(path: &Path, rule: Rule) -> (Secret, tokio::task::JoinHandle<()>) {
+    let mut files = SecretFiles::default();
+    let secret = files.add("svix.token", path.to_owned(), rule).unwrap();
+    (secret, tokio::spawn(files.watch_every(SOON)))
+}
+
+#[tokio::test]
+async fn a_changed_file_changes_the_secret() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("token");
+    fs::write(&path, "one\n").unwrap();
+    let (mut secret, task) = watched(&path, rules::token);
+    assert_eq!(secret.current(), "one");
+    fs::write(&path, "two \r\n").unwrap();
+    assert_eq!(next(&mut secret).await, "two");
+    task.abort();
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_swapped_link_changes_the_secret_as_kubernetes_does_it() {
+    use std::os::unix::fs::symlink;
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    for version in ["v1", "v2"] {
+        fs::create_dir(at(version)).unwrap();
+        fs::write(at(version).join("token"), version).unwrap();
+    }
+    symlink("v1", at("..data")).unwrap();
+    symlink("..data/token", at("token")).unwrap();
+    let (mut secret, task) = watched(&at("token"), rules::token);
+    assert_eq!(secret.current(), "v1");
+    symlink("v2", at("..data_tmp")).unwrap();
+    fs::rename(at("..data_tmp"), at("..data")).unwrap();
+    assert_eq!(next(&mut secret).await, "v2");
+    task.abort();
+}
+
+/// What was logged in this thread until `guard` drops.
+fn log() -> (Arc<Mutex<Vec<u8>>>, tracing::subscriber::DefaultGuard) {
+    let written = Arc::new(Mutex::new(Vec::new()));
+    let writer = Written(Arc::clone(&written));
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+    (written, tracing::subscriber::set_default(subscriber))
+}
+
+#[derive(Clone)]
+struct Written(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Written {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_file_gone_bad_keeps_the_last_value_and_warns_once_per_change() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("url");
+    fs::write(&path, "amqp://one").unwrap();
+    let mut files = SecretFiles::default();
+    let secret = files.add("broker.url", path.clone(), rules::broker_urls).unwrap();
+    let mut file = files.0.pop().unwrap();
+    let (written, _guard) = log();
+    for (contents, value, logged) in [
+        (Some("amqp://one\n"), "amqp://one", ""),
+        (Some("hunter2"), "amqp://one", "WARN"),
+        (Some("hunter2"), "amqp://one", ""),
+        (Some(" \n"), "amqp://one", "WARN"),
+        (None, "amqp://one", "WARN"),
+        (None, "amqp://one", ""),
+        (Some("amqp://one"), "amqp://one", "INFO"),
+        (None, "amqp://one", "WARN"),
+        (Some("amqp://two"), "amqp://two", "INFO"),
+        (Some("amqp://two"), "amqp://two", ""),
+    ] {
+        match contents {
+            Some(contents) => fs::write(&path, contents).unwrap(),
+            None => fs::remove_file(&path).unwrap_or_default(),
+        }
+        file.look().await;
+        assert_eq!(secret.current(), value, "{contents:?}");
+        let line = String::from_utf8(std::mem::take(&mut *written.lock().unwrap())).unwrap();
+        assert_eq!(line.lines().count(), usize::from(!logged.is_empty()), "{contents:?}: {line}");
+        assert!(line.contains(logged), "{contents:?}: {line}");
+        assert!(!line.contains("hunter2") && !line.contains("amqp://o"), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn watching_nothing_ends_at_once() {
+    timeout(AT_MOST, SecretFiles::default().watch()).await.unwrap();
+}
+
+#[cfg(unix)]
+#[test]
+fn what_can_be_read_only_once_is_not_watched() {
+    use std::{io::Write as _, os::fd::AsRawFd as _};
+    let (reader, mut writer) = io::pipe().unwrap();
+    writer.write_all(b"token\n").unwrap();
+    drop(writer);
+    let mut files = SecretFiles::default();
+    let path = format!("/dev/fd/{}", reader.as_raw_fd());
+    let secret = files.add("svix.token", path.into(), rules::token).unwrap();
+    assert_eq!(secret.current(), "token");
+    assert!(files.0.is_empty());
+}
