@@ -72,6 +72,10 @@ impl Slot {
     pub(super) fn nearest(name: &str) -> Option<Self> {
         let likeness = |slot: &Self| {
             let known = slot.name();
+            // An entry of a map, given as a key of its own.
+            if name.strip_prefix(&known).is_some_and(|rest| rest.starts_with('.') || rest.starts_with("__")) {
+                return 1.0;
+            }
             let whole = strsim::normalized_damerau_levenshtein(name, &known);
             let last = strsim::normalized_damerau_levenshtein(last_word(name), last_word(&known));
             whole.max(last * LAST_WORD)
@@ -101,6 +105,8 @@ mod tests {
             ("svix.tokenfile", Some("svix.token_file")),
             ("broker.deliverylimit", Some("broker.delivery_limit")),
             ("retry.delay", Some("retry.delays")),
+            ("routing.apps.my.project", Some("routing.apps")),
+            ("routing.apps__dev", Some("routing.apps")),
             ("xyzzy", None),
         ] {
             assert_eq!(Slot::nearest(typed).map(Slot::name).as_deref(), meant, "{typed}");

@@ -13,7 +13,8 @@ use std::{collections::BTreeMap, ffi::OsString, path::Path};
 const MAX_FILE: u64 = 1024 * 1024;
 
 /// What the strongest layer that names a key says about it.
-#[derive(Debug, Clone)]
+/// Holds secrets as they were given: no `Debug`, here and up to [`super::read::Reader`].
+#[derive(Clone)]
 pub(super) struct Given {
     pub(super) slot: Slot,
     /// Carries its origin.
@@ -27,7 +28,7 @@ impl Given {
 }
 
 /// All layers laid over each other.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Layers {
     pub(super) given: BTreeMap<&'static str, Given>,
     pub(super) mistakes: Vec<Mistake>,

@@ -10,10 +10,9 @@ use super::{
 };
 use crate::ports::secret::{Secret, SecretList};
 use config::ValueKind;
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, path::Path};
 
 /// Reads keys, remembering what was wrong. `None` means: there is a mistake about it.
-#[derive(Debug)]
 pub(super) struct Reader {
     layers: Layers,
     files: SecretFiles,
@@ -58,7 +57,10 @@ impl Reader {
     ) -> Option<Secret> {
         let given = self.given(key)?;
         let read = match given.slot.by_file {
-            true => text::text(&given.value.kind).and_then(|path| self.files.add(key, path.into(), rule)),
+            true => text::text(&given.value.kind).and_then(|path| {
+                let hint = if is_surely_path(&path) { "" } else { "; expected the path of a file" };
+                self.files.add(key, path.into(), rule).map_err(|problem| format!("{problem}{hint}"))
+            }),
             false => parse(&given.value.kind).and_then(|text| rule(&text)).map(|text| Secret::fixed(&text)),
         };
         read.map_err(|problem| self.refuse(key, problem)).ok()
@@ -77,7 +79,7 @@ impl Reader {
     pub(super) fn refuse(&mut self, key: &'static str, problem: String) {
         let given = self.layers.given.get(key);
         let value = given.map_or_else(String::new, |given| match &given.value.kind {
-            ValueKind::String(path) if given.slot.by_file => format!(" = {path:?}"),
+            ValueKind::String(path) if given.slot.by_file && is_surely_path(path) => format!(" = {path:?}"),
             _ if SECRETS.contains(&key) => String::new(),
             public => shown(public),
         });
@@ -100,4 +102,9 @@ impl Reader {
             _ => Err(ConfigError(self.layers.mistakes)),
         }
     }
+}
+
+/// Whether a text given as `KEY_file` is a path, rather than the secret itself, given to the wrong key.
+fn is_surely_path(text: &str) -> bool {
+    text.is_empty() || text.starts_with(['/', '.']) || Path::new(text).exists()
 }

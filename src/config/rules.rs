@@ -141,3 +141,15 @@ pub(super) fn routes(pairs: Vec<(String, String)>) -> Read<Routes> {
 pub(super) fn log_level(text: String) -> Read<String> {
     telemetry::filter(&text).map(|_| text).map_err(|e| format!("{e}; expected such as info or info,hookbro=debug"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_client_would_take_an_ipv6_address_for_localhost() {
+        // Once this fails, the refusal in `broker_url` has had its day.
+        let parsed: AMQPUri = "amqp://[fd00::5]:5672".parse().unwrap();
+        assert_eq!(parsed.authority.host, "localhost");
+    }
+}

@@ -107,6 +107,8 @@ fn no_message_repeats_a_secret() {
         environment(&[("HOOKBRO__INGEST__TOKEN", "hunter2")]),
         environment(&[("HOOKBRO__SVIX__URL", "https://user:hunter2@host")]),
         environment(&[("HOOKBRO__BROKER__EXCHANGE", "amq.amqp://user:hunter2@host")]),
+        environment(&[("HOOKBRO__SVIX__TOKEN_FILE", "hunter2")]),
+        environment(&[("HOOKBRO__BROKER__URL_FILE", "amqp://user:hunter2@host")]),
         sets(&["svix.token hunter2"]),
         sets(&["svix.tokn=hunter2"]),
         sets(&["broker.url=hunter2"]),
@@ -159,6 +161,9 @@ fn a_secret_file_that_cannot_be_used_is_named() {
         let said = said.replace(&dir.path().display().to_string(), "DIR");
         assert_eq!(said, format!("{key} = \"DIR/{name}\" (flag --set {key}): {problem}"));
     }
+    let said = sets(&["svix.token_file=hunter2"]).load().unwrap_err().to_string();
+    let problem = "cannot be read: No such file or directory (os error 2); expected the path of a file";
+    assert_eq!(said, format!("svix.token_file (flag --set svix.token_file): {problem}"));
     for name in ["svix.token_file", "ingest.tokens_file"] {
         let said = sets(&[&format!("{name}=")]).load().unwrap_err().to_string();
         assert_eq!(said, format!("{name} = \"\" (flag --set {name}): names no file"));
