@@ -193,3 +193,13 @@ fn a_file_that_cannot_be_used_is_named() {
     std::fs::write(dir.path().join("big"), vec![b'#'; 1024 * 1024 + 1]).unwrap();
     assert_eq!(said(&dir.path().join("big")), "file DIR/big: has more than 1048576 bytes");
 }
+
+#[cfg(unix)]
+#[test]
+fn a_variable_that_is_no_text_is_refused_only_if_it_is_ours() {
+    use std::{ffi::OsString, os::unix::ffi::OsStringExt as _};
+    let bytes = || OsString::from_vec(vec![0xff]);
+    let said = load_with(None, [("HOOKBRO__LOG__LEVEL".into(), bytes())], &[]).unwrap_err().to_string();
+    assert_eq!(said, "log.level (environment HOOKBRO__LOG__LEVEL): expected UTF-8");
+    assert!(load_with(None, [("LS_COLORS".into(), bytes()), (bytes(), bytes())], &[]).is_ok());
+}
