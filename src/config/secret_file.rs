@@ -56,7 +56,7 @@ impl SecretFiles {
             return Ok(Secret::fixed(&text));
         }
         let (sender, secret) = Secret::changing(&text);
-        self.0.push(Watched { key, path, rule, seen: Ok(text.into()), sender });
+        self.0.push(Watched { key, path, rule, seen: Ok(()), sender });
         Ok(secret)
     }
 
@@ -76,9 +76,19 @@ struct Watched {
     key: &'static str,
     path: PathBuf,
     rule: Rule,
-    /// The value, or why there was none: told apart from the next look, so that each change is logged once.
-    seen: Result<SecretString, String>,
+    /// Whether the last look found a value, or why not: so that each change is logged once.
+    seen: Read<()>,
+    /// Holds the last good value.
     sender: watch::Sender<SecretString>,
+}
+
+/// What one look at a file found, against the look before.
+#[derive(Debug, PartialEq, Eq)]
+enum Noticed {
+    Nothing,
+    NewValue,
+    GoodAgain,
+    Bad(String),
 }
 
 impl Watched {
@@ -93,31 +103,34 @@ impl Watched {
         let (path, rule) = (self.path.clone(), self.rule);
         // Reading may hang on a network mount, which must hold up nobody else.
         let read = tokio::task::spawn_blocking(move || read_secret(&path, rule)).await;
-        self.notice(read.unwrap_or_else(|e| Err(format!("cannot be read: {e}"))));
+        let found = read.unwrap_or_else(|e| Err(format!("cannot be read: {e}")));
+        let noticed = self.notice(found.map(|(text, _)| text.into()));
+        let (key, path) = (self.key, self.path.display());
+        match noticed {
+            Noticed::Nothing => {}
+            Noticed::NewValue => tracing::info!(key, %path, "secret changed with its file"),
+            Noticed::GoodAgain => tracing::info!(key, %path, "secret file is good again, with the same value"),
+            Noticed::Bad(problem) => {
+                tracing::warn!(key, %path, problem, "secret file is no good, keeping the last value")
+            }
+        }
     }
 
-    fn notice(&mut self, now: Read<(String, bool)>) {
-        let now = now.map(|(text, _)| SecretString::from(text));
-        let unchanged = match (&self.seen, &now) {
-            (Ok(before), Ok(now)) => before.expose_secret() == now.expose_secret(),
-            (Err(before), Err(now)) => before == now,
-            _ => false,
-        };
-        if unchanged {
-            return;
-        }
-        let (key, path) = (self.key, self.path.display());
-        match &now {
-            Ok(value) => {
-                let differs = self.sender.borrow().expose_secret() != value.expose_secret();
-                if differs {
-                    self.sender.send_replace(value.clone());
-                }
-                tracing::info!(key, %path, changed = differs, "secret file read again");
+    fn notice(&mut self, now: Read<SecretString>) -> Noticed {
+        let noticed = match (&self.seen, &now) {
+            (Err(before), Err(now)) if before == now => Noticed::Nothing,
+            (_, Err(problem)) => Noticed::Bad(problem.clone()),
+            (before, Ok(now)) if now.expose_secret() == self.sender.borrow().expose_secret() => match before {
+                Ok(_) => Noticed::Nothing,
+                Err(_) => Noticed::GoodAgain,
+            },
+            (_, Ok(now)) => {
+                self.sender.send_replace(now.clone());
+                Noticed::NewValue
             }
-            Err(problem) => tracing::warn!(key, %path, problem, "secret file is no good, keeping the last value"),
-        }
-        self.seen = now;
+        };
+        self.seen = now.map(drop);
+        noticed
     }
 }
 

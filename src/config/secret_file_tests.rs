@@ -2,10 +2,7 @@
 
 use super::*;
 use crate::config::rules;
-use std::{
-    fs,
-    sync::{Arc, Mutex},
-};
+use std::fs;
 use tokio::time::timeout;
 
 /// A short pause between looks, so that tests need not wait for seconds.
@@ -56,59 +53,43 @@ async fn a_swapped_link_changes_the_secret_as_kubernetes_does_it() {
     task.abort();
 }
 
-/// What was logged in this thread until `guard` drops.
-fn log() -> (Arc<Mutex<Vec<u8>>>, tracing::subscriber::DefaultGuard) {
-    let written = Arc::new(Mutex::new(Vec::new()));
-    let writer = Written(Arc::clone(&written));
-    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
-    (written, tracing::subscriber::set_default(subscriber))
-}
-
-#[derive(Clone)]
-struct Written(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Written {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-#[tokio::test]
-async fn a_file_gone_bad_keeps_the_last_value_and_warns_once_per_change() {
+#[test]
+fn a_file_gone_bad_keeps_the_last_value_and_is_noticed_once_per_change() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("url");
     fs::write(&path, "amqp://one").unwrap();
     let mut files = SecretFiles::default();
     let secret = files.add("broker.url", path.clone(), rules::broker_urls).unwrap();
     let mut file = files.0.pop().unwrap();
-    let (written, _guard) = log();
-    for (contents, value, logged) in [
-        (Some("amqp://one\n"), "amqp://one", ""),
-        (Some("hunter2"), "amqp://one", "WARN"),
-        (Some("hunter2"), "amqp://one", ""),
-        (Some(" \n"), "amqp://one", "WARN"),
-        (None, "amqp://one", "WARN"),
-        (None, "amqp://one", ""),
-        (Some("amqp://one"), "amqp://one", "INFO"),
-        (None, "amqp://one", "WARN"),
-        (Some("amqp://two"), "amqp://two", "INFO"),
-        (Some("amqp://two"), "amqp://two", ""),
+    let bad = |problem: &str| Noticed::Bad(problem.to_owned());
+    let no_url = "begins with neither amqp:// nor amqps://; expected amqp://user:password@host:5672/vhost";
+    for (contents, value, noticed) in [
+        (Some("amqp://one\n"), "amqp://one", Noticed::Nothing),
+        (Some("hunter2://x"), "amqp://one", bad(no_url)),
+        (Some("hunter2://x"), "amqp://one", Noticed::Nothing),
+        (None, "amqp://one", bad("cannot be read: No such file or directory (os error 2)")),
+        (None, "amqp://one", Noticed::Nothing),
+        (Some("amqp://one"), "amqp://one", Noticed::GoodAgain),
+        (None, "amqp://one", bad("cannot be read: No such file or directory (os error 2)")),
+        (Some("amqp://two"), "amqp://two", Noticed::NewValue),
+        (Some("amqp://two"), "amqp://two", Noticed::Nothing),
     ] {
         match contents {
             Some(contents) => fs::write(&path, contents).unwrap(),
             None => fs::remove_file(&path).unwrap_or_default(),
         }
-        file.look().await;
+        let found = read_secret(&path, rules::broker_urls).map(|(text, _)| text.into());
+        assert_eq!(file.notice(found), noticed, "{contents:?}");
         assert_eq!(secret.current(), value, "{contents:?}");
-        let line = String::from_utf8(std::mem::take(&mut *written.lock().unwrap())).unwrap();
-        assert_eq!(line.lines().count(), usize::from(!logged.is_empty()), "{contents:?}: {line}");
-        assert!(line.contains(logged), "{contents:?}: {line}");
-        assert!(!line.contains("hunter2") && !line.contains("amqp://o"), "{line}");
     }
+}
+
+#[test]
+fn a_file_gone_empty_is_bad() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("token");
+    fs::write(&path, " \n").unwrap();
+    assert_eq!(read_secret(&path, rules::token), Err("the file is empty".to_owned()));
 }
 
 #[tokio::test]
