@@ -26,3 +26,5 @@ pub mod svix;
 pub mod service;
 
 pub mod cli;
+pub mod config;
+pub mod telemetry;

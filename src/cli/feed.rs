@@ -31,7 +31,8 @@ pub(super) fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, FeedError> {
     let mut files = Vec::new();
     for path in paths {
         if path.is_dir() {
-            let failed = |error: std::io::Error| FeedError { place: path.display().to_string(), problem: error.to_string() };
+            let failed =
+                |error: std::io::Error| FeedError { place: path.display().to_string(), problem: error.to_string() };
             let mut inside: Vec<PathBuf> = Vec::new();
             for entry in std::fs::read_dir(path).map_err(failed)? {
                 let entry = entry.map_err(failed)?.path();

@@ -73,7 +73,8 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Topology(args) => topology::run(&args, settings()?),
         Command::Sandbox(args) => {
             let stop = signals::listen();
-            exit::runtime()?.block_on(async move { sandbox::run(args, stop.await?.requested.cancelled_owned()).await })?;
+            exit::runtime()?
+                .block_on(async move { sandbox::run(args, stop.await?.requested.cancelled_owned()).await })?;
             Ok(())
         }
         Command::Config => output::print(config::DEFAULTS),

@@ -22,6 +22,6 @@ pub(super) fn print(text: &str) -> Result<(), Failure> {
 /// A table without lines, as ps and kubectl print them.
 pub(super) fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
     let mut table = Table::new();
-    table.load_preset(NOTHING).set_header(header).add_rows(rows);
+    table.load_style(NOTHING).set_header(header).add_rows(rows);
     format!("{table}\n").lines().map(|line| format!("{}\n", line.trim_end())).collect()
 }

@@ -16,8 +16,8 @@ pub struct Secret(watch::Receiver<(Generation, SecretString)>);
 pub struct SecretSource(watch::Sender<(Generation, SecretString)>);
 
 impl SecretSource {
-    /// Puts `value` in place of the last one; nothing happens if it is the same.
-    pub fn set(&self, value: &str) {
+    /// Puts `value` in place of the last one; nothing happens if it is the same. Says whether it differed.
+    pub fn set(&self, value: &str) -> bool {
         self.0.send_if_modified(|(generation, current)| {
             let differs = current.expose_secret() != value;
             if differs {
@@ -25,7 +25,7 @@ impl SecretSource {
                 generation.0 += 1;
             }
             differs
-        });
+        })
     }
 }
 
@@ -63,6 +63,33 @@ impl Secret {
     }
 }
 
+/// Several secrets, any of which is good: bearer tokens. One per line of the [`Secret`] that holds them.
+#[derive(Clone, Debug)]
+pub struct SecretList(Secret);
+
+impl SecretList {
+    /// The lines of `secret`; those that are empty do not count.
+    pub fn lines_of(secret: Secret) -> Self {
+        Self(secret)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether `candidate` is one of them. How long this takes tells nothing of how much of it was right.
+    pub fn contains(&self, candidate: &str) -> bool {
+        let known = self.0.current();
+        known.lines().filter(|line| !line.is_empty()).fold(false, |found, line| same(line, candidate) | found)
+    }
+}
+
+/// Compares without stopping at the first difference. The lengths may show; the contents may not.
+fn same(a: &str, b: &str) -> bool {
+    let difference = a.bytes().zip(b.bytes()).fold(0, |all, (a, b)| all | std::hint::black_box(a ^ b));
+    a.len() == b.len() && difference == 0
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -81,5 +108,16 @@ mod tests {
     #[test]
     fn a_secret_never_prints() {
         assert!(!format!("{:?}", Secret::fixed("hunter2")).contains("hunter2"));
+    }
+
+    #[test]
+    fn any_line_of_a_list_is_good_and_nothing_else() {
+        let list = SecretList::lines_of(Secret::fixed("alpha\n\nbeta"));
+        for (candidate, good) in
+            [("alpha", true), ("beta", true), ("", false), ("alph", false), ("alpha\nbeta", false), ("gamma", false)]
+        {
+            assert_eq!(list.contains(candidate), good, "{candidate:?}");
+        }
+        assert!(SecretList::lines_of(Secret::fixed("")).is_empty());
     }
 }

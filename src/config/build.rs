@@ -1,0 +1,152 @@
+//! From layers to settings: every key once, then what only two keys together can get wrong.
+
+use super::{
+    AdminSettings, ConfigError, IngestSettings, LogSettings, RoutingSettings, SecretFiles, Settings,
+    layer::Layers,
+    read::Reader,
+    rules,
+    text::{self, Read},
+};
+use crate::{
+    amqp,
+    domain::{RetryLadder, UnknownProject},
+    svix,
+    telemetry::Format,
+};
+use config::ValueKind;
+use std::{ffi::OsString, net::SocketAddr, path::Path};
+
+/// Svix's server takes requests of 2 MiB. What is not payload is event type, event id, application uid and name, each at
+/// most 256 bytes, and their JSON: well below the 4 KiB that are left for it.
+const MAX_PAYLOAD: u64 = (2048 - 4) * 1024;
+/// AMQP carries the limit as a signed 32 bit number.
+const MAX_DELIVERY_LIMIT: u64 = i32::MAX as u64;
+
+/// The configuration from the embedded defaults, `file`, the process's environment and `sets` (`section.key=value`),
+/// the later the stronger. Reads the files that secrets stand in; watching them is up to the caller.
+pub fn load(file: Option<&Path>, sets: &[String]) -> Result<Settings, ConfigError> {
+    load_with(file, std::env::vars_os(), sets)
+}
+
+/// As [`load`], with the environment given.
+pub(super) fn load_with(
+    file: Option<&Path>,
+    environment: impl IntoIterator<Item = (OsString, OsString)>,
+    sets: &[String],
+) -> Result<Settings, ConfigError> {
+    let mut read = Reader::new(Layers::collect(file, environment, sets));
+    let settings = settings(&mut read);
+    // Beside other mistakes these would be guesses: the missing half may stand under a mistyped key.
+    if let (Some(settings), true) = (&settings, read.is_clean()) {
+        together(settings, &mut read);
+    }
+    let (mut settings, secret_files) = read.finish(settings)?;
+    settings.secret_files = secret_files;
+    Ok(settings)
+}
+
+/// Reads everything before giving up on anything, so that all mistakes are found.
+pub(super) fn settings(read: &mut Reader) -> Option<Settings> {
+    let broker = broker(read);
+    let svix = svix(read);
+    let max_payload_bytes = read.value("svix.max_payload_bytes", |kind| text::integer(kind, 1..=MAX_PAYLOAD));
+    let routing = routing(read);
+    let admin_listen = read.value("admin.listen", text::address);
+    let admin_tokens = read.secrets("admin.tokens");
+    let ingest_listen = read.value("ingest.listen", optional_address);
+    let ingest_tokens = read.secrets("ingest.tokens");
+    let shutdown_grace = read.value("shutdown.grace", |kind| text::duration(kind, ["1ms", "10m"]));
+    let log = log(read);
+    Some(Settings {
+        broker: broker?,
+        svix: svix?,
+        max_payload_bytes: max_payload_bytes?,
+        routing: routing?,
+        admin: AdminSettings { listen: admin_listen?, tokens: admin_tokens? },
+        ingest: IngestSettings { listen: ingest_listen?, tokens: ingest_tokens? },
+        shutdown_grace: shutdown_grace?,
+        log: log?,
+        secret_files: SecretFiles::default(),
+    })
+}
+
+fn broker(read: &mut Reader) -> Option<amqp::Settings> {
+    let url = read.secret("broker.url", rules::broker_urls);
+    let exchange = read.value("broker.exchange", name);
+    let queue = read.value("broker.queue", name);
+    let bindings = read.value("broker.bindings", |kind| {
+        let keys = text::list(kind)?;
+        rules::bindings(&keys).map(|()| keys)
+    });
+    let prefetch = read.value("broker.prefetch", |kind| text::integer(kind, 1..=u64::from(u16::MAX)));
+    let delivery_limit = read.value("broker.delivery_limit", |kind| text::integer(kind, 1..=MAX_DELIVERY_LIMIT));
+    let ladder = read.value("retry.delays", ladder);
+    Some(amqp::Settings {
+        url: url?,
+        exchange: exchange?,
+        queue: queue?,
+        bindings: bindings?,
+        prefetch: prefetch?,
+        delivery_limit: delivery_limit?,
+        ladder: ladder?,
+    })
+}
+
+fn svix(read: &mut Reader) -> Option<svix::Settings> {
+    let url = read.value("svix.url", |kind| rules::svix_url(&text::text(kind)?));
+    let token = read.secret("svix.token", rules::token);
+    let timeout = read.value("svix.timeout", |kind| text::duration(kind, ["100ms", "5m"]));
+    Some(svix::Settings { url: url?, token: token?, timeout: timeout? })
+}
+
+fn routing(read: &mut Reader) -> Option<RoutingSettings> {
+    let routes = read.value("routing.apps", |kind| rules::routes(text::map(kind)?));
+    let choices = [("provision", UnknownProject::Provision), ("dead_letter", UnknownProject::DeadLetter)];
+    let unknown_project = read.value("routing.unknown_project", |kind| text::word(kind, &choices));
+    let provision_limit = read.value("routing.provision_limit", |kind| text::integer(kind, 0..=u64::from(u32::MAX)));
+    Some(RoutingSettings { routes: routes?, unknown_project: unknown_project?, provision_limit: provision_limit? })
+}
+
+fn log(read: &mut Reader) -> Option<LogSettings> {
+    let formats = [("text", Some(Format::Text)), ("json", Some(Format::Json)), ("", None)];
+    let format = read.value("log.format", |kind| text::word(kind, &formats));
+    let level = read.value("log.level", |kind| rules::log_level(text::text(kind)?));
+    Some(LogSettings { format: format?, level: level? })
+}
+
+fn name(kind: &ValueKind) -> Read<String> {
+    let name = text::text(kind)?;
+    rules::broker_name(&name).map(|()| name)
+}
+
+fn ladder(kind: &ValueKind) -> Read<RetryLadder> {
+    let delay = |(n, text): (usize, String)| {
+        let wrong = || format!("element {} is no duration; expected such as 5s or 1m30s", n + 1);
+        text::parse_duration(&text).ok_or_else(wrong)
+    };
+    let delays = text::list(kind)?.into_iter().enumerate().map(delay).collect::<Read<_>>()?;
+    RetryLadder::try_new(delays).map_err(|e| e.to_string())
+}
+
+fn optional_address(kind: &ValueKind) -> Read<Option<SocketAddr>> {
+    match text::text(kind).as_deref() {
+        Ok("") => Ok(None),
+        _ => text::address(kind).map(Some).map_err(|problem| format!("{problem}, or empty for off")),
+    }
+}
+
+/// What is wrong only with two keys side by side.
+fn together(settings: &Settings, read: &mut Reader) {
+    let Settings { broker, admin, ingest, .. } = settings;
+    if rules::collides(&broker.exchange, &broker.queue) {
+        read.refuse("broker.exchange", format!("is a name that broker.queue = {:?} takes for itself", broker.queue));
+    }
+    let Some(listen) = ingest.listen else { return };
+    if !listen.ip().is_loopback() && ingest.tokens.is_empty() {
+        let remedy = "give ingest.tokens or a loopback address";
+        read.refuse("ingest.listen", format!("would take events from anybody; {remedy}"));
+    }
+    if listen == admin.listen && listen.port() != 0 {
+        read.refuse("ingest.listen", "is admin.listen too; give them different ports".to_owned());
+    }
+}

@@ -1,0 +1,155 @@
+//! What each text must be beyond its form: names that AMQP carries, URLs that the clients understand.
+//!
+//! An `Err` completes the line "`key` = `value`: …", and never repeats what it was given: it may be a secret.
+
+use super::text::Read;
+use crate::{
+    domain::{AppId, ProjectId, Routes},
+    telemetry,
+};
+use lapin::uri::AMQPUri;
+use url::Url;
+
+/// Longest exchange or queue name: AMQP's 255 bytes with room for `.delay.16` and whatever follows one day.
+const MAX_NAME: usize = 200;
+/// Longest routing key that AMQP carries.
+const MAX_BINDING: usize = 255;
+
+/// Secrets are checked whenever their file changes, so a rule is a plain function; it also tidies the text up.
+pub(super) type Rule = fn(&str) -> Read<String>;
+
+/// One or more AMQP URLs, comma-separated; without the white space around them.
+pub(super) fn broker_urls(text: &str) -> Read<String> {
+    let parts: Vec<_> = text.split(',').map(str::trim).collect();
+    for (n, part) in parts.iter().enumerate() {
+        broker_url(part).map_err(|problem| match parts.len() {
+            1 => problem,
+            all => format!("URL {} of {all} {problem} (a comma inside a URL is written %2C)", n + 1),
+        })?;
+    }
+    Ok(parts.join(","))
+}
+
+fn broker_url(text: &str) -> Read<()> {
+    const FORM: &str = "amqp://user:password@host:5672/vhost";
+    if text.is_empty() {
+        return Err(format!("is empty; expected {FORM}"));
+    }
+    if text.contains(|c: char| c.is_whitespace() || c.is_control()) {
+        return Err("has white space inside; write it percent-encoded".to_owned());
+    }
+    let url = Url::parse(text).map_err(|e| format!("is no URL ({e}); expected {FORM}, percent-encoded"))?;
+    if !matches!(url.scheme(), "amqp" | "amqps") || url.cannot_be_a_base() {
+        return Err(format!("begins with neither amqp:// nor amqps://; expected {FORM}"));
+    }
+    if url.fragment().is_some() {
+        return Err("has a # inside; write it as %23".to_owned());
+    }
+    // A `/` or `?` in a password ends the host early; what was meant to be the host comes after it.
+    if url.path().contains('@') || url.query().is_some_and(|query| query.contains('@')) {
+        return Err("has an @ after the host; write / ? @ as %2f %3f %40 in user, password and vhost".to_owned());
+    }
+    // lapin asks for the URL's domain, and takes localhost where there is none.
+    if matches!(url.host(), Some(url::Host::Ipv6(_))) {
+        return Err("names an IPv6 address, which the AMQP client cannot take; give a host name".to_owned());
+    }
+    // lapin's own message would repeat the URL.
+    let parsed: Result<AMQPUri, _> = text.parse();
+    parsed.map(drop).map_err(|_| format!("has a user, vhost or parameter that cannot be read; expected {FORM}"))
+}
+
+/// The name of an exchange or queue of ours.
+pub(super) fn broker_name(name: &str) -> Read<()> {
+    if name.is_empty() || name.len() > MAX_NAME {
+        return Err(format!("expected 1 to {MAX_NAME} bytes, has {}", name.len()));
+    }
+    if name.starts_with("amq.") {
+        return Err("begins with amq., which the broker keeps for itself".to_owned());
+    }
+    if name.contains(char::is_control) {
+        return Err("has a control character".to_owned());
+    }
+    Ok(())
+}
+
+pub(super) fn bindings(keys: &[String]) -> Read<()> {
+    if keys.is_empty() {
+        return Err("expected at least one routing key, such as \"#\" for all events".to_owned());
+    }
+    match keys.iter().position(|key| key.len() > MAX_BINDING) {
+        Some(n) => Err(format!("element {} has {} bytes, at most {MAX_BINDING} are possible", n + 1, keys[n].len())),
+        None => Ok(()),
+    }
+}
+
+/// Whether `exchange` would be the same as an exchange that derives from `queue`, which is of another type.
+pub(super) fn collides(exchange: &str, queue: &str) -> bool {
+    exchange
+        .strip_prefix(queue)
+        .is_some_and(|rest| matches!(rest, "" | ".dead") || rest.starts_with(".delay.") || rest.starts_with(".retry."))
+}
+
+/// Svix's base URL without a slash at its end; empty stays empty.
+pub(super) fn svix_url(text: &str) -> Read<String> {
+    const FORM: &str = "expected a base URL such as https://api.eu.svix.com";
+    if text.is_empty() {
+        return Ok(String::new());
+    }
+    let url = Url::parse(text).map_err(|e| format!("is no URL ({e}); {FORM}"))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(format!("is neither http nor https; {FORM}"));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("holds a user or password; the token belongs into svix.token".to_owned());
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(format!("has a query or fragment; {FORM}"));
+    }
+    let base = url.as_str().trim_end_matches('/');
+    if base.ends_with("/api/v1") {
+        return Err(format!("ends in /api/v1, which is added to it; {FORM}"));
+    }
+    Ok(base.to_owned())
+}
+
+/// Svix's token; empty is possible, and Svix will say what it thinks of it.
+pub(super) fn token(text: &str) -> Read<String> {
+    match text.chars().all(|c| c.is_ascii_graphic()) {
+        true => Ok(text.to_owned()),
+        false => Err("has a character that no bearer token has; expected visible ASCII".to_owned()),
+    }
+}
+
+/// Bearer tokens, one a line or comma-separated; one a line afterwards.
+pub(super) fn tokens(text: &str) -> Read<String> {
+    let all: Vec<_> = text.split(['\n', ',']).map(str::trim).filter(|token| !token.is_empty()).collect();
+    for (n, one) in all.iter().enumerate() {
+        token(one).map_err(|problem| format!("token {} {problem}", n + 1))?;
+    }
+    Ok(all.join("\n"))
+}
+
+pub(super) fn routes(pairs: Vec<(String, String)>) -> Read<Routes> {
+    let route = |(project, app): (String, String)| {
+        let project_id = ProjectId::try_new(project.clone()).map_err(|e| format!("project id {project:?} {e}"))?;
+        let app_id = AppId::try_new(app.clone()).map_err(|e| format!("application {app:?} of {project:?} {e}"))?;
+        Ok((project_id, app_id))
+    };
+    Ok(Routes::new(pairs.into_iter().map(route).collect::<Read<Vec<_>>>()?))
+}
+
+pub(super) fn log_level(text: String) -> Read<String> {
+    telemetry::filter(&text).map(|_| text).map_err(|e| format!("{e}; expected such as info or info,hookbro=debug"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_client_would_take_an_ipv6_address_for_localhost() {
+        // Once this fails, the refusal in `broker_url` has had its day.
+        let parsed: AMQPUri = "amqp://[fd00::5]:5672".parse().unwrap();
+        assert_eq!(parsed.authority.host, "localhost");
+    }
+}

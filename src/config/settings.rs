@@ -1,0 +1,55 @@
+//! The whole configuration, validated. Parts that have an adapter are that adapter's own type.
+
+use super::SecretFiles;
+use crate::{
+    amqp,
+    domain::{Routes, UnknownProject},
+    ports::secret::SecretList,
+    svix, telemetry,
+};
+use std::{net::SocketAddr, time::Duration};
+
+#[derive(Debug)]
+pub struct Settings {
+    pub broker: amqp::Settings,
+    pub svix: svix::Settings,
+    /// Largest body that is sent to Svix.
+    pub max_payload_bytes: usize,
+    pub routing: RoutingSettings,
+    pub admin: AdminSettings,
+    pub ingest: IngestSettings,
+    pub shutdown_grace: Duration,
+    pub log: LogSettings,
+    /// The secrets that stand in files. They change only while [`SecretFiles::watch`] runs.
+    pub secret_files: SecretFiles,
+}
+
+#[derive(Debug)]
+pub struct RoutingSettings {
+    pub routes: Routes,
+    pub unknown_project: UnknownProject,
+    /// Applications made per hour before delivery pauses instead.
+    pub provision_limit: u32,
+}
+
+#[derive(Debug)]
+pub struct AdminSettings {
+    pub listen: SocketAddr,
+    /// Empty: only loopback is answered.
+    pub tokens: SecretList,
+}
+
+#[derive(Debug)]
+pub struct IngestSettings {
+    /// `None`: off. Loopback, unless there are tokens.
+    pub listen: Option<SocketAddr>,
+    pub tokens: SecretList,
+}
+
+#[derive(Debug)]
+pub struct LogSettings {
+    /// `None`: text on a terminal, else JSON.
+    pub format: Option<telemetry::Format>,
+    /// Directives that [`telemetry::init`] takes.
+    pub level: String,
+}

@@ -1,0 +1,168 @@
+//! Floor 4: the log, on standard error. Standard output belongs to what commands print.
+
+use std::{env, io, str::FromStr as _};
+use tracing::Subscriber;
+use tracing_subscriber::{
+    EnvFilter,
+    filter::{Directive, LevelFilter},
+    fmt::MakeWriter,
+};
+
+/// Libraries that tell of every frame and connection. They stay at warn unless `log.level` names them.
+const CHATTY: [&str; 8] = ["amq_protocol", "async_rs", "h2", "hyper", "hyper_util", "lapin", "reqwest", "rustls"];
+
+/// How a log line looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// For people.
+    Text,
+    /// One object a line, with `timestamp`, `level`, `target` and `fields`.
+    Json,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum TelemetryError {
+    #[error(transparent)]
+    Level(#[from] InvalidLevel),
+    #[error("the log is set up already")]
+    Twice(#[from] tracing::subscriber::SetGlobalDefaultError),
+}
+
+/// Why a text is no `log.level`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidLevel {
+    #[error("is empty")]
+    Empty,
+    #[error("has {0:?}, which is no level; they are error, warn, info, debug, trace and off")]
+    Word(String),
+    #[error("is no list of levels and target=level")]
+    Directive,
+}
+
+/// Logs to standard error from now on. `format` `None`: text on a terminal, else JSON.
+pub fn init(format: Option<Format>, level: &str, is_terminal: bool) -> Result<(), TelemetryError> {
+    let format = format.unwrap_or(if is_terminal { Format::Text } else { Format::Json });
+    let colours = is_terminal && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let subscriber = subscriber(format, filter(level)?, colours, io::stderr);
+    Ok(tracing::subscriber::set_global_default(subscriber)?)
+}
+
+fn subscriber<W>(format: Format, filter: EnvFilter, colours: bool, writer: W) -> Box<dyn Subscriber + Send + Sync>
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    // A log that cannot be written is lost: complaining on the same standard error would panic when its reader is gone.
+    let base = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).log_internal_errors(false);
+    match format {
+        Format::Text => Box::new(base.with_ansi(colours).finish()),
+        Format::Json => Box::new(base.json().with_ansi(false).with_current_span(false).finish()),
+    }
+}
+
+/// The filter for a `log.level`: what tracing's own filter takes, except a bare word that is no level. There `inof`
+/// would be a target of that name, and silence all others.
+pub fn filter(level: &str) -> Result<EnvFilter, InvalidLevel> {
+    let directives: Vec<_> = level.split(',').map(str::trim).collect();
+    if level.trim().is_empty() {
+        return Err(InvalidLevel::Empty);
+    }
+    if let Some(word) = directives.iter().find(|word| !word.contains(['=', '[']) && !is_level(word)) {
+        return Err(InvalidLevel::Word((*word).to_owned()));
+    }
+    let filter = EnvFilter::builder().parse(directives.join(",")).map_err(|_| InvalidLevel::Directive)?;
+    let overall = directives.iter().rev().find_map(|word| LevelFilter::from_str(word).ok());
+    // Capping below a quiet log would make it louder.
+    if overall.is_none_or(|overall| overall <= LevelFilter::WARN) {
+        return Ok(filter);
+    }
+    let named = |library: &str| directives.iter().any(|word| word.split(['=', '[']).next() == Some(library));
+    let caps = CHATTY.iter().filter(|library| !named(library));
+    let cap = |library| Directive::from_str(&format!("{library}=warn")).map_err(|_| InvalidLevel::Directive);
+    caps.map(cap).try_fold(filter, |filter, cap| Ok(filter.add_directive(cap?)))
+}
+
+fn is_level(word: &str) -> bool {
+    !word.is_empty() && LevelFilter::from_str(word).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::{Arc, Mutex};
+    use tracing::{debug, info, warn};
+
+    #[derive(Clone, Default)]
+    struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// What is written at `level` when `speak` does.
+    fn written(format: Format, level: &str, speak: impl FnOnce()) -> String {
+        let written = Written::default();
+        let writer = written.clone();
+        let subscriber = subscriber(format, filter(level).unwrap(), false, move || writer.clone());
+        tracing::subscriber::with_default(subscriber, speak);
+        String::from_utf8(written.0.lock().unwrap().clone()).unwrap()
+    }
+
+    fn chatter() {
+        debug!("own debug");
+        info!("own info");
+        debug!(target: "lapin::channel", "lapin debug");
+        info!(target: "hyper_util::client", "hyper info");
+        warn!(target: "lapin::channel", "lapin warn");
+    }
+
+    #[test]
+    fn libraries_stay_at_warn_unless_named() {
+        for (level, messages) in [
+            ("info", vec!["own info", "lapin warn"]),
+            ("DEBUG", vec!["own debug", "own info", "lapin warn"]),
+            ("info,lapin=debug", vec!["own info", "lapin debug", "lapin warn"]),
+            ("info, hyper_util::client=info", vec!["own info", "hyper info", "lapin warn"]),
+            ("info,hookbro=debug", vec!["own debug", "own info", "lapin warn"]),
+            ("warn", vec!["lapin warn"]),
+            ("error", vec![]),
+            ("off", vec![]),
+            ("hookbro=info", vec!["own info"]),
+        ] {
+            let text = written(Format::Text, level, chatter);
+            let said: Vec<_> = text.lines().map(|line| line.rsplit(": ").next().unwrap_or_default()).collect();
+            assert_eq!(said, messages, "{level}");
+        }
+    }
+
+    #[test]
+    fn json_is_one_object_a_line() {
+        let text = written(Format::Json, "info", || info!(event.id = "evt_1", attempts = 2, "delivered\nindeed"));
+        let lines: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let [line] = lines.as_slice() else { panic!("{text}") };
+        assert_eq!(line["level"], "INFO");
+        assert_eq!(line["target"], "hookbro::telemetry::tests");
+        assert!(line["timestamp"].as_str().unwrap().ends_with('Z'));
+        let fields = serde_json::json!({"message": "delivered\nindeed", "event.id": "evt_1", "attempts": 2});
+        assert_eq!(line["fields"], fields);
+    }
+
+    #[test]
+    fn what_would_silence_the_log_by_mistake_is_no_level() {
+        for (level, why) in [
+            ("", InvalidLevel::Empty),
+            ("inof", InvalidLevel::Word("inof".to_owned())),
+            ("info,", InvalidLevel::Word(String::new())),
+            ("hookbro", InvalidLevel::Word("hookbro".to_owned())),
+            ("hookbro=loud", InvalidLevel::Directive),
+        ] {
+            assert_eq!(filter(level).map(|filter| filter.to_string()), Err(why), "{level}");
+        }
+        assert!(filter("info,hookbro[event{id=a}]=trace").is_ok());
+    }
+}
