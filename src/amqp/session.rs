@@ -225,8 +225,11 @@ impl Session {
     /// Writes what is settled and says goodbye. Every token must be gone by then; the broker delivers the rest again.
     pub async fn close(self) {
         drop(self.streams);
+        // Kept to the end: a dropped channel closes itself, and would race the connection's own goodbye.
+        let mut channels = Vec::with_capacity(self.lanes.len());
         for lane in self.lanes {
             drop(lane.settler);
+            channels.push(lane.channel);
             let abort = lane.settling.abort_handle();
             if tokio::time::timeout(FLUSH_TIMEOUT, lane.settling).await.is_err() {
                 tracing::warn!(queue = lane.rung.queue, "some deliveries are still unsettled; the broker keeps them");

@@ -49,7 +49,13 @@ async fn check_broker(settings: &Settings) -> Result<Vec<String>, Failure> {
             lines.join("\n")
         )));
     }
-    Ok(found.iter().map(|missing| format!("{missing}; `hookbro run` will declare it")).collect())
+    let missing: Vec<_> = found.iter().map(|missing| missing.object.as_str()).collect();
+    Ok(match missing.as_slice() {
+        [] => Vec::new(),
+        [first, ..] => {
+            vec![format!("{} objects are missing ({first}, …); `hookbro run` declares them", missing.len())]
+        }
+    })
 }
 
 async fn check_svix(settings: &Settings) -> Result<Vec<String>, Failure> {

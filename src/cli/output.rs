@@ -23,5 +23,5 @@ pub(super) fn print(text: &str) -> Result<(), Failure> {
 pub(super) fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
     let mut table = Table::new();
     table.load_style(NOTHING).set_header(header).add_rows(rows);
-    format!("{table}\n").lines().map(|line| format!("{}\n", line.trim_end())).collect()
+    format!("{table}\n").lines().map(|line| format!("{}\n", line.trim())).collect()
 }

@@ -2,5 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on stops where it stands")]
 
 mod contract;
+mod deliver;
 mod raw_http;
 mod sandbox;
+mod support;

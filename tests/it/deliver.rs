@@ -1,0 +1,99 @@
+//! The main job on a real broker: every event to its own application, once, byte for byte.
+
+use crate::support::{
+    SOON,
+    events::{documented, generated, one},
+    hookbro::Hookbro,
+    ledger, until,
+    world::World,
+};
+use hookbro::sandbox::Fault;
+use std::time::Duration;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn documented_and_5000_generated_events_each_reach_their_own_application_once() {
+    let world = World::new("deliver").await;
+    let hookbro = Hookbro::ready(world.settings()).await;
+    let mut events = documented("deliver");
+    events.extend(generated("deliver", &["gigs", "acme-mobile", "dev"], 5_000));
+    world.publish(&events).await;
+    until("all arrive", SOON, async || (ledger::missing(&world.svix, &events) == 0).then_some(())).await;
+    until("all are settled", SOON, async || (hookbro.metric("hookbro_events_in_flight").await == 0.0).then_some(()))
+        .await;
+    ledger::check(&world.svix, &events);
+    let total = events.len() as f64;
+    assert_eq!(hookbro.metric("hookbro_events_received_total{attempt=\"1\"}").await, total);
+    assert_eq!(hookbro.metric("hookbro_events_settled_total{outcome=\"delivered\"}").await, total);
+    assert_eq!(hookbro.metric("hookbro_event_age_seconds_count").await, total);
+    hookbro.stop().await;
+    assert_eq!(world.broker.ready(&world.broker.queue).await, Some(0), "everything was acknowledged");
+    assert_eq!(world.broker.ready_dead().await, 0);
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_project_is_provisioned_once_under_a_burst_of_200_events() {
+    let world = World::new("burst").await;
+    let hookbro = Hookbro::ready(world.settings()).await;
+    let events = generated("burst", &["brand-new"], 200);
+    world.publish(&events).await;
+    until("all arrive", SOON, async || (ledger::missing(&world.svix, &events) == 0).then_some(())).await;
+    ledger::check(&world.svix, &events);
+    assert_eq!(hookbro.metric("hookbro_apps_provisioned_total").await, 1.0);
+    assert_eq!(world.svix.calls().iter().filter(|call| call.had_application).count(), 1, "one creating call");
+    assert_eq!(world.svix.sandbox.applications().len(), 1);
+    hookbro.stop().await;
+    assert_eq!(world.broker.ready_dead().await, 0);
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_replicas_that_race_to_provision_lose_nothing() {
+    let world = World::new("race").await;
+    let replicas = [Hookbro::ready(world.settings()).await, Hookbro::ready(world.settings()).await];
+    let projects = ["r1", "r2", "r3", "r4", "r5", "r6", "r7", "r8"];
+    let events = generated("race", &projects, 400);
+    world.publish(&events).await;
+    until("all arrive", SOON, async || (ledger::missing(&world.svix, &events) == 0).then_some(())).await;
+    ledger::check(&world.svix, &events);
+    assert_eq!(world.svix.sandbox.applications().len(), projects.len());
+    for replica in replicas {
+        replica.stop().await;
+    }
+    assert_eq!(world.broker.ready_dead().await, 0);
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn retries_of_one_project_do_not_hold_up_another() {
+    let world = World::new("fresh").await.with("retry.delays", "20s").with("broker.prefetch", "16");
+    // Never twenty failures in a row: the good project's acceptances lie between.
+    let id = world.svix.sandbox.add_fault(Fault { app: Some("sick".into()), status: Some(503), ..Fault::default() });
+    let hookbro = Hookbro::ready(world.settings()).await;
+    let (sick, well) = (generated("sick", &["sick"], 10), generated("well", &["well"], 300));
+    world.publish(&sick).await;
+    let started = std::time::Instant::now();
+    world.publish(&well).await;
+    until("the well arrive", SOON, async || (ledger::missing(&world.svix, &well) == 0).then_some(())).await;
+    assert!(started.elapsed() < Duration::from_secs(15), "the well waited for the sick: {:?}", started.elapsed());
+    world.svix.sandbox.remove_fault(id);
+    let all = [sick, well].concat();
+    until("the sick arrive", SOON, async || (ledger::missing(&world.svix, &all) == 0).then_some(())).await;
+    ledger::check(&world.svix, &all);
+    hookbro.stop().await;
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mapped_project_goes_to_the_application_that_the_operator_named() {
+    let world = World::new("mapped").await.with("routing.apps", "from=to");
+    let hookbro = Hookbro::ready(world.settings()).await;
+    // The application must exist: one that the configuration names is never provisioned.
+    world.publish_one(&one("maker", "to")).await;
+    until("it exists", SOON, async || (!world.svix.sandbox.messages().is_empty()).then_some(())).await;
+    world.publish_one(&one("mapped", "from")).await;
+    until("it arrives", SOON, async || (world.svix.sandbox.messages().len() == 2).then_some(())).await;
+    assert!(world.svix.sandbox.messages().iter().all(|message| message.app == "to"));
+    hookbro.stop().await;
+    world.end().await;
+}

@@ -1,0 +1,142 @@
+//! The broker as the tests see it: names of their own, confirmed publishing, and a look into queues.
+
+use hookbro::{
+    amqp::{self, PublishError, Publisher},
+    ports::secret::Secret,
+};
+use lapin::{
+    BasicProperties, Connection,
+    options::{BasicAckOptions, BasicGetOptions, ExchangeDeleteOptions, QueueDeclareOptions, QueueDeleteOptions},
+    types::{AMQPValue, FieldTable},
+};
+use std::{
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
+
+/// Names the broker that `make test` has found; the default is one on localhost.
+const URL: &str = "HOOKBRO_TEST_AMQP_URL";
+/// Publishing goes on through a broker's death for so long.
+const PUBLISH_PATIENCE: Duration = Duration::from_secs(90);
+
+/// A broker, and the names that one test uses on it.
+pub struct Broker {
+    pub url: String,
+    pub exchange: String,
+    pub queue: String,
+    publisher: Publisher,
+    /// Every object is deleted at the end; a private node goes as a whole.
+    shared: bool,
+}
+
+/// A message as it lies in a queue.
+#[derive(Debug)]
+pub struct Lying {
+    pub body: Vec<u8>,
+    pub routing_key: String,
+    pub properties: BasicProperties,
+}
+
+impl Lying {
+    pub fn header(&self, name: &str) -> Option<String> {
+        match self.properties.headers().as_ref()?.inner().get(name)? {
+            AMQPValue::LongString(text) => Some(String::from_utf8_lossy(text.as_bytes()).into_owned()),
+            AMQPValue::LongInt(number) => Some(number.to_string()),
+            other => Some(format!("{other:?}")),
+        }
+    }
+
+    pub fn reason(&self) -> String {
+        self.header("x-hookbro-reason").unwrap_or_default()
+    }
+}
+
+impl Broker {
+    /// The shared broker under fresh names.
+    pub fn shared(test: &str) -> Self {
+        let url = std::env::var(URL).unwrap_or_else(|_| "amqp://guest:guest@127.0.0.1:5672/%2f".into());
+        Self::at(url, test, true)
+    }
+
+    /// A node that belongs to one test.
+    pub fn private(url: String, test: &str) -> Self {
+        Self::at(url, test, false)
+    }
+
+    fn at(url: String, test: &str, shared: bool) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        // No rustls provider is installed by the library; once per process is enough, so a second try may fail.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let name = format!("hbt.{}.{}.{test}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let publisher = Publisher::new(Secret::fixed(&url), "hookbro test");
+        Self { url, exchange: format!("{name}.events"), queue: format!("{name}.q"), publisher, shared }
+    }
+
+    pub async fn connect(&self) -> Connection {
+        amqp::connect(&Secret::fixed(&self.url), "hookbro test").await.unwrap()
+    }
+
+    /// Publishes to the topic exchange until the broker confirms.
+    pub async fn publish(&self, routing_key: &str, properties: BasicProperties, body: &[u8]) {
+        let started = std::time::Instant::now();
+        loop {
+            match self.publisher.publish(&self.exchange, routing_key, properties.clone(), body).await {
+                Ok(()) => return,
+                Err(error @ PublishError::Unroutable { .. }) => panic!("{error}"),
+                Err(error) if started.elapsed() > PUBLISH_PATIENCE => panic!("{error}"),
+                Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+            }
+        }
+    }
+
+    /// Takes every message out of a queue.
+    pub async fn drain(&self, queue: &str) -> Vec<Lying> {
+        let connection = self.connect().await;
+        let channel = connection.create_channel().await.unwrap();
+        let mut lying = Vec::new();
+        while let Some(got) = channel.basic_get(queue.into(), BasicGetOptions::default()).await.unwrap() {
+            channel.basic_ack(got.delivery.delivery_tag, BasicAckOptions::default()).await.unwrap();
+            let delivery = got.delivery;
+            let routing_key = delivery.routing_key.to_string();
+            lying.push(Lying { body: delivery.data, routing_key, properties: delivery.properties });
+        }
+        amqp::close(connection).await;
+        lying
+    }
+
+    pub async fn drain_dead(&self) -> Vec<Lying> {
+        self.drain(&format!("{}.dead", self.queue)).await
+    }
+
+    /// Messages ready in a queue; `None` if it does not stand.
+    pub async fn ready(&self, queue: &str) -> Option<u32> {
+        let connection = self.connect().await;
+        let channel = connection.create_channel().await.unwrap();
+        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        let declared = channel.queue_declare(queue.into(), passive, FieldTable::default()).await;
+        let ready = declared.ok().map(|queue| queue.message_count());
+        amqp::close(connection).await;
+        ready
+    }
+
+    pub async fn ready_dead(&self) -> u32 {
+        self.ready(&format!("{}.dead", self.queue)).await.unwrap_or(0)
+    }
+
+    /// Deletes what the test has made. Rungs beyond those of this test do not exist, which is no error to a broker.
+    pub async fn clean(&self) {
+        self.publisher.close().await;
+        if !self.shared {
+            return;
+        }
+        let connection = self.connect().await;
+        let channel = connection.create_channel().await.unwrap();
+        let rungs = (1..=6).flat_map(|n| [format!("{}.delay.{n}", self.queue), format!("{}.retry.{n}", self.queue)]);
+        for name in rungs.chain([self.queue.clone(), format!("{}.dead", self.queue)]) {
+            channel.queue_delete(name.as_str().into(), QueueDeleteOptions::default()).await.unwrap();
+            channel.exchange_delete(name.as_str().into(), ExchangeDeleteOptions::default()).await.unwrap();
+        }
+        channel.exchange_delete(self.exchange.as_str().into(), ExchangeDeleteOptions::default()).await.unwrap();
+        amqp::close(connection).await;
+    }
+}

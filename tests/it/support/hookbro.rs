@@ -1,0 +1,126 @@
+//! The program itself, as a process: its environment, its log, its pages, its end.
+
+use super::{SOON, until};
+use serde_json::Value;
+use std::{
+    io::{BufRead as _, BufReader},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{Arc, Mutex},
+};
+
+/// A running `hookbro run`; killed when dropped.
+pub struct Hookbro {
+    child: Child,
+    log: Arc<Mutex<Vec<Value>>>,
+    address: String,
+}
+
+/// The program with no configuration but `settings`, as `("broker.queue", value)`.
+pub fn command(args: &[&str], settings: &[(String, String)]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hookbro"));
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("HOOKBRO__")) {
+        command.env_remove(name);
+    }
+    for (key, value) in settings {
+        command.env(format!("HOOKBRO__{}", key.replace('.', "__").to_uppercase()), value);
+    }
+    command.args(args).stdin(Stdio::null());
+    command
+}
+
+impl Hookbro {
+    /// Starts it and waits until its pages are served.
+    pub async fn start(settings: &[(String, String)]) -> Self {
+        let mut child = command(&["run"], settings).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let (lines, into) = (BufReader::new(child.stderr.take().unwrap()).lines(), Arc::clone(&log));
+        std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                let line = serde_json::from_str(&line).unwrap_or(Value::String(line));
+                into.lock().unwrap().push(line);
+            }
+        });
+        let mut hookbro = Self { child, log, address: String::new() };
+        hookbro.address = until("the pages are served", SOON, async || {
+            hookbro.logged("are served").first().and_then(|line| line["fields"]["address"].as_str()).map(str::to_owned)
+        })
+        .await;
+        hookbro
+    }
+
+    /// Starts it and waits until it consumes.
+    pub async fn ready(settings: &[(String, String)]) -> Self {
+        let hookbro = Self::start(settings).await;
+        until("it is ready", SOON, async || (hookbro.status_of("/readyz").await == 200).then_some(())).await;
+        hookbro
+    }
+
+    /// Log lines whose message has `text` in it.
+    pub fn logged(&self, text: &str) -> Vec<Value> {
+        let log = self.log.lock().unwrap();
+        log.iter()
+            .filter(|line| line["fields"]["message"].as_str().is_some_and(|m| m.contains(text)))
+            .cloned()
+            .collect()
+    }
+
+    /// Everything that it has written so far.
+    pub fn whole_log(&self) -> String {
+        self.log.lock().unwrap().iter().map(|line| format!("{line}\n")).collect()
+    }
+
+    pub async fn page(&self, path: &str) -> (u16, String) {
+        let response = reqwest::get(format!("http://{}{path}", self.address)).await.unwrap();
+        (response.status().as_u16(), response.text().await.unwrap())
+    }
+
+    pub async fn status_of(&self, path: &str) -> u16 {
+        self.page(path).await.0
+    }
+
+    pub async fn status(&self) -> Value {
+        serde_json::from_str(&self.page("/status").await.1).unwrap()
+    }
+
+    /// The value of a series, written as in the exposition; 0 where it does not exist.
+    pub async fn metric(&self, series: &str) -> f64 {
+        let text = self.page("/metrics").await.1;
+        let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        line.map_or(0.0, |value| value.parse().unwrap())
+    }
+
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Sends a signal by its name, as in `TERM`.
+    pub fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args([&format!("-{name}"), &pid]).status().unwrap().success());
+    }
+
+    pub async fn exit(&mut self) -> ExitStatus {
+        until("the process ends", SOON, async || self.child.try_wait().unwrap()).await
+    }
+
+    pub async fn stop(mut self) {
+        self.signal("TERM");
+        let status = self.exit().await;
+        assert!(status.success(), "hookbro ended with {status}\n{}", self.whole_log());
+    }
+}
+
+impl Drop for Hookbro {
+    fn drop(&mut self) {
+        // Gone already in most tests.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            let log = self.whole_log();
+            let tail: Vec<_> = log.lines().rev().take(40).collect();
+            eprintln!("--- the end of hookbro's log");
+            tail.iter().rev().for_each(|line| eprintln!("{line}"));
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! A broker, a Svix and the settings that bring hookbro to both.
+
+use super::{
+    broker::Broker,
+    events::Sample,
+    svix::{TOKEN, TestSvix},
+};
+use futures_util::{StreamExt as _, stream};
+use lapin::BasicProperties;
+
+/// Publishes that wait for their confirm at once.
+const WINDOW: usize = 128;
+
+pub struct World {
+    pub broker: Broker,
+    pub svix: TestSvix,
+    settings: Vec<(String, String)>,
+}
+
+impl World {
+    pub async fn new(test: &str) -> Self {
+        Self::of(Broker::shared(test), TestSvix::start().await)
+    }
+
+    pub fn of(broker: Broker, svix: TestSvix) -> Self {
+        let settings = [
+            ("broker.url", broker.url.clone()),
+            ("broker.exchange", broker.exchange.clone()),
+            ("broker.queue", broker.queue.clone()),
+            ("retry.delays", "300ms,400ms".into()),
+            ("svix.url", svix.url()),
+            ("svix.token", TOKEN.into()),
+            ("admin.listen", "127.0.0.1:0".into()),
+            ("log.format", "json".into()),
+            ("log.level", "info,hookbro=debug".into()),
+        ];
+        let settings = settings.map(|(key, value)| (key.to_owned(), value)).to_vec();
+        Self { broker, svix, settings }
+    }
+
+    /// With one setting more, or another value of it; empty removes it.
+    pub fn with(mut self, key: &str, value: &str) -> Self {
+        self.settings.retain(|(k, _)| k != key);
+        if !value.is_empty() {
+            self.settings.push((key.into(), value.into()));
+        }
+        self
+    }
+
+    pub fn settings(&self) -> &[(String, String)] {
+        &self.settings
+    }
+
+    pub async fn publish(&self, samples: &[Sample]) {
+        stream::iter(samples).for_each_concurrent(WINDOW, |sample| self.publish_one(sample)).await;
+    }
+
+    pub async fn publish_one(&self, sample: &Sample) {
+        let properties = BasicProperties::default().with_delivery_mode(2).with_content_type("application/json".into());
+        self.broker.publish(&sample.routing_key(), properties, &sample.body).await;
+    }
+
+    pub async fn end(self) {
+        self.broker.clean().await;
+    }
+}
