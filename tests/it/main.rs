@@ -3,6 +3,8 @@
 
 mod contract;
 mod deliver;
+mod hostile;
+mod ladder;
 mod raw_http;
 mod sandbox;
 mod support;

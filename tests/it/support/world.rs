@@ -38,12 +38,15 @@ impl World {
         Self { broker, svix, settings }
     }
 
-    /// With one setting more, or another value of it; empty removes it.
+    /// With one setting more, or another value of it.
     pub fn with(mut self, key: &str, value: &str) -> Self {
+        self = self.without(key);
+        self.settings.push((key.into(), value.into()));
+        self
+    }
+
+    pub fn without(mut self, key: &str) -> Self {
         self.settings.retain(|(k, _)| k != key);
-        if !value.is_empty() {
-            self.settings.push((key.into(), value.into()));
-        }
         self
     }
 

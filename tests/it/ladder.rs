@@ -1,0 +1,166 @@
+//! The ladder on a real broker: attempts, delays, and what ends them.
+
+use crate::support::{
+    SOON,
+    events::{generated, one},
+    hookbro::Hookbro,
+    ledger, until,
+    world::World,
+};
+use hookbro::sandbox::{Fault, Outcome};
+use std::time::Duration;
+
+fn failing(event_id: &str, status: u16, times: Option<u64>) -> Fault {
+    Fault { event_id: Some(event_id.into()), status: Some(status), times, ..Fault::default() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_503_and_a_202_are_three_attempts_and_the_delays_are_kept() {
+    let delays = [Duration::from_secs(3), Duration::from_secs(4)];
+    let world = World::new("climb").await.with("retry.delays", "3s,4s");
+    let sample = one("climb", "gigs");
+    world.svix.sandbox.add_fault(failing(&sample.id, 503, Some(2)));
+    let hookbro = Hookbro::ready(world.settings()).await;
+    world.publish_one(&sample).await;
+    until("it arrives", SOON, async || (ledger::missing(&world.svix, &[sample.clone()]) == 0).then_some(())).await;
+    let calls = world.svix.calls_for(&sample.id);
+    // The third attempt finds no application, and creates it.
+    let statuses: Vec<_> = calls.iter().map(|call| call.outcome).collect();
+    assert_eq!(statuses, [503, 503, 404, 202].map(Outcome::Answered));
+    for (pair, delay) in calls.windows(2).zip(delays) {
+        let waited = pair[1].at - pair[0].at;
+        let late = delay.mul_f64(0.1) + Duration::from_millis(100);
+        assert!(waited >= delay && waited <= delay + late, "{waited:?} instead of {delay:?}");
+    }
+    for attempt in 1..=3 {
+        assert_eq!(hookbro.metric(&format!("hookbro_events_received_total{{attempt=\"{attempt}\"}}")).await, 1.0);
+    }
+    assert_eq!(hookbro.metric("hookbro_events_settled_total{outcome=\"retried\"}").await, 2.0);
+    hookbro.stop().await;
+    assert_eq!(world.broker.ready_dead().await, 0);
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_svix_refuses_for_ever_is_dead_after_one_call() {
+    let world = World::new("refused").await;
+    let hookbro = Hookbro::ready(world.settings()).await;
+    let cases = [
+        (422, r#"{"detail":[{"loc":["body"],"msg":"no","type":"value_error"}]}"#, "refused"),
+        (400, r#"{"code":"generic_error","detail":"no"}"#, "refused"),
+        (413, "<html>too large</html>", "too_large"),
+    ];
+    for (status, body, reason) in cases {
+        let sample = one(&format!("s{status}"), "gigs");
+        let fault = failing(&sample.id, status, None);
+        world.svix.sandbox.add_fault(Fault { body: Some(body.into()), ..fault });
+        world.publish_one(&sample).await;
+        until("it is given up", SOON, async || (world.broker.ready_dead().await == 1).then_some(())).await;
+        let dead = world.broker.drain_dead().await.remove(0);
+        assert_eq!(dead.reason(), reason);
+        assert_eq!(dead.body, sample.body);
+        assert_eq!(dead.routing_key, sample.routing_key());
+        assert_eq!(dead.header("x-hookbro-status"), Some(status.to_string()));
+        assert_eq!(dead.header("x-hookbro-attempts").as_deref(), Some("1"));
+        assert_eq!(dead.header("x-hookbro-project").as_deref(), Some("gigs"));
+        assert_eq!(dead.header("x-hookbro-event-id"), Some(sample.id.clone()));
+        assert_eq!(world.svix.calls_for(&sample.id).len(), 1);
+    }
+    hookbro.stop().await;
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_always_fails_while_others_arrive_is_exhausted() {
+    let world = World::new("exhausted").await.with("retry.delays", "500ms,1s");
+    let sick = one("sick", "gigs");
+    world.svix.sandbox.add_fault(failing(&sick.id, 500, None));
+    let hookbro = Hookbro::ready(world.settings()).await;
+    world.publish_one(&sick).await;
+    // Others are accepted all the while, so this is no outage.
+    let mut others = generated("others", &["gigs"], 400).into_iter();
+    until("it is given up", SOON, async || {
+        world.publish_one(&others.next().unwrap()).await;
+        (world.broker.ready_dead().await == 1).then_some(())
+    })
+    .await;
+    let dead = world.broker.drain_dead().await.remove(0);
+    assert_eq!(dead.reason(), "exhausted");
+    assert_eq!(dead.header("x-hookbro-attempts").as_deref(), Some("3"));
+    assert_eq!(dead.header("x-hookbro-status").as_deref(), Some("500"));
+    assert_eq!(dead.routing_key, sick.routing_key(), "the publisher's key survives every hop");
+    assert_eq!(world.svix.calls_for(&sick.id).len(), 3);
+    hookbro.stop().await;
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_attempt_failing_while_nothing_is_accepted_is_an_outage_and_held() {
+    let world = World::new("lastrung").await.with("retry.delays", "300ms");
+    let sick = one("sick", "gigs");
+    let fault = world.svix.sandbox.add_fault(Fault { status: Some(500), ..Fault::default() });
+    let hookbro = Hookbro::ready(world.settings()).await;
+    world.publish_one(&sick).await;
+    until("it is paused", SOON, async || {
+        (hookbro.metric("hookbro_paused{reason=\"failing\"}").await == 1.0).then_some(())
+    })
+    .await;
+    // Several trials fail in the meantime, and none of them gives the event up.
+    until("it was tried again", SOON, async || (world.svix.calls_for(&sick.id).len() >= 4).then_some(())).await;
+    assert_eq!(hookbro.status_of("/readyz").await, 200);
+    assert_eq!(hookbro.status().await["svix"]["reason"], "failing");
+    world.svix.sandbox.remove_fault(fault);
+    until("it arrives", SOON, async || (ledger::missing(&world.svix, &[sick.clone()]) == 0).then_some(())).await;
+    until("it is resumed", SOON, async || {
+        (hookbro.metric("hookbro_paused{reason=\"failing\"}").await == 0.0).then_some(())
+    })
+    .await;
+    hookbro.stop().await;
+    assert_eq!(world.broker.ready_dead().await, 0);
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_delays_there_is_one_attempt() {
+    let world = World::new("once").await.with("retry.delays", "");
+    let hookbro = Hookbro::ready(world.settings()).await;
+    let (sick, other) = (one("sick", "gigs"), one("other", "gigs"));
+    world.svix.sandbox.add_fault(Fault { delay: Duration::from_millis(700), ..failing(&sick.id, 500, None) });
+    world.publish_one(&sick).await;
+    until("its call has begun", SOON, async || {
+        (!world.svix.sandbox.faults().iter().all(|f| f.fired == 0)).then_some(())
+    })
+    .await;
+    world.publish_one(&other).await;
+    until("it is given up", SOON, async || (world.broker.ready_dead().await == 1).then_some(())).await;
+    assert_eq!(world.broker.drain_dead().await.remove(0).reason(), "exhausted");
+    hookbro.stop().await;
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_never_came_is_repeated_and_svix_drops_the_repeat() {
+    let world = World::new("unknown").await.with("svix.timeout", "1s");
+    let events = generated("unknown", &["gigs"], 40);
+    let hookbro = Hookbro::ready(world.settings()).await;
+    world.publish_one(&events[0]).await;
+    until("the application exists", SOON, async || (!world.svix.sandbox.messages().is_empty()).then_some(())).await;
+    // Stored, and then the answer is lost: cut, reset, or later than the timeout.
+    let stored = Fault { after_commit: true, times: Some(4), ..Fault::default() };
+    world.svix.sandbox.add_fault(Fault { drop: true, ..stored.clone() });
+    world.svix.sandbox.add_fault(Fault { reset: true, ..stored.clone() });
+    world.svix.sandbox.add_fault(Fault { delay: Duration::from_secs(3), ..stored });
+    world.publish(&events[1..]).await;
+    until("all are settled", SOON, async || {
+        let done = hookbro.metric("hookbro_events_settled_total{outcome=\"delivered\"}").await
+            + hookbro.metric("hookbro_events_settled_total{outcome=\"duplicate\"}").await;
+        (done == events.len() as f64).then_some(())
+    })
+    .await;
+    ledger::check(&world.svix, &events);
+    assert_eq!(hookbro.metric("hookbro_events_settled_total{outcome=\"duplicate\"}").await, 12.0);
+    assert_eq!(hookbro.metric("hookbro_events_settled_total{outcome=\"retried\"}").await, 12.0);
+    hookbro.stop().await;
+    assert_eq!(world.broker.ready_dead().await, 0);
+    world.end().await;
+}
