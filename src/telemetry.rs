@@ -9,7 +9,10 @@ use tracing_subscriber::{
 };
 
 /// Libraries that tell of every frame and connection. They stay at warn unless `log.level` names them.
-const CHATTY: [&str; 8] = ["amq_protocol", "async_rs", "h2", "hyper", "hyper_util", "lapin", "reqwest", "rustls"];
+const CHATTY: [&str; 7] = ["amq_protocol", "async_rs", "h2", "hyper", "hyper_util", "reqwest", "rustls"];
+/// Logs as errors what it also returns and we expect, such as the 404 of an exchange that is about to be declared. What
+/// matters of it stands in our own lines. Silent unless `log.level` names it.
+const ALARMIST: &str = "lapin";
 
 /// How a log line looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,15 +73,16 @@ pub fn filter(level: &str) -> Result<EnvFilter, InvalidLevel> {
         return Err(InvalidLevel::Word((*word).to_owned()));
     }
     let filter = EnvFilter::builder().parse(directives.join(",")).map_err(|_| InvalidLevel::Directive)?;
+    let named = |library: &str| directives.iter().any(|word| word.split(['=', '[']).next() == Some(library));
+    let cap = |directive: String| Directive::from_str(&directive).map_err(|_| InvalidLevel::Directive);
+    let filter = if named(ALARMIST) { filter } else { filter.add_directive(cap(format!("{ALARMIST}=off"))?) };
     let overall = directives.iter().rev().find_map(|word| LevelFilter::from_str(word).ok());
     // Capping below a quiet log would make it louder.
     if overall.is_none_or(|overall| overall <= LevelFilter::WARN) {
         return Ok(filter);
     }
-    let named = |library: &str| directives.iter().any(|word| word.split(['=', '[']).next() == Some(library));
-    let caps = CHATTY.iter().filter(|library| !named(library));
-    let cap = |library| Directive::from_str(&format!("{library}=warn")).map_err(|_| InvalidLevel::Directive);
-    caps.map(cap).try_fold(filter, |filter, cap| Ok(filter.add_directive(cap?)))
+    let caps = CHATTY.iter().filter(|library| !named(library)).map(|library| cap(format!("{library}=warn")));
+    caps.into_iter().try_fold(filter, |filter, cap| Ok(filter.add_directive(cap?)))
 }
 
 fn is_level(word: &str) -> bool {
@@ -119,17 +123,18 @@ mod tests {
         debug!(target: "lapin::channel", "lapin debug");
         info!(target: "hyper_util::client", "hyper info");
         warn!(target: "lapin::channel", "lapin warn");
+        warn!(target: "hyper_util::client", "hyper warn");
     }
 
     #[test]
     fn libraries_stay_at_warn_unless_named() {
         for (level, messages) in [
-            ("info", vec!["own info", "lapin warn"]),
-            ("DEBUG", vec!["own debug", "own info", "lapin warn"]),
-            ("info,lapin=debug", vec!["own info", "lapin debug", "lapin warn"]),
-            ("info, hyper_util::client=info", vec!["own info", "hyper info", "lapin warn"]),
-            ("info,hookbro=debug", vec!["own debug", "own info", "lapin warn"]),
-            ("warn", vec!["lapin warn"]),
+            ("info", vec!["own info", "hyper warn"]),
+            ("DEBUG", vec!["own debug", "own info", "hyper warn"]),
+            ("info,lapin=debug", vec!["own info", "lapin debug", "lapin warn", "hyper warn"]),
+            ("info, hyper_util::client=info", vec!["own info", "hyper info", "hyper warn"]),
+            ("info,hookbro=debug", vec!["own debug", "own info", "hyper warn"]),
+            ("warn", vec!["hyper warn"]),
             ("error", vec![]),
             ("off", vec![]),
             ("hookbro=info", vec!["own info"]),

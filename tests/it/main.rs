@@ -1,10 +1,13 @@
 //! The integration tests: one binary, so that they link once.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on stops where it stands")]
 
+mod chaos;
 mod contract;
 mod deliver;
 mod hostile;
 mod ladder;
+mod pause;
 mod raw_http;
 mod sandbox;
+mod stop;
 mod support;

@@ -1,0 +1,238 @@
+//! When Svix as a whole is unusable: nothing is taken, nothing is spent, nothing dies, and it ends by itself.
+
+use crate::support::{
+    SOON,
+    events::{generated, one},
+    hookbro::Hookbro,
+    ledger,
+    svix::{TOKEN, TestSvix},
+    until,
+    world::World,
+};
+use hookbro::sandbox::{Fault, Options, Outcome};
+use std::{collections::BTreeMap, time::Duration};
+
+async fn paused(hookbro: &Hookbro, reason: &str) {
+    let (series, what) = (format!("hookbro_paused{{reason=\"{reason}\"}}"), format!("paused: {reason}"));
+    until(&what, SOON, async || (hookbro.metric(&series).await == 1.0).then_some(())).await;
+}
+
+async fn all_arrive(world: &World, events: &[crate::support::events::Sample]) {
+    until("all arrive", SOON, async || (ledger::missing(&world.svix, events) == 0).then_some(())).await;
+}
+
+/// Nothing was spent: every delivery was a first attempt, and nothing is dead.
+async fn nothing_was_spent(world: &World, hookbro: &Hookbro) {
+    assert_eq!(hookbro.metric("hookbro_events_received_total{attempt=\"2\"}").await, 0.0, "an attempt was spent");
+    assert_eq!(hookbro.metric("hookbro_events_settled_total{outcome=\"retried\"}").await, 0.0);
+    assert_eq!(world.broker.ready_dead().await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_429_no_call_is_made_before_its_time_and_nothing_is_spent() {
+    let world = World::new("throttle").await;
+    let events = generated("throttle", &["gigs"], 300);
+    let hookbro = Hookbro::ready(world.settings()).await;
+    world.publish(&events[..100]).await;
+    all_arrive(&world, &events[..100]).await;
+    let refusal = Fault { status: Some(429), retry_after: Some("2".into()), times: Some(1), ..Fault::default() };
+    world.svix.sandbox.add_fault(refusal);
+    world.publish(&events[100..]).await;
+    all_arrive(&world, &events).await;
+    ledger::check(&world.svix, &events);
+    let calls = world.svix.calls();
+    let refused = calls.iter().find(|call| call.outcome == Outcome::Answered(429)).unwrap();
+    let told = refused.at + refused.elapsed;
+    // Calls begun before hookbro could have read the answer were on their way already.
+    let on_their_way = told + Duration::from_millis(250);
+    let early = calls.iter().filter(|c| c.at > on_their_way && c.at < told + Duration::from_secs(2)).count();
+    assert_eq!(early, 0, "calls within Retry-After");
+    nothing_was_spent(&world, &hookbro).await;
+    hookbro.stop().await;
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_token_pauses_and_the_right_one_in_its_file_resumes_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("token");
+    std::fs::write(&file, "testsk_wrong\n").unwrap();
+    let world = World::new("token").await.without("svix.token").with("svix.token_file", file.to_str().unwrap());
+    let hookbro = Hookbro::ready(world.settings()).await;
+    paused(&hookbro, "auth").await;
+    assert_eq!(hookbro.status_of("/readyz").await, 200, "paused on purpose is ready");
+    let events = generated("token", &["gigs", "dev"], 500);
+    world.publish(&events).await;
+    assert_eq!(world.broker.ready(&world.broker.queue).await, Some(500), "the broker keeps what cannot be sent");
+    std::fs::write(&file, format!("{TOKEN}\n")).unwrap();
+    all_arrive(&world, &events).await;
+    ledger::check(&world.svix, &events);
+    nothing_was_spent(&world, &hookbro).await;
+    let log = hookbro.whole_log();
+    assert!(!log.contains("testsk_"), "a token stands in the log");
+    hookbro.stop().await;
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_turns_wrong_under_load_spends_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("token");
+    std::fs::write(&file, TOKEN).unwrap();
+    let world = World::new("turns").await.without("svix.token").with("svix.token_file", file.to_str().unwrap());
+    let hookbro = Hookbro::ready(world.settings()).await;
+    let events = generated("turns", &["gigs"], 1_500);
+    world.publish(&events[..500]).await;
+    std::fs::write(&file, "testsk_wrong").unwrap();
+    world.publish(&events[500..1_000]).await;
+    until("the file was read", SOON, async || {
+        world.publish_one(&one("nudge", "gigs")).await;
+        (hookbro.metric("hookbro_paused{reason=\"auth\"}").await == 1.0).then_some(())
+    })
+    .await;
+    world.publish(&events[1_000..]).await;
+    std::fs::write(&file, TOKEN).unwrap();
+    all_arrive(&world, &events).await;
+    nothing_was_spent(&world, &hookbro).await;
+    hookbro.stop().await;
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn svix_away_for_20_seconds_loses_and_spends_nothing() {
+    let mut world = World::new("away").await;
+    let hookbro = Hookbro::ready(world.settings()).await;
+    let events = generated("away", &["gigs", "dev", "acme"], 3_000);
+    world.publish(&events[..1_000]).await;
+    world.svix.go_away().await;
+    world.publish(&events[1_000..2_000]).await;
+    paused(&hookbro, "unreachable").await;
+    // The outage itself has to last: this one wait is what is tested.
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    world.publish(&events[2_000..]).await;
+    assert_eq!(world.broker.ready_dead().await, 0, "an outage kills nothing");
+    world.svix.come_back().await;
+    all_arrive(&world, &events).await;
+    ledger::check(&world.svix, &events);
+    assert_eq!(world.broker.ready_dead().await, 0);
+    // Calls cut in the middle may have been stored; their repeats are 409, and nothing else is.
+    let cut = world.svix.calls().iter().filter(|call| call.outcome == Outcome::Abandoned).count();
+    assert!(world.svix.answered(409) <= cut + 1, "{} repeats for {cut} cut calls", world.svix.answered(409));
+    hookbro.stop().await;
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn twenty_failures_in_a_row_pause_and_an_acceptance_resumes() {
+    let world = World::new("inarow").await.with("retry.delays", "1s,1s,1s").with("broker.prefetch", "8");
+    let hookbro = Hookbro::ready(world.settings()).await;
+    // The probe is answered all the while: only message calls fail.
+    let fault = world.svix.sandbox.add_fault(Fault { status: Some(500), body: Some("{}".into()), ..Fault::default() });
+    let events = generated("inarow", &["gigs"], 400);
+    world.publish(&events).await;
+    paused(&hookbro, "failing").await;
+    let calls = world.svix.calls().len();
+    assert!((20..=20 + 8 + 3).contains(&calls), "{calls} calls until the pause");
+    until("more than one trial was made", SOON, async || (world.svix.calls().len() >= calls + 3).then_some(())).await;
+    world.svix.sandbox.remove_fault(fault);
+    all_arrive(&world, &events).await;
+    ledger::check(&world.svix, &events);
+    assert_eq!(world.broker.ready_dead().await, 0);
+    hookbro.stop().await;
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_that_is_not_svix_pauses_and_is_not_followed() {
+    let world = World::new("notsvix").await;
+    let hookbro = Hookbro::ready(world.settings()).await;
+    let html =
+        Fault { content_type: Some("text/html".into()), body: Some("<html>hi</html>".into()), ..Fault::default() };
+    let elsewhere = BTreeMap::from([("location".to_owned(), "http://127.0.0.1:1/".to_owned())]);
+    let faults = [
+        Fault { status: Some(200), times: Some(1), ..html.clone() },
+        Fault { status: Some(302), times: Some(1), headers: elsewhere, ..html.clone() },
+        Fault { status: Some(404), times: Some(1), ..Fault::default() },
+        Fault { status: Some(407), times: Some(1), ..html },
+    ];
+    for (n, fault) in faults.into_iter().enumerate() {
+        let id = world.svix.sandbox.add_fault(fault);
+        let sample = one(&format!("page{n}"), "gigs");
+        world.publish_one(&sample).await;
+        paused(&hookbro, "not_svix").await;
+        world.svix.sandbox.remove_fault(id);
+        all_arrive(&world, &[sample]).await;
+    }
+    nothing_was_spent(&world, &hookbro).await;
+    hookbro.stop().await;
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_application_that_the_configuration_names_is_never_provisioned() {
+    let world = World::new("named").await.with("routing.apps", "gigs=elsewhere");
+    let hookbro = Hookbro::ready(world.settings()).await;
+    world.publish_one(&one("named", "gigs")).await;
+    until("it is given up", SOON, async || (world.broker.ready_dead().await == 1).then_some(())).await;
+    let dead = world.broker.drain_dead().await.remove(0);
+    assert_eq!(dead.reason(), "unroutable");
+    assert_eq!(dead.header("x-hookbro-status").as_deref(), Some("404"));
+    assert!(world.svix.sandbox.applications().is_empty());
+    hookbro.stop().await;
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn unknown_projects_are_given_up_where_the_operator_wants_that() {
+    let world = World::new("unknown").await.with("routing.unknown_project", "dead_letter");
+    let hookbro = Hookbro::ready(world.settings()).await;
+    world.publish_one(&one("unknown", "nobody")).await;
+    until("it is given up", SOON, async || (world.broker.ready_dead().await == 1).then_some(())).await;
+    assert_eq!(world.broker.drain_dead().await.remove(0).reason(), "unroutable");
+    assert!(world.svix.sandbox.applications().is_empty());
+    hookbro.stop().await;
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_new_projects_than_the_limit_pause_instead_of_being_created() {
+    let world = World::new("limit").await.with("routing.provision_limit", "3");
+    let hookbro = Hookbro::ready(world.settings()).await;
+    let projects: Vec<String> = (0..6).map(|n| format!("new{n}")).collect();
+    let names: Vec<&str> = projects.iter().map(String::as_str).collect();
+    let events = generated("limit", &names, 6);
+    world.publish(&events).await;
+    paused(&hookbro, "provisioning").await;
+    assert_eq!(world.svix.sandbox.applications().len(), 3);
+    nothing_was_spent(&world, &hookbro).await;
+    hookbro.stop().await;
+    assert_eq!(world.svix.sandbox.applications().len(), 3, "and so it stays");
+    assert_eq!(world.broker.ready(&world.broker.queue).await, Some(3), "held events went back");
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_organisations_token_pauses_instead_of_creating_applications_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("token");
+    std::fs::write(&file, TOKEN).unwrap();
+    let tokens = vec![(TOKEN.into(), "org_ours".into()), ("testsk_theirs".into(), "org_theirs".into())];
+    let svix = TestSvix::with(Options { tokens, ..Options::default() }).await;
+    let broker = crate::support::broker::Broker::shared("foreign");
+    let world = World::of(broker, svix).without("svix.token").with("svix.token_file", file.to_str().unwrap());
+    let hookbro = Hookbro::ready(world.settings()).await;
+    let events = generated("foreign", &["gigs", "dev"], 40);
+    world.publish(&events[..20]).await;
+    all_arrive(&world, &events[..20]).await;
+    std::fs::write(&file, "testsk_theirs").unwrap();
+    until("the file was read", SOON, async || (!hookbro.logged("secret changed").is_empty()).then_some(())).await;
+    world.publish(&events[20..]).await;
+    paused(&hookbro, "provisioning").await;
+    assert!(world.svix.sandbox.applications().iter().all(|app| app.org == "org_ours"), "created with a foreign token");
+    std::fs::write(&file, TOKEN).unwrap();
+    all_arrive(&world, &events).await;
+    ledger::check(&world.svix, &events);
+    nothing_was_spent(&world, &hookbro).await;
+    hookbro.stop().await;
+    world.end().await;
+}

@@ -1,0 +1,102 @@
+//! The end of the process: in flight is finished, the rest goes back, and it is over in time.
+
+use crate::support::{SOON, events::generated, hookbro::Hookbro, ledger, until, world::World};
+use hookbro::sandbox::Fault;
+use std::time::{Duration, Instant};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sigterm_under_load_loses_nothing_and_repeats_nothing() {
+    let world = World::new("sigterm").await.with("shutdown.grace", "10s");
+    world.svix.sandbox.add_fault(Fault { delay: Duration::from_millis(30), ..Fault::default() });
+    let events = generated("sigterm", &["gigs", "dev", "acme"], 3_000);
+    let mut hookbro = Hookbro::ready(world.settings()).await;
+    world.publish(&events).await;
+    // Stopped in the middle, three times over, each time by another signal in turn.
+    for signal in ["TERM", "INT", "TERM"] {
+        let before = world.svix.sandbox.messages().len();
+        until("it is under load", SOON, async || (world.svix.sandbox.messages().len() > before + 300).then_some(()))
+            .await;
+        let told = Instant::now();
+        hookbro.signal(signal);
+        let status = hookbro.exit().await;
+        assert_eq!(status.code(), Some(0), "{}", hookbro.whole_log());
+        assert!(told.elapsed() < Duration::from_secs(10), "the grace was overrun: {:?}", told.elapsed());
+        hookbro = Hookbro::ready(world.settings()).await;
+    }
+    until("all arrive", SOON, async || (ledger::missing(&world.svix, &events) == 0).then_some(())).await;
+    hookbro.stop().await;
+    ledger::check(&world.svix, &events);
+    assert_eq!(world.svix.answered(409), 0, "an event was sent twice");
+    assert_eq!(world.broker.ready(&world.broker.queue).await, Some(0));
+    assert_eq!(world.broker.ready_dead().await, 0);
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_overruns_the_grace_goes_back_to_the_broker() {
+    let world = World::new("overrun").await.with("shutdown.grace", "2s").with("svix.timeout", "60s");
+    world.svix.sandbox.add_fault(Fault { delay: Duration::from_secs(30), ..Fault::default() });
+    let events = generated("overrun", &["gigs"], 20);
+    let mut hookbro = Hookbro::ready(world.settings()).await;
+    world.publish(&events).await;
+    until("all are in a call", SOON, async || (hookbro.metric("hookbro_events_in_flight").await == 20.0).then_some(()))
+        .await;
+    let told = Instant::now();
+    hookbro.signal("TERM");
+    assert_eq!(hookbro.exit().await.code(), Some(0), "{}", hookbro.whole_log());
+    assert!(told.elapsed() < Duration::from_secs(3), "the grace was overrun: {:?}", told.elapsed());
+    until("all are back", SOON, async || (world.broker.ready(&world.broker.queue).await == Some(20)).then_some(()))
+        .await;
+    assert_eq!(hookbro.logged("event settled").len(), 20);
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_signal_exits_at_once() {
+    let world = World::new("second").await.with("shutdown.grace", "60s").with("svix.timeout", "60s");
+    world.svix.sandbox.add_fault(Fault { delay: Duration::from_secs(60), ..Fault::default() });
+    let events = generated("second", &["gigs"], 3);
+    let mut hookbro = Hookbro::ready(world.settings()).await;
+    world.publish(&events).await;
+    until("they are in a call", SOON, async || (hookbro.metric("hookbro_events_in_flight").await == 3.0).then_some(()))
+        .await;
+    hookbro.signal("TERM");
+    until("it drains", SOON, async || (hookbro.status_of("/readyz").await == 503).then_some(())).await;
+    let told = Instant::now();
+    hookbro.signal("TERM");
+    assert_eq!(hookbro.exit().await.code(), Some(1));
+    assert!(told.elapsed() < Duration::from_secs(1));
+    until("all are back", SOON, async || (world.broker.ready(&world.broker.queue).await == Some(3)).then_some(()))
+        .await;
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stopping_while_paused_does_not_wait_for_svix() {
+    let mut world = World::new("pausedstop").await;
+    let mut hookbro = Hookbro::ready(world.settings()).await;
+    world.svix.go_away().await;
+    world.publish(&generated("pausedstop", &["gigs"], 50)).await;
+    until("it is paused", SOON, async || {
+        (hookbro.metric("hookbro_paused{reason=\"unreachable\"}").await == 1.0).then_some(())
+    })
+    .await;
+    let told = Instant::now();
+    hookbro.signal("TERM");
+    assert_eq!(hookbro.exit().await.code(), Some(0));
+    assert!(told.elapsed() < Duration::from_secs(5), "{:?}", told.elapsed());
+    until("all are back", SOON, async || (world.broker.ready(&world.broker.queue).await == Some(50)).then_some(()))
+        .await;
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_starts_and_stops_without_a_broker() {
+    let world = World::new("nobroker").await.with("broker.url", "amqp://127.0.0.1:1/%2f");
+    let mut hookbro = Hookbro::start(world.settings()).await;
+    until("it has tried", SOON, async || (!hookbro.logged("no broker yet").is_empty()).then_some(())).await;
+    assert_eq!(hookbro.status_of("/readyz").await, 503);
+    assert_eq!(hookbro.status_of("/livez").await, 200, "a missing broker is no reason to restart");
+    hookbro.signal("TERM");
+    assert_eq!(hookbro.exit().await.code(), Some(0));
+}
