@@ -18,6 +18,10 @@ use std::time::Duration;
 /// A quorum queue killed within a second of its declaration can vanish (RabbitMQ 3.10 and 4.0).
 const SETTLE: Duration = Duration::from_secs(3);
 
+/// RabbitMQ repeats a dead-lettering that a restart left unconfirmed after three minutes
+/// (`dead_letter_worker_publisher_confirm_timeout`, 180 s by default).
+const PATIENCE: Duration = Duration::from_secs(240);
+
 /// A slow enough Svix that a kill always finds something in flight, with a tenth of the calls failing once.
 fn slow_and_shaky(world: &World) {
     world.svix.sandbox.add_fault(Fault { status: Some(503), share: Some(0.1), times: Some(200), ..Fault::default() });
@@ -29,7 +33,7 @@ async fn in_the_middle(world: &World, stored: usize) {
 }
 
 async fn nothing_is_lost(world: &World, hookbro: Hookbro, events: &[Sample]) {
-    until("all arrive", 2 * SOON, async || (ledger::missing(&world.svix, events) == 0).then_some(())).await;
+    until("all arrive", PATIENCE, async || (ledger::missing(&world.svix, events) == 0).then_some(())).await;
     until("all is settled", SOON, async || {
         let idle = hookbro.metric("hookbro_events_in_flight").await == 0.0;
         (idle && world.broker.ready(&world.broker.queue).await == Some(0)).then_some(())
