@@ -13,13 +13,13 @@ fn soon() -> Instant {
 }
 
 async fn open_pass(gate: &Gate) -> Pass<'_> {
-    gate.pass(soon(), &Stop::default()).await.unwrap()
+    gate.pass(Standing::Untried, soon(), &Stop::default()).await.unwrap()
 }
 
 /// Whether somebody who asks now is let through at once.
 async fn lets_through(gate: &Gate) -> bool {
     let stop = Stop::default();
-    let mut asking = std::pin::pin!(gate.pass(soon(), &stop));
+    let mut asking = std::pin::pin!(gate.pass(Standing::Untried, soon(), &stop));
     std::future::poll_fn(|cx| Poll::Ready(asking.as_mut().poll(cx).is_ready())).await
 }
 
@@ -109,10 +109,39 @@ async fn those_who_wait_stand_in_line_and_all_pass_once_it_opens() {
 async fn waiting_ends_with_its_deadline_and_with_the_process() {
     let (gate, stop) = (gate(), Stop::default());
     gate.close(PauseReason::Auth, &cause(401), None);
-    let denied = gate.pass(Instant::now() + Duration::from_secs(5), &stop).await;
+    let denied = gate.pass(Standing::Untried, Instant::now() + Duration::from_secs(5), &stop).await;
     assert_eq!(denied.map(drop), Err(Denied::TooLong));
     stop.requested.cancel();
-    assert_eq!(gate.pass(soon(), &stop).await.map(drop), Err(Denied::Stopping));
+    assert_eq!(gate.pass(Standing::Untried, soon(), &stop).await.map(drop), Err(Denied::Stopping));
     gate.step(Step::Waiting, Step::Trial);
     assert!(lets_through(&gate).await, "nobody took the place in line along");
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_step_towards_a_trial_is_earlier_than_the_date_that_svix_gave() {
+    let gate = gate();
+    let in_seconds = |n| Some(Instant::now() + Duration::from_secs(n));
+    gate.close(PauseReason::RateLimited, &cause(429), in_seconds(2));
+    // Another call of the same burst comes home with a later date, while the keeper sleeps until the first one.
+    gate.close(PauseReason::RateLimited, &cause(429), in_seconds(5));
+    tokio::time::advance(Duration::from_secs(3)).await;
+    gate.step(Step::Waiting, Step::Trial);
+    assert!(!lets_through(&gate).await, "two seconds early");
+    tokio::time::advance(Duration::from_secs(3)).await;
+    gate.step(Step::Waiting, Step::Trial);
+    let trial = open_pass(&gate).await;
+    gate.close(PauseReason::RateLimited, &cause(429), in_seconds(9));
+    assert!(!trial.holds(), "nor may the trial make a second call");
+    trial.answered();
+    assert!(!lets_through(&gate).await, "a refusal frees the trial, and yet the date holds");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_that_failed_its_trial_does_not_keep_others_from_being_taken() {
+    let (gate, stop) = (gate(), Stop::default());
+    gate.close(PauseReason::Failing, &cause(500), None);
+    let mut failed_before = std::pin::pin!(gate.pass(Standing::FailedItsTrial, soon(), &stop));
+    std::future::poll_fn(|cx| Poll::Ready(failed_before.as_mut().poll(cx).is_pending())).await;
+    gate.step(Step::Waiting, Step::Trial);
+    assert_eq!(gate.appetite(), Appetite::One);
 }

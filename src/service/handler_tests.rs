@@ -89,7 +89,8 @@ async fn a_conflict_of_a_creating_call_is_asked_again_without_creating() {
     let repeat = vec![missing(), Answer::Conflict, Answer::Conflict];
     check(BODY, 0, repeat, Provision, "duplicate", 3).await;
     // Whatever creates and deletes in turns: the event climbs its rung in the end.
-    let script = vec![missing(), Answer::Conflict, missing(), Answer::Conflict, missing(), Answer::Conflict];
+    let round = || [missing(), Answer::Conflict];
+    let script = [round(), round(), round()].concat().into_iter().chain([missing()]);
     let handler = handler(FakeSink::answering(script), Provision, 10);
     let (verdict, _) = handler.handle(&message(BODY, 0)).await;
     assert_eq!(named(&verdict), "retried");
@@ -100,7 +101,7 @@ async fn a_conflict_of_a_creating_call_is_asked_again_without_creating() {
 #[tokio::test(start_paused = true)]
 async fn the_last_attempt_is_exhausted_only_if_others_were_accepted_since_the_one_before() {
     let handler = handler(FakeSink::answering([failed()]), UnknownProject::Provision, 10);
-    handler.gate.pass(Instant::now(), &handler.stop).await.unwrap().accepted();
+    handler.gate.pass(Standing::Untried, Instant::now(), &handler.stop).await.unwrap().accepted();
     let (verdict, _) = handler.handle(&message(BODY, 1)).await;
     assert_eq!(named(&verdict), "dead exhausted");
 }
@@ -202,4 +203,56 @@ async fn an_application_deleted_under_the_same_credentials_is_created_again() {
     assert_eq!(named(&handler.handle(&message(BODY, 0)).await.0), "delivered");
     assert_eq!(named(&handler.handle(&message(BODY, 0)).await.0), "delivered");
     assert_eq!(handler.metrics.apps_provisioned.get(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_burst_for_a_new_project_that_is_throttled_makes_no_further_call_before_its_time() {
+    const BURST: usize = 50;
+    let script = (0..BURST).map(|_| Answer::AppMissing(cause(404))).chain([throttled(2), Answer::Accepted]);
+    let handler = handler(FakeSink::answering(script), UnknownProject::Provision, 10);
+    let started = Instant::now();
+    let burst: Vec<_> = (0..BURST)
+        .map(|_| {
+            let handler = Arc::clone(&handler);
+            tokio::spawn(async move { handler.handle(&message(BODY, 0)).await.0 })
+        })
+        .collect();
+    let mut states = handler.gate.states();
+    states.wait_for(|state| state.reason() == Some(PauseReason::RateLimited)).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(handler.sink.calls().len(), BURST + 1, "fifty found nothing, one tried to create");
+    let (gate, sink) = (Arc::clone(&handler.gate), Arc::clone(&handler.sink));
+    let keeper = tokio::spawn(async move { crate::service::keeper::keep(&gate, &*sink).await });
+    for each in burst {
+        assert_eq!(named(&each.await.unwrap()), "delivered");
+    }
+    assert!(started.elapsed() >= Duration::from_secs(2));
+    keeper.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_mapped_application_missing_under_new_credentials_is_a_pause_and_not_a_death() {
+    let handler = handler(FakeSink::answering([Answer::Accepted]), UnknownProject::DeadLetter, 10);
+    let mapped = BODY.replace("\"gigs\"", "\"mapped\"");
+    assert_eq!(named(&handler.handle(&message(&mapped, 0)).await.0), "delivered");
+    handler.sink.answer_from_now_on([Answer::AppMissing(cause(404))]);
+    handler.sink.change_credentials("two");
+    let waiting = Arc::clone(&handler);
+    let held = tokio::spawn(async move { waiting.handle(&message(&mapped, 0)).await.0 });
+    let mut states = handler.gate.states();
+    states.wait_for(|state| state.reason() == Some(PauseReason::Provisioning)).await.unwrap();
+    handler.stop.requested.cancel();
+    assert_eq!(held.await.unwrap(), Verdict::Released(Released::Stopping));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failing_creation_does_not_use_up_the_limit() {
+    let script = [Answer::AppMissing(cause(404)), failed()];
+    let handler = handler(FakeSink::answering(script.clone()), UnknownProject::Provision, 1);
+    for _ in 0..3 {
+        handler.sink.answer_from_now_on(script.clone());
+        assert_eq!(named(&handler.handle(&message(BODY, 0)).await.0), "retried");
+    }
+    handler.sink.answer_from_now_on([Answer::AppMissing(cause(404)), Answer::Accepted]);
+    assert_eq!(named(&handler.handle(&message(BODY, 0)).await.0), "delivered");
 }
