@@ -16,6 +16,9 @@ const MAX_FILE: u64 = 64 * 1024;
 /// swapped links); a second is sooner than any rotation needs, and a few reads of a small file cost nothing.
 const POLL: Duration = Duration::from_secs(1);
 
+/// A token that is missing pauses delivery instead of ending the process: its file may be mounted or written later.
+const MAY_COME_LATER: &str = "svix.token";
+
 /// What a file held, and whether it can be read again: a pipe cannot.
 pub(super) struct Contents {
     pub(super) text: String,
@@ -50,12 +53,14 @@ impl SecretFiles {
         if path.as_os_str().is_empty() {
             return Err("names no file".to_owned());
         }
-        let (text, regular) = read_secret(&path, rule)?;
-        if !regular {
-            return Ok(Secret::fixed(&text));
-        }
+        let (text, seen) = match read_secret(&path, rule) {
+            Ok((text, false)) => return Ok(Secret::fixed(&text)),
+            Ok((text, true)) => (text, Ok(())),
+            Err(problem) if key == MAY_COME_LATER && is_not_there_yet(&path) => (String::new(), Err(problem)),
+            Err(problem) => return Err(problem),
+        };
         let (source, secret) = Secret::changing(&text);
-        self.0.push(Watched { key, path, rule, seen: Ok(()), source });
+        self.0.push(Watched { key, path, rule, seen, source });
         Ok(secret)
     }
 
@@ -127,6 +132,14 @@ impl Watched {
         };
         self.seen = now.map(drop);
         noticed
+    }
+}
+
+/// Whether a file does not exist or holds nothing, as before whoever writes it has done so.
+fn is_not_there_yet(path: &Path) -> bool {
+    match std::fs::read(path) {
+        Ok(bytes) => bytes.trim_ascii().is_empty(),
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
     }
 }
 

@@ -20,9 +20,12 @@ const SETTLE: Duration = Duration::from_secs(3);
 
 /// RabbitMQ repeats a dead-lettering that a restart left unconfirmed after three minutes
 /// (`dead_letter_worker_publisher_confirm_timeout`, 180 s by default).
-const PATIENCE: Duration = Duration::from_secs(300);
+const PATIENCE: Duration = Duration::from_secs(240);
 
-/// A slow enough Svix that a kill always finds something in flight, with a tenth of the calls failing once.
+/// So many rungs that no event fails on all of them by chance.
+const RUNGS: &str = "200ms,200ms,300ms,300ms,400ms,400ms";
+
+/// A slow enough Svix that a kill always finds something in flight, with a tenth of the calls failing at first.
 fn slow_and_shaky(world: &World) {
     world.svix.sandbox.add_fault(Fault { status: Some(503), share: Some(0.1), times: Some(200), ..Fault::default() });
     world.svix.sandbox.add_fault(Fault { delay: Duration::from_millis(20), ..Fault::default() });
@@ -33,8 +36,9 @@ async fn in_the_middle(world: &World, stored: usize) {
 }
 
 async fn nothing_is_lost(world: &World, hookbro: Hookbro, events: &[Sample]) {
-    let arriving = until("all arrive", PATIENCE, async || (ledger::missing(&world.svix, events) == 0).then_some(()));
-    if tokio::time::timeout(PATIENCE - SOON, arriving).await.is_err() {
+    let arriving =
+        until("all arrive", 2 * PATIENCE, async || (ledger::missing(&world.svix, events) == 0).then_some(()));
+    if tokio::time::timeout(PATIENCE, arriving).await.is_err() {
         // Something is stuck: say which events, and where the broker counts them.
         let depths = hookbro.status().await["queues"].clone();
         eprintln!("queues: {depths}");
@@ -57,6 +61,7 @@ async fn nothing_is_lost(world: &World, hookbro: Hookbro, events: &[Sample]) {
 async fn the_broker_killed_twice_in_the_middle_loses_nothing() {
     let node = Node::start().await;
     let world = World::of(Broker::private(node.url.clone(), "brokerkill"), TestSvix::start().await);
+    let world = world.with("retry.delays", RUNGS);
     slow_and_shaky(&world);
     let hookbro = Hookbro::ready(world.settings()).await;
     tokio::time::sleep(SETTLE).await;
@@ -79,7 +84,7 @@ async fn the_broker_killed_twice_in_the_middle_loses_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn hookbro_killed_five_times_in_the_middle_loses_nothing() {
-    let world = World::new("hookbrokill").await;
+    let world = World::new("hookbrokill").await.with("retry.delays", RUNGS);
     slow_and_shaky(&world);
     let mut hookbro = Hookbro::ready(world.settings()).await;
     let events = generated("hookbrokill", &["gigs", "dev", "acme"], 4_000);

@@ -136,6 +136,16 @@ fn a_syntax_error_is_placed_without_quoting_the_line() {
 }
 
 #[test]
+fn a_token_whose_file_is_missing_or_empty_may_come_later() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("empty"), "\n").unwrap();
+    for name in ["missing", "empty"] {
+        let settings = sets(&[&format!("svix.token_file={}", dir.path().join(name).display())]).load().unwrap();
+        assert!(settings.svix.token.is_empty(), "{name}");
+    }
+}
+
+#[test]
 fn a_secret_file_that_cannot_be_used_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let path = |name: &str| dir.path().join(name).display().to_string();
@@ -145,9 +155,9 @@ fn a_secret_file_that_cannot_be_used_is_named() {
     std::fs::write(path("binary"), [0xff]).unwrap();
     std::fs::write(path("no-url"), "hunter2\n").unwrap();
     for (key, name, problem) in [
-        ("svix.token_file", "none", "cannot be read: No such file or directory (os error 2)"),
+        ("broker.url_file", "none", "cannot be read: No such file or directory (os error 2)"),
         ("svix.token_file", "", "cannot be read: Is a directory (os error 21)"),
-        ("svix.token_file", "empty", "the file is empty"),
+        ("admin.tokens_file", "empty", "the file is empty"),
         ("admin.tokens_file", "commas", "the file is empty"),
         ("svix.token_file", "big", "has more than 65536 bytes"),
         ("svix.token_file", "binary", "is not UTF-8 text"),
