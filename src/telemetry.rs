@@ -13,6 +13,8 @@ const CHATTY: [&str; 7] = ["amq_protocol", "async_rs", "h2", "hyper", "hyper_uti
 /// Logs as errors what it also returns and we expect, such as the 404 of an exchange that is about to be declared. What
 /// matters of it stands in our own lines. Silent unless `log.level` names it.
 const ALARMIST: &str = "lapin";
+/// Prints whole messages, bodies included. Never heard, whatever `log.level` says.
+const INDISCREET: &str = "lapin::returned_messages";
 
 /// How a log line looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,6 +78,7 @@ pub fn filter(level: &str) -> Result<EnvFilter, InvalidLevel> {
     let named = |library: &str| directives.iter().any(|word| word.split(['=', '[']).next() == Some(library));
     let cap = |directive: String| Directive::from_str(&directive).map_err(|_| InvalidLevel::Directive);
     let filter = if named(ALARMIST) { filter } else { filter.add_directive(cap(format!("{ALARMIST}=off"))?) };
+    let filter = filter.add_directive(cap(format!("{INDISCREET}=off"))?);
     let overall = directives.iter().rev().find_map(|word| LevelFilter::from_str(word).ok());
     // Capping below a quiet log would make it louder.
     if overall.is_none_or(|overall| overall <= LevelFilter::WARN) {
@@ -124,6 +127,7 @@ mod tests {
         info!(target: "hyper_util::client", "hyper info");
         warn!(target: "lapin::channel", "lapin warn");
         warn!(target: "hyper_util::client", "hyper warn");
+        warn!(target: "lapin::returned_messages", "a body");
     }
 
     #[test]

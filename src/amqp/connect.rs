@@ -4,7 +4,13 @@
 use crate::ports::secret::Secret;
 use lapin::{Connection, ConnectionProperties, ErrorKind, uri::AMQPUri};
 use rand::RngExt as _;
-use std::time::Duration;
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+use tokio::task::JoinHandle;
 
 /// A frozen broker takes the connection and never answers; lapin's own timeout does not cover that.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -13,41 +19,73 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const HEARTBEAT: u16 = 10;
 /// First and longest wait between two rounds of addresses.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
-/// Longest wait for the broker's goodbye.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
+/// Longest wait for the broker's goodbye; it is a courtesy, and counts against the grace.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    #[error("broker.url is no AMQP address: {0}")]
-    Url(String),
+    /// The parser's own words are left out: they repeat the URL, and a URL holds a password.
+    #[error("broker.url is no AMQP address, as in amqp://user:password@host:5672/vhost")]
+    Url,
     #[error("cannot connect to the broker at {address}: {source}")]
     Refused { address: String, source: lapin::Error },
     #[error("cannot connect to the broker at {address}: no answer within {CONNECT_TIMEOUT:?}")]
     Silent { address: String },
 }
 
-/// Tries each address of `url` once, in turn.
-pub async fn connect(url: &Secret, name: &str) -> Result<Connection, ConnectError> {
-    let mut last = ConnectError::Url("it is empty".into());
-    for part in url.current().split(',').map(str::trim) {
-        match connect_one(part, name).await {
-            Ok(connection) => return Ok(connection),
-            Err(error) => last = error,
-        }
-    }
-    Err(last)
+type Attempt = JoinHandle<lapin::Result<Connection>>;
+
+/// Opens connections to one of several addresses.
+pub struct Connector {
+    url: Secret,
+    /// Attempts that have not been answered, by their URL. lapin's side of one lives until the peer closes it, so a
+    /// frozen broker is waited for, instead of collecting a thread and a socket with every try.
+    unanswered: Mutex<HashMap<String, Attempt>>,
 }
 
-async fn connect_one(url: &str, name: &str) -> Result<Connection, ConnectError> {
-    let mut uri: AMQPUri = url.parse().map_err(ConnectError::Url)?;
-    let address = format!("{}:{}", uri.authority.host, uri.authority.port);
-    uri.query.heartbeat.get_or_insert(HEARTBEAT);
-    let properties = ConnectionProperties::default().with_connection_name(name.into());
-    match tokio::time::timeout(CONNECT_TIMEOUT, Connection::connect_uri(uri, properties)).await {
-        Ok(Ok(connection)) => Ok(connection),
-        Ok(Err(source)) => Err(ConnectError::Refused { address, source }),
-        Err(_) => Err(ConnectError::Silent { address }),
+impl Connector {
+    pub fn new(url: Secret) -> Self {
+        Self { url, unanswered: Mutex::default() }
+    }
+
+    /// Tries each address once, in turn. `name` is what the broker's own pages show.
+    pub async fn connect(&self, name: &'static str) -> Result<Connection, ConnectError> {
+        let mut last = ConnectError::Url;
+        for part in self.url.current().split(',').map(str::trim) {
+            match self.connect_one(part, name).await {
+                Ok(connection) => return Ok(connection),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    async fn connect_one(&self, url: &str, name: &'static str) -> Result<Connection, ConnectError> {
+        let mut uri: AMQPUri = url.parse().map_err(|_| ConnectError::Url)?;
+        let address = format!("{}:{}", uri.authority.host, uri.authority.port);
+        uri.query.heartbeat.get_or_insert(HEARTBEAT);
+        let waiting = self.unanswered.lock().unwrap_or_else(PoisonError::into_inner).remove(url);
+        let mut attempt = waiting.unwrap_or_else(|| {
+            let properties = ConnectionProperties::default().with_connection_name(name.into());
+            tokio::spawn(Connection::connect_uri(uri, properties))
+        });
+        match tokio::time::timeout(CONNECT_TIMEOUT, &mut attempt).await {
+            Ok(Ok(Ok(connection))) => Ok(connection),
+            Ok(Ok(Err(source))) => Err(ConnectError::Refused { address, source }),
+            // The attempt itself broke off, which only the end of the runtime does.
+            Ok(Err(_)) => Err(ConnectError::Silent { address }),
+            Err(_) => {
+                self.unanswered.lock().unwrap_or_else(PoisonError::into_inner).insert(url.to_owned(), attempt);
+                Err(ConnectError::Silent { address })
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Connector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connector").finish_non_exhaustive()
     }
 }
 

@@ -4,9 +4,10 @@
 use super::{
     connect::Backoff,
     publish::{PublishError, Publisher},
+    settle::Settler,
 };
 use crate::{
-    domain::{Attempt, Dead},
+    domain::{Attempt, Dead, Released},
     ports::delivery::HOLD,
 };
 use jiff::Timestamp;
@@ -54,41 +55,40 @@ impl Copies {
         self.publisher.close().await;
     }
 
-    /// Whether a confirmed copy stands in the dead queue. Tries again until [`HOLD`] after the delivery came in.
-    pub(super) async fn to_dead(&self, original: &Original, dead: &Dead, body: &[u8]) -> bool {
+    /// Places a copy in the dead queue. Tries again until [`HOLD`] after the delivery came in.
+    pub(super) async fn to_dead(&self, original: &Original, dead: &Dead, body: &[u8], settler: &Settler) -> Placed {
         let mut backoff = Backoff::new();
         loop {
             let properties = dead_properties(original, dead);
-            let error = match self.place(&self.dead_exchange, original, properties, body).await {
-                Some(Ok(())) => return true,
-                Some(Err(error)) => error,
-                None => return false,
+            let error = match self.place(&self.dead_exchange, original, properties, body, settler).await {
+                Ok(()) => return Placed::Confirmed,
+                Err(NotPlaced::Why(why)) => return Placed::Not(why),
+                Err(NotPlaced::Failed(error)) => error,
             };
             let wait = backoff.next_wait();
             if original.received.elapsed() + wait > HOLD {
                 tracing::error!(%error, "no copy reached the dead queue in time; the event goes back to the broker");
-                return false;
+                return Placed::Not(Released::DeadQueueAway);
             }
             tracing::warn!(%error, wait_ms = wait.as_millis(), "copy to the dead queue failed; trying again");
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
-                () = self.cut.cancelled() => return false,
+                () = self.cut.cancelled() => return Placed::Not(Released::Stopping),
             }
         }
     }
 
-    /// Whether a confirmed copy stands at the end of the original's own queue. A plain return would count towards
-    /// `x-delivery-limit`, which an outage of days must never use up, and would put the same event to the test first
-    /// each time.
-    pub(super) async fn to_own_queue(&self, original: &Original, body: &[u8]) -> bool {
+    /// Places a copy at the end of the original's own queue. A plain return would count towards `x-delivery-limit`, which
+    /// an outage of days must never use up, and would put the same event to the test first each time.
+    pub(super) async fn to_own_queue(&self, original: &Original, body: &[u8], settler: &Settler) -> Placed {
         let properties = portable(&original.delivery.properties);
-        match self.place(&original.queue, original, properties, body).await {
-            Some(Ok(())) => true,
-            Some(Err(error)) => {
+        match self.place(&original.queue, original, properties, body, settler).await {
+            Ok(()) => Placed::Confirmed,
+            Err(NotPlaced::Why(why)) => Placed::Not(why),
+            Err(NotPlaced::Failed(error)) => {
                 tracing::warn!(%error, queue = &*original.queue, "a held event goes back by a plain return");
-                false
+                Placed::Not(Released::HeldTooLong)
             }
-            None => false,
         }
     }
 
@@ -98,13 +98,32 @@ impl Copies {
         original: &Original,
         properties: BasicProperties,
         body: &[u8],
-    ) -> Option<Result<(), PublishError>> {
+        settler: &Settler,
+    ) -> Result<(), NotPlaced> {
+        if !settler.is_awaited() {
+            return Err(NotPlaced::Why(Released::SessionEnded));
+        }
         let routing_key = original.delivery.routing_key.as_str();
         tokio::select! {
-            done = self.publisher.publish(exchange, routing_key, properties, body) => Some(done),
-            () = self.cut.cancelled() => None,
+            done = self.publisher.publish(exchange, routing_key, properties, body) => done.map_err(NotPlaced::Failed),
+            () = self.cut.cancelled() => Err(NotPlaced::Why(Released::Stopping)),
         }
     }
+}
+
+/// What became of a copy.
+#[derive(Debug)]
+pub(super) enum Placed {
+    /// The broker holds it.
+    Confirmed,
+    /// It does not, and the original must not be acknowledged.
+    Not(Released),
+}
+
+#[derive(Debug)]
+enum NotPlaced {
+    Failed(PublishError),
+    Why(Released),
 }
 
 /// The original's properties, less what would delete, refuse or multiply the copy, plus what became of the event.

@@ -8,8 +8,14 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 /// Often enough for a scrape every 15 s; one round is one small call per queue.
 const EVERY: Duration = Duration::from_secs(5);
 
-/// Keeps the depths up to date until its channel fails, which ends the session anyway.
-pub(super) async fn watch_depths(channel: Channel, topology: Topology, metrics: Arc<Metrics>, health: Arc<Health>) {
+/// Keeps the depths up to date. Ends with the first refusal: a queue is gone, or the channel; either way the session must
+/// be opened anew, which declares what is missing.
+pub(super) async fn watch_depths(
+    channel: Channel,
+    topology: Topology,
+    metrics: Arc<Metrics>,
+    health: Arc<Health>,
+) -> lapin::Error {
     loop {
         let mut depths = BTreeMap::new();
         for queue in &topology.queues {
@@ -20,10 +26,7 @@ pub(super) async fn watch_depths(channel: Channel, topology: Topology, metrics: 
                     metrics.queue_messages.with_label_values(&[&queue.name]).set(ready.into());
                     depths.insert(queue.name.clone(), u64::from(ready));
                 }
-                Err(error) => {
-                    tracing::warn!(%error, queue = queue.name, "cannot ask for the depth of a queue");
-                    return;
-                }
+                Err(error) => return error,
             }
         }
         health.queues.send_replace(depths);

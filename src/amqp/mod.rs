@@ -11,10 +11,10 @@ mod settle;
 mod topology;
 mod window;
 
-pub use connect::{Backoff, ConnectError, close, connect};
+pub use connect::{Backoff, ConnectError, Connector, close};
 pub use copies::Copies;
 pub use declare::{DeclareError, Difference, declare, differences};
-pub use publish::{EventProperties, PublishError, Publisher};
+pub use publish::{CHANNELS, EventProperties, PublishError, Publisher};
 pub use session::{Ended, Flow, OpenError, Session};
 pub use settings::Settings;
 pub use settle::AmqpReceipt;

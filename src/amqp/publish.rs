@@ -1,19 +1,24 @@
 //! Confirmed, mandatory publishing on a connection of its own: a broker in memory or disk alarm blocks every write of a
 //! connection that publishes, and acknowledgements must not wait behind that.
 
-use super::connect::{ConnectError, close, connect};
+use super::connect::{ConnectError, Connector, close};
 use crate::ports::secret::Secret;
 use lapin::{
     BasicProperties, Channel, Confirmation, Connection,
     options::{BasicPublishOptions, ConfirmSelectOptions},
     types::ShortString,
 };
-use std::time::Duration;
-use tokio::sync::Mutex;
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+use tokio::sync::Semaphore;
 
 /// A broker that confirms nothing for so long has raised an alarm or lost its majority.
 const CONFIRM_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Publishes that wait for their confirm at once, each on a channel of its own; RabbitMQ allows 2,047 channels.
+pub const CHANNELS: usize = 128;
 /// `delivery_mode` of a message that survives a restart of the broker.
 const PERSISTENT: u8 = 2;
 
@@ -28,6 +33,9 @@ pub enum PublishError {
     Unroutable { exchange: String, routing_key: String },
     #[error("the broker refused the message for exchange `{exchange}`")]
     Nacked { exchange: String },
+    /// Known before anything was written, so nothing piles up behind the alarm.
+    #[error("the broker blocks publishers: its memory or disk alarm is on")]
+    Blocked,
     #[error("the broker confirmed nothing within {CONFIRM_TIMEOUT:?}; an alarm may block publishers")]
     Unconfirmed,
 }
@@ -56,21 +64,32 @@ impl EventProperties {
     }
 }
 
-/// One publishing connection, made when first needed and made anew after a failure. Many calls may wait for their
-/// confirms at once.
+/// One publishing connection, made when first needed and made anew after a failure.
+///
+/// Each publish has a channel to itself until it is confirmed: lapin 4.12 hands a returned message to whichever confirm of
+/// the channel comes next, so that among several an unroutable one could pass for confirmed.
 #[derive(Debug)]
 pub struct Publisher {
-    url: Secret,
+    connector: Connector,
     name: &'static str,
-    open: Mutex<Option<(Connection, Channel)>>,
+    connection: tokio::sync::Mutex<Option<Connection>>,
+    idle: Mutex<Vec<Channel>>,
+    slots: Semaphore,
 }
 
 impl Publisher {
     pub fn new(url: Secret, name: &'static str) -> Self {
-        Self { url, name, open: Mutex::new(None) }
+        Self {
+            connector: Connector::new(url),
+            name,
+            connection: tokio::sync::Mutex::default(),
+            idle: Mutex::default(),
+            slots: Semaphore::new(CHANNELS),
+        }
     }
 
-    /// Returns once the broker has taken responsibility for the message in at least one queue.
+    /// Returns once the broker has taken responsibility for the message in at least one queue. At most [`CHANNELS`] calls
+    /// are with the broker at once; the others wait for their turn.
     pub async fn publish(
         &self,
         exchange: &str,
@@ -78,50 +97,68 @@ impl Publisher {
         properties: BasicProperties,
         body: &[u8],
     ) -> Result<(), PublishError> {
-        let failed = |source| PublishError::Channel { exchange: exchange.into(), source };
-        let publish = async {
-            let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
-            let channel = self.channel().await?;
-            let confirm = channel
-                .basic_publish(exchange.into(), routing_key.into(), options, body, properties)
-                .await
-                .map_err(failed)?;
-            confirm.await.map_err(failed)
-        };
-        let confirmation =
-            tokio::time::timeout(CONFIRM_TIMEOUT, publish).await.unwrap_or(Err(PublishError::Unconfirmed));
+        let _slot = self.slots.acquire().await;
+        let publish = self.publish_on_own_channel(exchange, routing_key, properties, body);
+        // Given up, the channel goes with the future: a late answer must not meet the next publish.
+        let (channel, confirmation) =
+            tokio::time::timeout(CONFIRM_TIMEOUT, publish).await.unwrap_or(Err(PublishError::Unconfirmed))?;
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(channel);
         match confirmation {
-            Ok(Confirmation::Ack(None)) => Ok(()),
-            Ok(Confirmation::Ack(Some(_))) => {
+            Confirmation::Ack(None) => Ok(()),
+            Confirmation::Ack(Some(_)) => {
                 Err(PublishError::Unroutable { exchange: exchange.into(), routing_key: routing_key.into() })
             }
-            Ok(Confirmation::Nack(_) | Confirmation::NotRequested) => {
+            Confirmation::Nack(_) | Confirmation::NotRequested => {
                 Err(PublishError::Nacked { exchange: exchange.into() })
-            }
-            Err(error) => {
-                // Whoever fails next opens a new connection; the others' confirms fail with this one.
-                self.open.lock().await.take_if(|(_, channel)| !channel.status().connected());
-                Err(error)
             }
         }
     }
 
     pub async fn close(&self) {
-        if let Some((connection, _)) = self.open.lock().await.take() {
+        let open = self.connection.lock().await.take();
+        if let Some(connection) = open {
             close(connection).await;
         }
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
-    async fn channel(&self) -> Result<Channel, PublishError> {
-        let mut open = self.open.lock().await;
-        if let Some((_, channel)) = open.as_ref().filter(|(_, channel)| channel.status().connected()) {
-            return Ok(channel.clone());
+    async fn publish_on_own_channel(
+        &self,
+        exchange: &str,
+        routing_key: &str,
+        properties: BasicProperties,
+        body: &[u8],
+    ) -> Result<(Channel, Confirmation), PublishError> {
+        let failed = |source| PublishError::Channel { exchange: exchange.into(), source };
+        let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
+        let channel = self.channel(exchange).await?;
+        let confirm = channel
+            .basic_publish(exchange.into(), routing_key.into(), options, body, properties)
+            .await
+            .map_err(failed)?;
+        let confirmation = confirm.await.map_err(failed)?;
+        Ok((channel, confirmation))
+    }
+
+    async fn channel(&self, exchange: &str) -> Result<Channel, PublishError> {
+        let failed = |source| PublishError::Channel { exchange: exchange.into(), source };
+        let mut open = self.connection.lock().await;
+        let connection = match open.take().filter(|connection| connection.status().connected()) {
+            Some(connection) => open.insert(connection),
+            None => {
+                self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+                open.insert(self.connector.connect(self.name).await?)
+            }
+        };
+        if connection.status().blocked() {
+            return Err(PublishError::Blocked);
         }
-        let connection = connect(&self.url, self.name).await?;
-        let failed = |source| PublishError::Channel { exchange: String::new(), source };
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        if let Some(channel) = idle.filter(|channel| channel.status().connected()) {
+            return Ok(channel);
+        }
         let channel = connection.create_channel().await.map_err(failed)?;
         channel.confirm_select(ConfirmSelectOptions::default()).await.map_err(failed)?;
-        *open = Some((connection, channel.clone()));
         Ok(channel)
     }
 }

@@ -3,11 +3,10 @@
 //! Any channel error, a stream that ends unasked and a lost connection all end the session; the owner opens another.
 
 use super::{
-    connect::{ConnectError, close, connect},
+    connect::{ConnectError, Connector, close},
     copies::{Copies, Original},
     declare::{DeclareError, declare},
     depths::watch_depths,
-    settings::Settings,
     settle::{AmqpReceipt, Settler},
     topology::{Rung, Topology},
 };
@@ -21,6 +20,7 @@ use crate::{
 };
 use futures_util::{
     StreamExt as _,
+    future::join_all,
     stream::{self, BoxStream, SelectAll},
 };
 use lapin::{
@@ -35,8 +35,10 @@ use tokio_util::task::AbortOnDropHandle;
 
 /// A broker that answers neither cancel nor consume for so long is gone.
 const ORDER_TIMEOUT: Duration = Duration::from_secs(10);
-/// Longest wait for settlements to be written at the end.
-const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
+/// Declaring a full ladder takes a fraction of a second; a broker that is forming its cluster may take many.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(60);
+/// Longest wait for the last settlements to be written, for all channels together.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How much the broker may send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +59,8 @@ pub enum OpenError {
     Declare(#[from] DeclareError),
     #[error("cannot open a channel: {0}")]
     Channel(lapin::Error),
+    #[error("the broker did not declare everything within {OPEN_TIMEOUT:?}")]
+    Silent,
 }
 
 /// What ended a session.
@@ -66,6 +70,8 @@ pub enum Ended {
     Broker(#[from] lapin::Error),
     #[error("the broker cancelled a consumer, as when a queue is deleted")]
     Cancelled,
+    #[error("the broker closed the connection")]
+    Closed,
     #[error("the broker did not answer within {ORDER_TIMEOUT:?}")]
     Silent,
 }
@@ -96,7 +102,6 @@ pub struct Session {
     /// Counts the changes of flow, so that the end of a stream we cancelled is not taken for a loss.
     epoch: u64,
     flow: Flow,
-    _depths: AbortOnDropHandle<()>,
     copies: Arc<Copies>,
     metrics: Arc<Metrics>,
 }
@@ -104,13 +109,24 @@ pub struct Session {
 impl Session {
     /// Connects, makes the topology stand and opens a channel per rung. Nothing is consumed yet.
     pub async fn open(
-        settings: &Settings,
+        connector: &Connector,
         topology: &Topology,
         copies: Arc<Copies>,
         metrics: Arc<Metrics>,
         health: Arc<Health>,
     ) -> Result<Self, OpenError> {
-        let connection = connect(&settings.url, "hookbro consumer").await?;
+        let connection = connector.connect("hookbro consumer").await?;
+        let opening = Self::open_on(connection, topology, copies, metrics, health);
+        tokio::time::timeout(OPEN_TIMEOUT, opening).await.unwrap_or(Err(OpenError::Silent))
+    }
+
+    async fn open_on(
+        connection: Connection,
+        topology: &Topology,
+        copies: Arc<Copies>,
+        metrics: Arc<Metrics>,
+        health: Arc<Health>,
+    ) -> Result<Self, OpenError> {
         declare(&connection, topology).await?;
         let mut lanes = Vec::with_capacity(topology.rungs.len());
         for rung in &topology.rungs {
@@ -121,11 +137,11 @@ impl Session {
             lanes.push(Lane { rung: rung.clone(), queue, channel, settler, settling, consumer: None, received });
         }
         let probe = connection.create_channel().await.map_err(OpenError::Channel)?;
-        let depths = tokio::spawn(watch_depths(probe, topology.clone(), Arc::clone(&metrics), health));
-        let _depths = AbortOnDropHandle::new(depths);
+        let depths = watch_depths(probe, topology.clone(), Arc::clone(&metrics), health);
         let mut streams = SelectAll::new();
         streams.push(connection.events_listener().map(Incoming::Connection).boxed());
-        Ok(Self { connection, lanes, streams, epoch: 0, flow: Flow::Nothing, _depths, copies, metrics })
+        streams.push(stream::once(depths).map(Incoming::Failed).boxed());
+        Ok(Self { connection, lanes, streams, epoch: 0, flow: Flow::Nothing, copies, metrics })
     }
 
     /// Starts or stops consuming. What the broker sent before a stop still comes out of [`Session::next`].
@@ -171,7 +187,7 @@ impl Session {
                 Incoming::Delivery(lane, delivery) => return Ok(self.delivery(lane, delivery)),
                 Incoming::Failed(error) | Incoming::Connection(Event::Error(error)) => return Err(error.into()),
                 Incoming::StreamEnded(epoch) if epoch == self.epoch && self.flow != Flow::Nothing => {
-                    return Err(Ended::Cancelled);
+                    return Err(if self.connected() { Ended::Cancelled } else { Ended::Closed });
                 }
                 Incoming::Connection(Event::ConnectionBlocked(reason)) => {
                     tracing::warn!(reason, "the broker blocks this connection");
@@ -179,7 +195,7 @@ impl Session {
                 Incoming::StreamEnded(_) | Incoming::Connection(_) => {}
             }
         }
-        Err(Ended::Cancelled)
+        Err(Ended::Closed)
     }
 
     /// Whether the connection stands, as far as this side can tell.
@@ -227,14 +243,14 @@ impl Session {
         drop(self.streams);
         // Kept to the end: a dropped channel closes itself, and would race the connection's own goodbye.
         let mut channels = Vec::with_capacity(self.lanes.len());
+        let mut settling = Vec::with_capacity(self.lanes.len());
         for lane in self.lanes {
             drop(lane.settler);
             channels.push(lane.channel);
-            let abort = lane.settling.abort_handle();
-            if tokio::time::timeout(FLUSH_TIMEOUT, lane.settling).await.is_err() {
-                tracing::warn!(queue = lane.rung.queue, "some deliveries are still unsettled; the broker keeps them");
-                abort.abort();
-            }
+            settling.push(AbortOnDropHandle::new(lane.settling));
+        }
+        if tokio::time::timeout(FLUSH_TIMEOUT, join_all(settling)).await.is_err() {
+            tracing::warn!("some deliveries are still unsettled; the broker keeps them");
         }
         close(self.connection).await;
     }

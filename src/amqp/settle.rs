@@ -2,7 +2,7 @@
 //! acknowledges the longest run of finished tags at once.
 
 use super::{
-    copies::{Copies, Original},
+    copies::{Copies, Original, Placed},
     window::Window,
 };
 use crate::{
@@ -45,7 +45,10 @@ struct Settlement {
 /// The writing end towards one channel's settling task. Unbounded, yet never longer than the prefetch: each entry is one
 /// unsettled delivery.
 #[derive(Debug, Clone)]
-pub(super) struct Settler(UnboundedSender<Settlement>);
+pub(super) struct Settler {
+    inbox: UnboundedSender<Settlement>,
+    channel: Channel,
+}
 
 /// Settles one delivery.
 #[derive(Debug)]
@@ -62,12 +65,15 @@ impl Receipt for AmqpReceipt {
         let (told, operation) = match verdict {
             Verdict::Delivered | Verdict::Duplicate => (verdict, Operation::Ack),
             Verdict::Retry(_) => (verdict, Operation::Retry),
-            Verdict::Dead(dead) if self.copies.to_dead(&self.original, &dead, &body).await => {
-                (Verdict::Dead(dead), Operation::Ack)
-            }
-            Verdict::Dead(_) => (Verdict::Released(Released::DeadQueueAway), Operation::Requeue),
-            Verdict::Released(Released::HeldTooLong) if self.copies.to_own_queue(&self.original, &body).await => {
-                (verdict, Operation::Ack)
+            Verdict::Dead(dead) => match self.copies.to_dead(&self.original, &dead, &body, &self.settler).await {
+                Placed::Confirmed => (Verdict::Dead(dead), Operation::Ack),
+                Placed::Not(why) => (Verdict::Released(why), Operation::Requeue),
+            },
+            Verdict::Released(Released::HeldTooLong) => {
+                match self.copies.to_own_queue(&self.original, &body, &self.settler).await {
+                    Placed::Confirmed => (verdict, Operation::Ack),
+                    Placed::Not(_) => (verdict, Operation::Requeue),
+                }
             }
             Verdict::Released(_) => (verdict, Operation::Requeue),
         };
@@ -84,12 +90,18 @@ impl Settler {
     /// Starts the settling task of `channel`. It ends once every sender is gone and all is written.
     pub(super) fn start(channel: Channel, metrics: Arc<Metrics>) -> (Self, tokio::task::JoinHandle<()>) {
         let (sender, inbox) = unbounded_channel();
-        (Self(sender), tokio::spawn(run(channel, inbox, metrics)))
+        (Self { inbox: sender, channel: channel.clone() }, tokio::spawn(run(channel, inbox, metrics)))
+    }
+
+    /// Whether the broker still waits for settlements here. If not, it has taken the deliveries back, and a copy of one
+    /// would be a second event.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.channel.status().connected()
     }
 
     fn tell(&self, tag: u64, operation: Operation) {
         // The task ends only with its senders or with its runtime; in the latter case the broker delivers again.
-        let _ = self.0.send(Settlement { tag, operation });
+        let _ = self.inbox.send(Settlement { tag, operation });
     }
 }
 

@@ -3,65 +3,62 @@
 //! `basic.ack(multiple)` acknowledges everything outstanding up to a tag, so it may only name a tag below which every
 //! delivery is finished or settled already. Tags of a channel count from 1 without gaps (AMQP 0-9-1, delivery-tag).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    /// Waits for its acknowledgement.
-    Finished,
-    /// The broker has been told.
-    Settled,
-}
-
-/// The tags above the highest one below which nothing is open.
+/// The tags above the highest one below which nothing is open. Its size is that of the gaps, not of what passed by: one
+/// delivery that stays open for minutes costs one range.
 #[derive(Debug, Default)]
 pub(super) struct Window {
     /// Every tag up to here is settled.
     low: u64,
-    above: BTreeMap<u64, State>,
-    stragglers: usize,
+    /// Done, and waiting for their acknowledgement.
+    finished: BTreeSet<u64>,
+    /// The broker has been told: first to last tag of each run above `low`.
+    settled: BTreeMap<u64, u64>,
 }
 
 impl Window {
     /// The delivery is done and waits for its acknowledgement.
     pub(super) fn finished(&mut self, tag: u64) {
-        self.above.insert(tag, State::Finished);
-        self.stragglers += 1;
+        self.finished.insert(tag);
     }
 
     /// The broker has been told about this one by itself.
     pub(super) fn settled(&mut self, tag: u64) {
-        self.above.insert(tag, State::Settled);
+        let last = self.settled.remove(&(tag + 1)).unwrap_or(tag);
+        match self.settled.range_mut(..tag).next_back() {
+            Some((_, before)) if *before + 1 == tag => *before = last,
+            _ => {
+                self.settled.insert(tag, last);
+            }
+        }
     }
 
     /// The highest tag to acknowledge with `multiple`, if any run has closed since the last call.
     pub(super) fn take_run(&mut self) -> Option<u64> {
         let mut up_to = None;
-        while let Some(entry) = self.above.first_entry().filter(|entry| *entry.key() == self.low + 1) {
-            self.low = *entry.key();
-            if entry.remove() == State::Finished {
+        loop {
+            if self.finished.remove(&(self.low + 1)) {
+                self.low += 1;
                 up_to = Some(self.low);
-                self.stragglers -= 1;
+            } else if let Some(last) = self.settled.remove(&(self.low + 1)) {
+                self.low = last;
+            } else {
+                return up_to;
             }
         }
-        up_to
     }
 
     /// Whether a finished delivery waits behind an open one.
     pub(super) fn has_stragglers(&self) -> bool {
-        self.stragglers > 0
+        !self.finished.is_empty()
     }
 
     /// Finished deliveries behind an open one, to be acknowledged one by one; from now on they count as settled.
-    pub(super) fn take_stragglers(&mut self) -> Vec<u64> {
-        self.stragglers = 0;
-        let finished = self.above.iter_mut().filter(|(_, state)| **state == State::Finished);
-        finished
-            .map(|(tag, state)| {
-                *state = State::Settled;
-                *tag
-            })
-            .collect()
+    pub(super) fn take_stragglers(&mut self) -> BTreeSet<u64> {
+        let stragglers = std::mem::take(&mut self.finished);
+        stragglers.iter().for_each(|tag| self.settled(*tag));
+        stragglers
     }
 }
 
@@ -79,7 +76,7 @@ mod tests {
         window.finished(1);
         assert_eq!(window.take_run(), Some(3), "4 is open");
         assert!(window.has_stragglers());
-        assert_eq!(window.take_stragglers(), [5]);
+        assert_eq!(window.take_stragglers(), [5].into());
         window.finished(4);
         assert_eq!(window.take_run(), Some(4), "5 was acknowledged alone");
         assert_eq!(window.take_run(), None);
@@ -97,6 +94,22 @@ mod tests {
         assert_eq!(window.take_run(), None);
     }
 
+    #[test]
+    fn one_open_delivery_costs_one_range_however_much_passes_by() {
+        let mut window = Window::default();
+        for tag in 2..10_000 {
+            window.finished(tag);
+            if tag % 7 == 0 {
+                window.take_stragglers();
+            }
+        }
+        window.take_stragglers();
+        assert_eq!(window.settled.len(), 1);
+        window.finished(1);
+        assert_eq!(window.take_run(), Some(1));
+        assert_eq!((window.low, window.settled.len()), (9_999, 0));
+    }
+
     /// Random order and fates: each finished tag is acknowledged exactly once, and no open one ever is.
     #[test]
     fn every_order_settles_each_tag_exactly_once() {
@@ -106,7 +119,7 @@ mod tests {
             let mut tags: Vec<u64> = (1..=64).collect();
             tags.shuffle(&mut rng);
             let mut window = Window::default();
-            let mut outstanding: std::collections::BTreeSet<u64> = (1..=64).collect();
+            let mut outstanding: BTreeSet<u64> = (1..=64).collect();
             let mut open = outstanding.clone();
             for tag in tags {
                 open.remove(&tag);

@@ -37,7 +37,7 @@ fn say(what: &str, checked: &Result<Vec<String>, Failure>) -> Result<(), Failure
 
 /// Objects that are missing are no fault: `hookbro run` declares them. Ones that differ are.
 async fn check_broker(settings: &Settings) -> Result<Vec<String>, Failure> {
-    let connection = amqp::connect(&settings.broker.url, "hookbro check").await?;
+    let connection = amqp::Connector::new(settings.broker.url.clone()).connect("hookbro check").await?;
     let found = amqp::differences(&connection, &Topology::new(&settings.broker)).await;
     amqp::close(connection).await;
     let found = found?;

@@ -21,7 +21,11 @@ const PAGES_GRACE: Duration = Duration::from_secs(1);
 
 pub(super) fn run(settings: Settings) -> Result<(), Failure> {
     telemetry::init(settings.log.format, &settings.log.level, std::io::stderr().is_terminal())?;
-    runtime()?.block_on(serve(settings))
+    let runtime = runtime()?;
+    let ended = runtime.block_on(serve(settings));
+    // A name look-up or a file on a hung mount may never return; the process does not wait for it.
+    runtime.shutdown_background();
+    ended
 }
 
 async fn serve(settings: Settings) -> Result<(), Failure> {

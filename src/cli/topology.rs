@@ -33,7 +33,7 @@ pub(super) fn run(args: &TopologyArgs, settings: Settings) -> Result<(), Failure
         Action::Show { output: Output::Table } => output::print(&as_table(&topology)),
         Action::Show { output: Output::Json } => output::print(&format!("{:#}\n", as_json(&topology))),
         Action::Declare => runtime()?.block_on(async {
-            let connection = amqp::connect(&settings.broker.url, "hookbro topology").await?;
+            let connection = amqp::Connector::new(settings.broker.url.clone()).connect("hookbro topology").await?;
             let declared = amqp::declare(&connection, &topology).await;
             amqp::close(connection).await;
             declared?;

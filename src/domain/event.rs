@@ -80,33 +80,62 @@ pub enum ParseFailure {
     TooLarge { size: usize, limit: usize },
 }
 
+/// A body that is no event to send, with as much of its head as could be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{failure}")]
+pub struct Rejected {
+    pub failure: ParseFailure,
+    pub project: Option<ProjectId>,
+    pub id: Option<EventId>,
+}
+
+impl<F: Into<ParseFailure>> From<F> for Rejected {
+    fn from(failure: F) -> Self {
+        Self { failure: failure.into(), project: None, id: None }
+    }
+}
+
 impl Event {
     /// Reads the head of `body` and checks all that Svix would refuse for ever, so that no call is wasted on it.
     /// `max_bytes` bounds the body without the white space around it.
-    pub fn parse(body: Bytes, max_bytes: usize) -> Result<Self, ParseFailure> {
+    pub fn parse(body: Bytes, max_bytes: usize) -> Result<Self, Rejected> {
         let body = body.slice_ref(body.trim_ascii());
         if body.is_empty() {
             return Err(Malformed::EmptyBody.into());
         }
-        if body.len() > max_bytes {
-            return Err(ParseFailure::TooLarge { size: body.len(), limit: max_bytes });
+        let too_large = ParseFailure::TooLarge { size: body.len(), limit: max_bytes };
+        let too_large = (body.len() > max_bytes).then_some(too_large);
+        let head = Self::read(&body);
+        match (head, too_large) {
+            // Read all the same, so that whoever looks for it finds it by its id.
+            (Ok(event), Some(failure)) => Err(Rejected { failure, project: Some(event.project), id: Some(event.id) }),
+            (Err(rejected), Some(failure)) => Err(Rejected { failure, ..rejected }),
+            (head, None) => head,
         }
-        let text = std::str::from_utf8(&body).map_err(|e| Malformed::Utf8(e.valid_up_to()))?;
+    }
+
+    fn read(body: &Bytes) -> Result<Self, Rejected> {
+        let text = std::str::from_utf8(body).map_err(|e| Malformed::Utf8(e.valid_up_to()))?;
         if !text.starts_with('{') {
             return Err(refuse_non_object(text).into());
         }
         let head = read_head(text).map_err(|e| describe(&e))?;
-        if depth(&body) > MAX_DEPTH {
-            return Err(Malformed::TooDeep.into());
-        }
-        let id = ident("id", head.id, &body, EventId::try_new)?;
-        let project = ident("project", head.project, &body, ProjectId::try_new)?;
-        let kind = ident("type", head.kind, &body, EventType::try_new)?;
-        if !head.has_data {
-            return Err(Malformed::Missing("data").into());
-        }
-        let (time, oddities) = observe(&head);
-        Ok(Self { id, project, kind, time, oddities, body })
+        let id = ident("id", head.id, body, EventId::try_new);
+        let project = ident("project", head.project, body, ProjectId::try_new);
+        let kind = ident("type", head.kind, body, EventType::try_new);
+        let known = (project.clone().ok(), id.clone().ok());
+        let checked = || {
+            if depth(body) > MAX_DEPTH {
+                return Err(Malformed::TooDeep);
+            }
+            let (id, project, kind) = (id?, project?, kind?);
+            if !head.has_data {
+                return Err(Malformed::Missing("data"));
+            }
+            let (time, oddities) = observe(&head);
+            Ok(Self { id, project, kind, time, oddities, body: body.clone() })
+        };
+        checked().map_err(|malformed| Rejected { failure: malformed.into(), project: known.0, id: known.1 })
     }
 
     /// The event's own bytes, without white space around them.

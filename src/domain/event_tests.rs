@@ -3,7 +3,7 @@ use std::path::Path;
 
 const LIMIT: usize = 1_048_576;
 
-fn parse(body: &str) -> Result<Event, ParseFailure> {
+fn parse(body: &str) -> Result<Event, Rejected> {
     Event::parse(Bytes::copy_from_slice(body.as_bytes()), LIMIT)
 }
 
@@ -119,4 +119,17 @@ fn reserved_prefixes_and_dot_segments_are_refused() {
 fn oddities_are_noticed_and_do_not_stop_the_event() {
     let event = parse(&with("").replace("1.0", "0.3").replace("2026-08-03T06:14:10Z", "yesterday")).unwrap();
     assert_eq!(event.oddities, [Oddity::Time, Oddity::Specversion]);
+}
+
+#[test]
+fn what_is_rejected_is_still_known_by_its_id_and_project() {
+    let known = |body: &str, limit| {
+        let rejected = Event::parse(Bytes::copy_from_slice(body.as_bytes()), limit).unwrap_err();
+        (rejected.id.map(|id| id.to_string()), rejected.project.map(|project| project.to_string()))
+    };
+    let (id, project) = (Some("evt_1".to_owned()), Some("gigs".to_owned()));
+    assert_eq!(known(&with("").replace("com.gigs.x", "a b"), LIMIT), (id.clone(), project.clone()));
+    assert_eq!(known(&with(""), 20), (id.clone(), project));
+    assert_eq!(known(&with("").replace("\"gigs\"", "null"), LIMIT), (id, None));
+    assert_eq!(known("{", LIMIT), (None, None));
 }

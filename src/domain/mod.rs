@@ -8,7 +8,7 @@ mod pause;
 mod route;
 mod verdict;
 
-pub use event::{Event, Malformed, Oddity, ParseFailure};
+pub use event::{Event, Malformed, Oddity, ParseFailure, Rejected};
 pub use ident::{AppId, EventId, EventType, InvalidIdent, ProjectId};
 pub use ladder::{Attempt, InvalidLadder, RetryLadder};
 pub use pause::PauseReason;

@@ -59,6 +59,8 @@ pub enum Released {
     HeldTooLong,
     /// The dead queue did not take it in time.
     DeadQueueAway,
+    /// Its session with the broker is over, which has taken it back already.
+    SessionEnded,
 }
 
 impl Released {
@@ -66,6 +68,7 @@ impl Released {
         match self {
             Self::Stopping => "hookbro is stopping",
             Self::HeldTooLong => "held too long through a pause",
+            Self::SessionEnded => "its session with the broker is over",
             Self::DeadQueueAway => "the dead queue did not take its copy in time",
         }
     }

@@ -11,6 +11,8 @@ use tokio::sync::watch;
 /// A consuming loop that has not turned for this long is stuck: it wakes itself every second.
 pub const STUCK_AFTER: Duration = Duration::from_secs(30);
 
+const BEAT_EVERY: Duration = Duration::from_secs(1);
+
 /// How the process stands to the broker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Broker {
@@ -53,6 +55,19 @@ impl Health {
     pub fn beat(&self) {
         let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.pulse.store(now, Ordering::Relaxed);
+    }
+
+    /// Runs `work` to its end, and shows all the while that the loop which waits for it is not stuck.
+    pub async fn beating<T>(&self, work: impl Future<Output = T>) -> T {
+        let mut work = std::pin::pin!(work);
+        let mut beat = tokio::time::interval(BEAT_EVERY);
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut work => return done,
+                _ = beat.tick() => self.beat(),
+            }
+        }
     }
 
     /// Whether the process can make progress. Neither broker nor Svix enters into it.

@@ -17,7 +17,7 @@ use futures_util::FutureExt as _;
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::MissedTickBehavior,
+    time::{Instant, MissedTickBehavior},
 };
 use tokio_util::task::TaskTracker;
 
@@ -47,7 +47,11 @@ impl<S: Sink> Pool<S> {
         turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             gate_states.mark_unchanged();
-            session.set_flow(flow(&self.handler.gate)).await?;
+            tokio::select! {
+                biased;
+                () = self.handler.stop.requested.cancelled() => return Ok(()),
+                ordered = session.set_flow(flow(&self.handler.gate)) => ordered?,
+            }
             tokio::select! {
                 biased;
                 () = self.handler.stop.requested.cancelled() => return Ok(()),
@@ -55,7 +59,7 @@ impl<S: Sink> Pool<S> {
                 _ = turn.tick() => {
                     self.health.beat();
                     if !session.connected() {
-                        return Err(Ended::Silent);
+                        return Err(Ended::Closed);
                     }
                 }
                 taken = self.take(session) => {
@@ -66,21 +70,29 @@ impl<S: Sink> Pool<S> {
         }
     }
 
-    /// Gives back what has arrived and was never begun, then lets the begun ones finish within `grace`.
-    pub async fn drain(&self, session: &mut Session, grace: Duration) {
-        if let Err(error) = session.set_flow(Flow::Nothing).await {
-            tracing::warn!(%error, "consuming could not be cancelled; the broker takes everything back");
+    /// Gives back what has arrived and was never begun, then lets the begun ones finish until `deadline`.
+    pub async fn drain(&self, session: &mut Session, deadline: Instant) {
+        match tokio::time::timeout_at(deadline, session.set_flow(Flow::Nothing)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "consuming could not be cancelled; the broker takes all back"),
+            Err(_) => tracing::warn!("the broker did not confirm the cancel in time; it takes everything back"),
         }
         while let Some(Delivery { message, token }) = session.next_arrived() {
             let told = token.settle(Verdict::Released(Released::Stopping), message.body).await;
             log(&told, None, message.attempt);
         }
         self.tasks.close();
-        if tokio::time::timeout(grace, self.tasks.wait()).await.is_err() {
+        if tokio::time::timeout_at(deadline, self.tasks.wait()).await.is_err() {
             tracing::warn!(in_flight = self.tasks.len(), "the grace is over; what is still in a call goes back");
-            self.handler.stop.cut.cancel();
-            self.tasks.wait().await;
+            self.cut().await;
         }
+    }
+
+    /// Ends every task now; what it held stays with the broker.
+    pub async fn cut(&self) {
+        self.tasks.close();
+        self.handler.stop.cut.cancel();
+        self.tasks.wait().await;
     }
 
     async fn take(

@@ -46,6 +46,14 @@ pub struct Pass<'g> {
     trial: Option<SemaphorePermit<'g>>,
 }
 
+/// Whether an event that waits is worth a trial before another is taken from the broker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    Untried,
+    /// Its last attempt failed in a trial; another event may say more about Svix.
+    FailedItsTrial,
+}
+
 /// Why an event was not let through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Denied {
@@ -76,11 +84,11 @@ impl Gate {
     }
 
     /// Waits until this event may be sent, at most until `deadline`.
-    pub async fn pass(&self, deadline: Instant, stop: &Stop) -> Result<Pass<'_>, Denied> {
+    pub async fn pass(&self, standing: Standing, deadline: Instant, stop: &Stop) -> Result<Pass<'_>, Denied> {
         if self.is_open() {
             return Ok(Pass { gate: self, trial: None });
         }
-        let _waiting = Waiting::count(&self.waiting);
+        let _waiting = (standing == Standing::Untried).then(|| Waiting::count(&self.waiting));
         tokio::select! {
             biased;
             () = stop.requested.cancelled() => Err(Denied::Stopping),
@@ -114,7 +122,7 @@ impl Gate {
         last > 0 && self.epoch + Duration::from_millis(last - 1) >= since
     }
 
-    /// What to take from the broker now. While events wait here, no further one is taken to be tried.
+    /// What to take from the broker now. While untried events wait here, no further one is taken to be tried.
     pub fn appetite(&self) -> Appetite {
         match &*self.state.borrow() {
             State::Open => Appetite::Full,
@@ -140,11 +148,13 @@ impl Gate {
         self.show();
     }
 
-    /// Moves from one step of the pause to another; false if it is at neither.
+    /// Moves from one step of the pause to another; false if it is at another. Towards a trial it only moves when no date
+    /// given by Svix lies ahead, whoever learned of that date in the meantime.
     pub(super) fn step(&self, from: Step, to: Step) -> bool {
         self.state.send_if_modified(|state| match state {
             State::Closed(closed) if closed.step == from => {
-                closed.step = to;
+                let too_early = to == Step::Trial && closed.must_wait().is_some();
+                closed.step = if too_early { Step::Waiting } else { to };
                 true
             }
             _ => false,
@@ -173,6 +183,14 @@ impl Gate {
 }
 
 impl Pass<'_> {
+    /// Whether a further call of the same event may be made: the gate may have closed since the first.
+    pub fn holds(&self) -> bool {
+        match &*self.gate.state.borrow() {
+            State::Open => true,
+            State::Closed(closed) => self.trial.is_some() && closed.must_wait().is_none(),
+        }
+    }
+
     /// Svix took the event, or had it already.
     pub fn accepted(mut self) {
         let now = u64::try_from(self.gate.epoch.elapsed().as_millis()).unwrap_or(u64::MAX - 1);
@@ -199,6 +217,9 @@ impl Pass<'_> {
             self.gate.step(Step::Tried, Step::Waiting);
         }
     }
+
+    /// The gate closed before all of the event's calls were made: nothing is known, and nothing spent.
+    pub fn interrupted(self) {}
 
     /// Nothing can be sent, whatever the event.
     pub fn unusable(mut self, reason: PauseReason, cause: &Cause, wait: Option<Duration>) {

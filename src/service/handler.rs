@@ -1,13 +1,13 @@
 //! The one decision: what becomes of a delivery. Borrows the message, returns a verdict, never sees the token.
 
 use super::{
-    gate::{Denied, Gate},
+    gate::{Denied, Gate, Standing},
     provision::Provisioner,
 };
 use crate::{
     domain::{
-        Cause, Dead, DeadReason, Event, Malformed, Oddity, ParseFailure, PauseReason, Released, RetryLadder, Routes,
-        Verdict,
+        Cause, Dead, DeadReason, Event, Malformed, Oddity, ParseFailure, PauseReason, Rejected, Released, RetryLadder,
+        Routes, Verdict,
     },
     ports::{
         delivery::{HOLD, Message},
@@ -21,6 +21,8 @@ use tokio::time::Instant;
 
 /// Content types under which JSON travels; others are taken and counted, since the shape is what decides.
 const JSON_TYPE: &str = "application/json";
+/// Longest stretch of a refused content encoding that is repeated, in characters.
+const SHOWN_ENCODING: usize = 40;
 
 /// Judges deliveries. Immutable; one for all tasks.
 #[derive(Debug)]
@@ -49,7 +51,8 @@ impl<S: Sink> Handler<S> {
 
     fn parse(&self, message: &Message) -> Result<Event, Dead> {
         if let Some(encoding) = message.content_encoding.as_deref().filter(|e| !is_plain(e)) {
-            return Err(dead_on_arrival(Malformed::Encoding(encoding.chars().take(40).collect()).into()));
+            let encoding = encoding.chars().take(SHOWN_ENCODING).collect();
+            return Err(dead_on_arrival(Malformed::Encoding(encoding).into()));
         }
         let event = Event::parse(message.body.clone(), self.max_payload_bytes).map_err(dead_on_arrival)?;
         let foreign_type = message.content_type.as_deref().is_some_and(|t| !t.starts_with(JSON_TYPE));
@@ -68,13 +71,18 @@ impl<S: Sink> Handler<S> {
             let (project, event_id) = (Some(event.project.clone()), Some(event.id.clone()));
             Verdict::Dead(Dead { reason, cause, project, event_id })
         };
+        let mut standing = Standing::Untried;
         loop {
-            let pass = match self.gate.pass(deadline, &self.stop).await {
+            let pass = match self.gate.pass(standing, deadline, &self.stop).await {
                 Ok(pass) => pass,
                 Err(Denied::TooLong) => return Verdict::Released(Released::HeldTooLong),
                 Err(Denied::Stopping) => return Verdict::Released(Released::Stopping),
             };
-            match self.provisioner.deliver(&*self.sink, event, &destination).await {
+            let Some(answer) = self.provisioner.deliver(&*self.sink, event, &destination, &pass).await else {
+                pass.interrupted();
+                continue;
+            };
+            match answer {
                 Answer::Accepted => {
                     pass.accepted();
                     self.observe_age(event);
@@ -113,6 +121,7 @@ impl<S: Sink> Handler<S> {
                     // Nothing at all was accepted since its last attempt: an outage, not this event's fault.
                     self.gate.close(PauseReason::Failing, &cause, None);
                     previous_attempt = Instant::now();
+                    standing = Standing::FailedItsTrial;
                 }
             }
         }
@@ -131,12 +140,13 @@ fn is_plain(encoding: &str) -> bool {
     encoding.is_empty() || encoding.eq_ignore_ascii_case("identity") || encoding.eq_ignore_ascii_case("utf-8")
 }
 
-fn dead_on_arrival(failure: ParseFailure) -> Dead {
-    let reason = match failure {
+fn dead_on_arrival(rejected: Rejected) -> Dead {
+    let reason = match rejected.failure {
         ParseFailure::Malformed(_) => DeadReason::Malformed,
         ParseFailure::TooLarge { .. } => DeadReason::TooLarge,
     };
-    Dead { reason, cause: Cause { status: None, detail: failure.to_string() }, project: None, event_id: None }
+    let cause = Cause { status: None, detail: rejected.failure.to_string() };
+    Dead { reason, cause, project: rejected.project, event_id: rejected.id }
 }
 
 #[cfg(test)]

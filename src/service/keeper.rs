@@ -21,8 +21,10 @@ const PROBE_EVERY: (Duration, Duration) = (Duration::from_secs(1), Duration::fro
 /// with the first event.
 pub async fn keep<S: Sink>(gate: &Gate, sink: &S) {
     let mut seen = sink.generation();
-    if let Err(Answer::Unusable { reason, cause }) = sink.probe().await {
-        gate.close(reason, &cause, None);
+    match sink.probe().await {
+        // One failure is no outage yet.
+        Ok(()) | Err(Answer::Failed { .. }) => {}
+        Err(answer) => close(gate, PauseReason::Failing, answer),
     }
     let mut states = gate.states();
     loop {
@@ -38,6 +40,7 @@ pub async fn keep<S: Sink>(gate: &Gate, sink: &S) {
             seen = sink.generation();
             try_again(gate, sink, closed.reason).await;
         }
+        seen = sink.generation();
     }
 }
 
@@ -47,7 +50,7 @@ async fn wait_for_reason<S: Sink>(closed: &Closed, wait: Duration, sink: &S, see
         return tokio::time::sleep_until(until).await;
     }
     tokio::select! {
-        () = tokio::time::sleep_until(Instant::now() + wait) => {}
+        () = tokio::time::sleep(wait) => {}
         () = sink.credentials_changed(seen) => tracing::info!("credentials changed; trying Svix at once"),
     }
 }
@@ -59,11 +62,17 @@ async fn try_again<S: Sink>(gate: &Gate, sink: &S, reason: PauseReason) {
         Ok(()) => {
             gate.step(Step::Waiting, Step::Trial);
         }
-        Err(Answer::Unusable { reason, cause }) => gate.close(reason, &cause, None),
-        Err(Answer::Throttled { wait, cause }) => {
-            gate.close(PauseReason::RateLimited, &cause, Some(Instant::now() + wait));
-        }
-        Err(Answer::Failed { cause, wait }) => gate.close(reason, &cause, wait.map(|wait| Instant::now() + wait)),
-        Err(other) => tracing::warn!(answer = ?other, "the probe was answered in an unexpected way"),
+        Err(answer) => close(gate, reason, answer),
+    }
+}
+
+/// Closes the gate for what a probe was answered; `otherwise` is the reason where the answer names none.
+fn close(gate: &Gate, otherwise: PauseReason, answer: Answer) {
+    let until = |wait: Duration| Some(Instant::now() + wait);
+    match answer {
+        Answer::Unusable { reason, cause } => gate.close(reason, &cause, None),
+        Answer::Throttled { wait, cause } => gate.close(PauseReason::RateLimited, &cause, until(wait)),
+        Answer::Failed { cause, wait } => gate.close(otherwise, &cause, wait.and_then(until)),
+        other => tracing::warn!(answer = ?other, "the probe was answered in an unexpected way"),
     }
 }

@@ -2,11 +2,12 @@
 
 use super::{consume::Pool, gate::Gate, handler::Handler, keeper, provision::Provisioner};
 use crate::{
-    amqp::{self, Backoff, Copies, DeclareError, Ended, OpenError, Publisher, Session, Topology},
+    amqp::{self, Backoff, Connector, Copies, DeclareError, Ended, OpenError, Publisher, Session, Topology},
     domain::{Routes, UnknownProject},
     ports::{
         health::{Broker, Health},
         metrics::Metrics,
+        secret::Secret,
         sink::Sink,
         stop::Stop,
     },
@@ -67,45 +68,77 @@ pub async fn run<S: Sink>(
     let _keeper = AbortOnDropHandle::new(tokio::spawn(async move { keeper::keep(&gate, &*sink).await }));
     let pool = Pool::new(handler, topology.max_in_flight(), Arc::clone(&health));
 
-    let mut backoff = Backoff::new();
-    let last_session = loop {
-        health.beat();
-        let opened = tokio::select! {
-            biased;
-            () = stop.requested.cancelled() => break None,
-            opened = Session::open(&settings.broker, &topology, Arc::clone(&copies), Arc::clone(&metrics), Arc::clone(&health)) => opened,
-        };
-        let mut session = match opened {
-            Ok(session) => session,
-            Err(OpenError::Declare(error @ DeclareError::Differs { .. })) => return Err(error.into()),
-            Err(error) => {
-                say_lost(&metrics, &health, &error);
-                wait(&mut backoff, &stop).await;
-                continue;
-            }
-        };
-        let opened_at = Instant::now();
-        say_connected(&metrics, &health);
-        match pool.consume(&mut session).await {
-            Ok(()) => break Some(session),
-            Err(ended) => say_ended(&metrics, &health, &ended),
-        }
-        if opened_at.elapsed() > SOUND_AFTER {
-            backoff = Backoff::new();
-        }
-        wait(&mut backoff, &stop).await;
-    };
+    let ended = sessions(&pool, &topology, Arc::clone(&copies), &settings.broker.url).await;
+    let deadline = tokio::time::Instant::now() + settings.grace.saturating_sub(GOODBYE).max(settings.grace / 2);
     health.broker.send_replace(Broker::Draining);
     tracing::info!(in_flight = pool.tasks.len(), "stopping");
-    if let Some(mut session) = last_session {
-        let margin = GOODBYE.min(settings.grace / 2);
-        pool.drain(&mut session, settings.grace - margin).await;
-        session.close().await;
-    }
-    copies.close().await;
+    let last_session = match ended {
+        Ok(Some(mut session)) => {
+            health.beating(pool.drain(&mut session, deadline)).await;
+            Ok(Some(session))
+        }
+        // Without a session there is nobody to settle with: the broker has taken everything back.
+        other => {
+            pool.cut().await;
+            other
+        }
+    };
+    let goodbyes = async {
+        match last_session {
+            Ok(session) => {
+                tokio::join!(copies.close(), async {
+                    if let Some(session) = session {
+                        session.close().await;
+                    }
+                });
+                Ok(())
+            }
+            Err(fatal) => Err(fatal),
+        }
+    };
+    let ended = tokio::time::timeout(GOODBYE, goodbyes).await;
     metrics.broker_connected.set(0);
     tracing::info!("stopped");
-    Ok(())
+    // A broker that does not answer a goodbye is left without one.
+    ended.unwrap_or(Ok(()))
+}
+
+/// One session after another, until told to stop: answers the one that was open then, if any.
+async fn sessions<S: Sink>(
+    pool: &Pool<S>,
+    topology: &Topology,
+    copies: Arc<Copies>,
+    url: &Secret,
+) -> Result<Option<Session>, Fatal> {
+    let (stop, metrics, health) = (&pool.handler.stop, &pool.handler.metrics, &pool.health);
+    let connector = Connector::new(url.clone());
+    let mut backoff = Backoff::new();
+    let mut lost_before = false;
+    loop {
+        let opening = Session::open(&connector, topology, Arc::clone(&copies), Arc::clone(metrics), Arc::clone(health));
+        let opened = tokio::select! {
+            biased;
+            () = stop.requested.cancelled() => return Ok(None),
+            opened = health.beating(opening) => opened,
+        };
+        match opened {
+            Ok(mut session) => {
+                let opened_at = Instant::now();
+                say_connected(metrics, health, lost_before);
+                lost_before = true;
+                match pool.consume(&mut session).await {
+                    Ok(()) => return Ok(Some(session)),
+                    Err(ended) => say_ended(metrics, health, &ended),
+                }
+                if opened_at.elapsed() > SOUND_AFTER {
+                    backoff = Backoff::new();
+                }
+            }
+            Err(OpenError::Declare(error @ DeclareError::Differs { .. })) => return Err(error.into()),
+            Err(error) => say_lost(metrics, health, &error),
+        }
+        health.beating(wait(&mut backoff, stop)).await;
+    }
 }
 
 async fn wait(backoff: &mut Backoff, stop: &Stop) {
@@ -115,8 +148,9 @@ async fn wait(backoff: &mut Backoff, stop: &Stop) {
     }
 }
 
-fn say_connected(metrics: &Metrics, health: &Health) {
+fn say_connected(metrics: &Metrics, health: &Health, again: bool) {
     metrics.broker_connected.set(1);
+    metrics.broker_reconnects.inc_by(again.into());
     health.broker.send_replace(Broker::Connected { since: SystemTime::now() });
     tracing::info!("connected to the broker, topology in place");
 }
@@ -129,7 +163,6 @@ fn say_lost(metrics: &Metrics, health: &Health, error: &OpenError) {
 
 fn say_ended(metrics: &Metrics, health: &Health, ended: &Ended) {
     metrics.broker_connected.set(0);
-    metrics.broker_reconnects.inc();
     health.broker.send_replace(Broker::Connecting { last_error: Some(ended.to_string()) });
     tracing::warn!(error = %ended, "lost the broker; connecting anew");
 }

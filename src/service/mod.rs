@@ -1,6 +1,8 @@
 //! Floor 3: from a delivery to its verdict, and the order in which things start and stop.
 
 mod consume;
+#[cfg(test)]
+mod fake_sink;
 mod gate;
 mod gate_state;
 mod handler;

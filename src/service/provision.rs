@@ -3,6 +3,7 @@
 //! Another organisation's token looks exactly like missing applications (`tests/contract/auth_other_org_msg.json`), so
 //! creation is limited, and stops where an application known under another token is gone.
 
+use super::gate::Pass;
 use crate::{
     domain::{AppId, Cause, Destination, Event, PauseReason, UnknownProject},
     ports::{
@@ -67,80 +68,107 @@ impl Provisioner {
         }
     }
 
-    /// Hands over one event. [`Answer::AppMissing`] comes back only where no application may be created.
-    pub async fn deliver<S: Sink>(&self, sink: &S, event: &Event, to: &Destination) -> Answer {
+    /// Hands over one event. [`Answer::AppMissing`] comes back only where no application may be created; nothing at all if
+    /// the gate closed between two of its calls.
+    pub async fn deliver<S: Sink>(&self, sink: &S, event: &Event, to: &Destination, pass: &Pass<'_>) -> Option<Answer> {
         let generation = sink.generation();
-        let answer = sink.deliver(event, to.app(), Create::Never).await;
-        let answer = match (answer, to, self.unknown_project) {
-            (Answer::AppMissing(_), Destination::OfProject(app), UnknownProject::Provision) => {
-                self.create_and_deliver(sink, event, app).await
+        let mut answer = sink.deliver(event, to.app(), Create::Never).await;
+        if let Answer::AppMissing(cause) = &answer {
+            if self.missing_under_new_credentials(to.app(), generation) {
+                return Some(foreign_token(to.app()));
             }
-            (answer, ..) => answer,
-        };
+            answer = match (to, self.unknown_project) {
+                (Destination::OfProject(app), UnknownProject::Provision) => {
+                    self.create_and_deliver(sink, event, app, pass).await?
+                }
+                _ => Answer::AppMissing(cause.clone()),
+            };
+        }
         if matches!(answer, Answer::Accepted | Answer::Conflict) {
             self.remember(to.app(), generation);
         }
-        answer
+        Some(answer)
     }
 
-    async fn create_and_deliver<S: Sink>(&self, sink: &S, event: &Event, app: &AppId) -> Answer {
-        let turn = self.turn(app);
-        let mut state = turn.lock().await;
-        let answer = self.in_turn(sink, event, app, &mut state).await;
-        drop(state);
-        self.leave(app, turn);
-        answer
-    }
-
-    async fn in_turn<S: Sink>(&self, sink: &S, event: &Event, app: &AppId, state: &mut Created) -> Answer {
+    async fn create_and_deliver<S: Sink>(
+        &self,
+        sink: &S,
+        event: &Event,
+        app: &AppId,
+        pass: &Pass<'_>,
+    ) -> Option<Answer> {
         for _ in 0..ROUNDS {
-            if *state == Created::ByNeighbour {
-                let answer = sink.deliver(event, app, Create::Never).await;
-                if !matches!(answer, Answer::AppMissing(_)) {
-                    return answer;
+            let turn = self.turn(app);
+            let created = turn.lock().await;
+            let answer = match *created {
+                Created::NotYet if pass.holds() => Some(self.create(sink, event, app, created).await),
+                // Somebody else has, while this one waited: the usual call will do, beside those of the others.
+                Created::ByNeighbour => {
+                    drop(created);
+                    None
                 }
-            }
-            if let Err(pause) = self.admit(app, sink.generation()) {
-                return pause;
-            }
-            let answer = sink.deliver(event, app, Create::IfMissing).await;
-            // A conflict of a creating call is ambiguous: a repeat, or a race lost and nothing stored. Ask without.
-            *state = Created::ByNeighbour;
+                Created::NotYet => {
+                    drop(created);
+                    self.leave(app, turn);
+                    return None;
+                }
+            };
+            self.leave(app, turn);
             match answer {
-                Answer::Accepted => {
-                    self.metrics.apps_provisioned.inc();
-                    tracing::info!(app = app.as_str(), "created the Svix application of a new project");
-                    return answer;
-                }
-                Answer::Conflict => {}
-                other => return other,
+                // A conflict of a creating call is ambiguous: a repeat, or a race lost and nothing stored.
+                None | Some(Answer::Conflict) => {}
+                Some(answer) => return Some(answer),
+            }
+            if !pass.holds() {
+                return None;
+            }
+            let answer = sink.deliver(event, app, Create::Never).await;
+            if !matches!(answer, Answer::AppMissing(_)) {
+                return Some(answer);
             }
         }
         let detail = format!("application {app} went missing as often as it was created");
-        Answer::Failed { cause: Cause { status: Some(404), detail }, wait: None }
+        Some(Answer::Failed { cause: Cause { status: Some(404), detail }, wait: None })
     }
 
-    /// Whether one more application may be created under these credentials, and counts it.
-    fn admit(&self, app: &AppId, generation: Generation) -> Result<(), Answer> {
-        let refuse = |detail: String| {
-            Err(Answer::Unusable { reason: PauseReason::Provisioning, cause: Cause { status: Some(404), detail } })
-        };
-        if self.missing_under_new_credentials(app, generation) {
-            return refuse(format!(
-                "application {app} is missing, and ones that accepted before svix.token changed are too: is it another \
-                 organisation's token? Put the right one back, or restart hookbro to create them anew"
-            ));
+    async fn create<S: Sink>(
+        &self,
+        sink: &S,
+        event: &Event,
+        app: &AppId,
+        mut created: tokio::sync::MutexGuard<'_, Created>,
+    ) -> Answer {
+        if let Err(pause) = self.reserve(app) {
+            return pause;
         }
+        let answer = sink.deliver(event, app, Create::IfMissing).await;
+        match answer {
+            Answer::Accepted => {
+                *created = Created::ByNeighbour;
+                self.metrics.apps_provisioned.inc();
+                tracing::info!(app = app.as_str(), "created the Svix application of a new project");
+            }
+            Answer::Conflict => *created = Created::ByNeighbour,
+            // Nothing was created, as far as anybody knows: an outage must not use up the limit.
+            _ => {
+                lock(&self.created).pop_back();
+            }
+        }
+        answer
+    }
+
+    /// Counts one more application towards the limit, or says that it is reached.
+    fn reserve(&self, app: &AppId) -> Result<(), Answer> {
         let mut created = lock(&self.created);
         while created.front().is_some_and(|at| at.elapsed() > WINDOW) {
             created.pop_front();
         }
         if created.len() >= self.limit {
-            return refuse(format!(
+            return Err(implausible(format!(
                 "application {app} is missing, and routing.provision_limit = {} an hour is reached: is the token the \
                  right organisation's?",
                 self.limit
-            ));
+            )));
         }
         created.push_back(Instant::now());
         Ok(())
@@ -183,6 +211,17 @@ impl Provisioner {
             turns.remove(app);
         }
     }
+}
+
+fn foreign_token(app: &AppId) -> Answer {
+    implausible(format!(
+        "application {app} is missing, and ones that accepted before svix.token changed are too: is it another \
+         organisation's token? Put the right one back, or restart hookbro to take the new one at its word"
+    ))
+}
+
+fn implausible(detail: String) -> Answer {
+    Answer::Unusable { reason: PauseReason::Provisioning, cause: Cause { status: Some(404), detail } }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

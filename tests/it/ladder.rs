@@ -22,7 +22,10 @@ async fn two_503_and_a_202_are_three_attempts_and_the_delays_are_kept() {
     world.svix.sandbox.add_fault(failing(&sample.id, 503, Some(2)));
     let hookbro = Hookbro::ready(world.settings()).await;
     world.publish_one(&sample).await;
-    until("it arrives", SOON, async || (ledger::missing(&world.svix, &[sample.clone()]) == 0).then_some(())).await;
+    until("it arrives", SOON, async || {
+        (ledger::missing(&world.svix, std::slice::from_ref(&sample)) == 0).then_some(())
+    })
+    .await;
     let calls = world.svix.calls_for(&sample.id);
     // The third attempt finds no application, and creates it.
     let statuses: Vec<_> = calls.iter().map(|call| call.outcome).collect();
@@ -110,7 +113,8 @@ async fn the_last_attempt_failing_while_nothing_is_accepted_is_an_outage_and_hel
     assert_eq!(hookbro.status_of("/readyz").await, 200);
     assert_eq!(hookbro.status().await["svix"]["reason"], "failing");
     world.svix.sandbox.remove_fault(fault);
-    until("it arrives", SOON, async || (ledger::missing(&world.svix, &[sick.clone()]) == 0).then_some(())).await;
+    until("it arrives", SOON, async || (ledger::missing(&world.svix, std::slice::from_ref(&sick)) == 0).then_some(()))
+        .await;
     until("it is resumed", SOON, async || {
         (hookbro.metric("hookbro_paused{reason=\"failing\"}").await == 0.0).then_some(())
     })

@@ -1,7 +1,9 @@
 //! The integration tests: one binary, so that they link once.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on stops where it stands")]
 
+mod architecture;
 mod chaos;
+mod commands;
 mod contract;
 mod deliver;
 mod hostile;

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sigterm_under_load_loses_nothing_and_repeats_nothing() {
-    let world = World::new("sigterm").await.with("shutdown.grace", "10s");
-    world.svix.sandbox.add_fault(Fault { delay: Duration::from_millis(30), ..Fault::default() });
+    let world = World::new("sigterm").await.with("shutdown.grace", "10s").with("broker.prefetch", "64");
+    // At most 640 a second, so that each signal comes in the middle.
+    world.svix.sandbox.add_fault(Fault { delay: Duration::from_millis(100), ..Fault::default() });
     let events = generated("sigterm", &["gigs", "dev", "acme"], 3_000);
     let mut hookbro = Hookbro::ready(world.settings()).await;
     world.publish(&events).await;

@@ -73,7 +73,7 @@ impl Broker {
     }
 
     pub async fn connect(&self) -> Connection {
-        amqp::connect(&Secret::fixed(&self.url), "hookbro test").await.unwrap()
+        amqp::Connector::new(Secret::fixed(&self.url)).connect("hookbro test").await.unwrap()
     }
 
     /// Publishes to the topic exchange until the broker confirms.
