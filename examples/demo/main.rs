@@ -89,7 +89,9 @@ async fn demo(args: &Args, children: &mut Children, shown: &mut bool) -> Result<
     if !exit.success() {
         return Err(format!("hookbro publish failed: {exit}").into());
     }
-    println!("published  {} events from {}", tally.published(), args.events.display());
+    let here = std::env::current_dir().unwrap_or_default();
+    let folder = args.events.strip_prefix(here).unwrap_or(&args.events);
+    println!("published  {} events from {}", tally.published(), folder.display());
 
     let all_settled = timeout(SETTLE_WITHIN, settle(children, &mut log, &mut tally)).await;
     println!("\n{tally}\n");
