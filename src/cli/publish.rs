@@ -6,16 +6,17 @@ use super::{
     output,
 };
 use crate::{
-    amqp::{Backoff, EventProperties, PublishError, Publisher},
+    amqp::{Backoff, CHANNELS, EventProperties, PublishError, Publisher},
     config::Settings,
     domain::Event,
 };
-use futures_util::{StreamExt as _, stream};
+use futures_util::{Stream, StreamExt as _, stream};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::path::PathBuf;
+use tokio::sync::mpsc;
 
-/// Publishes that wait for their confirm at once: enough to hide the broker's disk, little to repeat after a loss.
-const WINDOW: usize = 256;
+/// Events read ahead of those that are being published.
+const READ_AHEAD: usize = 64;
 /// Tries per event while the broker is away or refuses; with the waits between them about 20 s.
 const TRIES: u32 = 8;
 /// Longest routing key that AMQP carries, in bytes.
@@ -48,14 +49,10 @@ async fn publish(args: &PublishArgs, files: Vec<PathBuf>, settings: Settings) ->
         ProgressStyle::with_template("{spinner} {pos} events, {per_sec}, {elapsed}")
             .unwrap_or_else(|_| ProgressStyle::default_spinner()),
     );
-    let feed = files.iter().flat_map(|path| match items(path) {
-        Ok(items) => items,
-        Err(error) => Box::new(std::iter::once(Err(error))) as Box<dyn Iterator<Item = _>>,
-    });
     let exchange = settings.broker.exchange.as_str();
-    let mut published = stream::iter(feed)
+    let mut published = read_ahead(files)
         .map(|item| publish_one(&publisher, exchange, args.routing_key.as_deref(), item))
-        .buffered(WINDOW);
+        .buffered(CHANNELS);
     let mut tally = Tally::default();
     while let Some(done) = published.next().await {
         match done {
@@ -83,6 +80,23 @@ async fn publish(args: &PublishArgs, files: Vec<PathBuf>, settings: Settings) ->
         0 => Ok(()),
         refused => Err(Failure::Running(format!("{refused} inputs were not published, see above"))),
     }
+}
+
+/// The events of `files`, read on a thread of their own: a slow pipe must not keep those it has given from going out.
+fn read_ahead(files: Vec<PathBuf>) -> impl Stream<Item = Result<Item, FeedError>> + Unpin {
+    let (sender, receiver) = mpsc::channel(READ_AHEAD);
+    // Not awaited: it ends with the files, or with the process.
+    std::thread::spawn(move || {
+        for path in files {
+            let found = items(&path).unwrap_or_else(|error| Box::new(std::iter::once(Err(error))));
+            for item in found {
+                if sender.blocking_send(item).is_err() {
+                    return;
+                }
+            }
+        }
+    });
+    Box::pin(stream::unfold(receiver, async |mut receiver| Some((receiver.recv().await?, receiver))))
 }
 
 enum Refused {

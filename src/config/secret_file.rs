@@ -135,12 +135,15 @@ impl Watched {
     }
 }
 
-/// Whether a file does not exist or holds nothing, as before whoever writes it has done so.
+/// Whether a file does not exist or holds nothing, as before whoever writes it has done so. What does not look like a path
+/// may be the secret itself, given to the wrong key.
 fn is_not_there_yet(path: &Path) -> bool {
-    match std::fs::read(path) {
-        Ok(bytes) => bytes.trim_ascii().is_empty(),
-        Err(error) => error.kind() == io::ErrorKind::NotFound,
-    }
+    let surely_a_path = path.is_absolute() || path.starts_with(".") || path.starts_with("..");
+    surely_a_path
+        && match std::fs::read(path) {
+            Ok(bytes) => bytes.trim_ascii().is_empty(),
+            Err(error) => error.kind() == io::ErrorKind::NotFound,
+        }
 }
 
 /// The secret in a file and whether the file can be read again.

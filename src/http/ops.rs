@@ -62,7 +62,7 @@ async fn readyz(State(ops): State<Ops>) -> (StatusCode, &'static str) {
 async fn status(State(ops): State<Ops>) -> Json<Value> {
     let health = &ops.health;
     Json(json!({
-        "version": env!("CARGO_PKG_VERSION"),
+        "versions": {"hookbro": env!("CARGO_PKG_VERSION")},
         "uptime_seconds": health.uptime().as_secs(),
         "broker": broker(&health.broker.borrow()),
         "topology": ops.topology,

@@ -55,7 +55,14 @@ async fn publish_takes_folders_files_arrays_and_standard_input() {
 
     let mut piped = command(&["publish", "-"], world.settings());
     let mut piped = piped.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    piped.stdin.take().unwrap().write_all(ndjson.as_bytes()).unwrap();
+    let mut pipe = piped.stdin.take().unwrap();
+    pipe.write_all(ndjson.as_bytes()).unwrap();
+    let early = &samples[10..30];
+    until("what a pipe has given goes out while it is open", SOON, async || {
+        (ledger::missing(&world.svix, early) == 0).then_some(())
+    })
+    .await;
+    drop(pipe);
     let piped = piped.wait_with_output().unwrap();
     assert_eq!(stdout(&piped), format!("published 20 events to {}\n", world.broker.exchange));
 

@@ -10,6 +10,8 @@ mod hostile;
 mod ladder;
 mod pause;
 mod raw_http;
+mod readme;
 mod sandbox;
+mod secrets;
 mod stop;
 mod support;
