@@ -21,10 +21,13 @@ const PROBE_EVERY: (Duration, Duration) = (Duration::from_secs(1), Duration::fro
 /// with the first event.
 pub async fn keep<S: Sink>(gate: &Gate, sink: &S) {
     let mut seen = sink.generation();
-    match sink.probe().await {
-        // One failure is no outage yet.
-        Ok(()) | Err(Answer::Failed { .. }) => {}
-        Err(answer) => close(gate, PauseReason::Failing, answer),
+    // What else it may say is nothing certain about message calls; the first event will tell.
+    if let Err(
+        answer @ (Answer::Throttled { .. }
+        | Answer::Unusable { reason: PauseReason::Auth | PauseReason::Unreachable, .. }),
+    ) = sink.probe().await
+    {
+        close(gate, PauseReason::Failing, answer);
     }
     let mut states = gate.states();
     loop {

@@ -111,9 +111,9 @@ impl Sink for SvixSink {
     }
 
     async fn probe(&self) -> Result<(), Answer> {
-        let answered = read(self.request(reqwest::Method::GET, PROBE_PATH)?.send().await).await;
-        match answered {
-            Ok((head, body)) if head.status == 200 && is_list(&body) => Ok(()),
+        // Any 200 will do: whether it was Svix that gave it, the one event that is tried next finds out.
+        match read(self.request(reqwest::Method::GET, PROBE_PATH)?.send().await).await {
+            Ok((head, _)) if head.status == reqwest::StatusCode::OK => Ok(()),
             other => Err(judge(other)),
         }
     }
@@ -125,9 +125,4 @@ impl Sink for SvixSink {
     async fn credentials_changed(&self, seen: Generation) {
         self.token.changed_since(seen).await;
     }
-}
-
-/// Whether this is a page of Svix's lists; a proxy's 200 is not.
-fn is_list(body: &[u8]) -> bool {
-    serde_json::from_slice::<serde_json::Value>(body).is_ok_and(|page| page["data"].is_array())
 }

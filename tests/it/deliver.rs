@@ -97,3 +97,19 @@ async fn a_mapped_project_goes_to_the_application_that_the_operator_named() {
     hookbro.stop().await;
     world.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_several_brokers_the_first_that_answers_is_used() {
+    let world = World::new("several").await;
+    let urls = format!("amqp://127.0.0.1:1,{}", world.broker.url);
+    let world = world.with("broker.url", &urls);
+    let hookbro = Hookbro::ready(world.settings()).await;
+    let sample = one("several", "gigs");
+    world.publish_one(&sample).await;
+    until("it arrives", SOON, async || {
+        (ledger::missing(&world.svix, std::slice::from_ref(&sample)) == 0).then_some(())
+    })
+    .await;
+    hookbro.stop().await;
+    world.end().await;
+}
