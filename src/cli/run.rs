@@ -52,6 +52,7 @@ async fn serve(settings: Settings) -> Result<(), Failure> {
         unknown_project: settings.routing.unknown_project,
         provision_limit: settings.routing.provision_limit,
         max_payload_bytes: settings.max_payload_bytes,
+        rate_limit: settings.rate_limit,
         grace: settings.shutdown_grace,
     };
     let ended = service::run(service, sink, metrics, health, stop).await;

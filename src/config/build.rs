@@ -19,6 +19,8 @@ use std::{ffi::OsString, net::SocketAddr, path::Path};
 /// Svix's server takes requests of 2 MiB. What is not payload is event type, event id, application uid and name, each at
 /// most 256 bytes, and their JSON: well below the 4 KiB that are left for it.
 const MAX_PAYLOAD: u64 = (2048 - 4) * 1024;
+/// Events a second that no Svix takes; above it the time between two would be rounding.
+const MAX_RATE: u64 = 1_000_000;
 /// AMQP carries the limit as a signed 32 bit number.
 const MAX_DELIVERY_LIMIT: u64 = i32::MAX as u64;
 
@@ -50,6 +52,7 @@ pub(super) fn settings(read: &mut Reader) -> Option<Settings> {
     let broker = broker(read);
     let svix = svix(read);
     let max_payload_bytes = read.value("svix.max_payload_bytes", |kind| text::integer(kind, 1..=MAX_PAYLOAD));
+    let rate_limit = read.value("svix.rate_limit", |kind| text::integer(kind, 0..=MAX_RATE));
     let routing = routing(read);
     let admin_listen = read.value("admin.listen", text::address);
     let admin_tokens = read.secrets("admin.tokens");
@@ -61,6 +64,7 @@ pub(super) fn settings(read: &mut Reader) -> Option<Settings> {
         broker: broker?,
         svix: svix?,
         max_payload_bytes: max_payload_bytes?,
+        rate_limit: rate_limit?,
         routing: routing?,
         admin: AdminSettings { listen: admin_listen?, tokens: admin_tokens? },
         ingest: IngestSettings { listen: ingest_listen?, tokens: ingest_tokens? },

@@ -1,7 +1,7 @@
 //! The keys that the program knows, their spellings, and the nearest one to a word that is none of them.
 
 /// Every key, as in `config/default.toml`.
-pub(super) const KEYS: [&str; 21] = [
+pub(super) const KEYS: [&str; 22] = [
     "broker.url",
     "broker.exchange",
     "broker.queue",
@@ -13,6 +13,7 @@ pub(super) const KEYS: [&str; 21] = [
     "svix.token",
     "svix.timeout",
     "svix.max_payload_bytes",
+    "svix.rate_limit",
     "routing.apps",
     "routing.unknown_project",
     "routing.provision_limit",

@@ -15,6 +15,8 @@ pub struct Settings {
     pub svix: svix::Settings,
     /// Largest body that is sent to Svix.
     pub max_payload_bytes: usize,
+    /// Events sent to Svix a second, 0 for no limit.
+    pub rate_limit: u32,
     pub routing: RoutingSettings,
     pub admin: AdminSettings,
     pub ingest: IngestSettings,

@@ -1,6 +1,7 @@
 //! Floor 0: what an event is and what may become of it. Plain values and pure functions; no IO, no clock of its own.
 
 mod event;
+mod gradient;
 mod ident;
 mod json;
 mod ladder;
@@ -9,6 +10,7 @@ mod route;
 mod verdict;
 
 pub use event::{Event, Malformed, Oddity, ParseFailure, Rejected};
+pub use gradient::Gradient;
 pub use ident::{AppId, EventId, EventType, InvalidIdent, ProjectId};
 pub use ladder::{Attempt, InvalidLadder, RetryLadder};
 pub use pause::PauseReason;

@@ -26,6 +26,7 @@ pub struct Metrics {
     pub settle_failures: IntCounter,
     pub svix_requests: IntCounterVec,
     pub svix_request_duration: Histogram,
+    pub svix_in_flight_limit: IntGauge,
     pub event_age: Histogram,
     pub in_flight: IntGauge,
     pub queue_messages: IntGaugeVec,
@@ -87,6 +88,10 @@ impl Metrics {
                     HistogramOpts::new("hookbro_event_age_seconds", "From an event's own time to its acceptance.")
                         .buckets(AGE_BUCKETS.into()),
                 )?,
+            )?,
+            svix_in_flight_limit: gauge(
+                "hookbro_svix_in_flight_limit",
+                "Calls to Svix that may be in flight now; adapts to latency and refusals.",
             )?,
             in_flight: gauge("hookbro_events_in_flight", "Deliveries received and not yet settled.")?,
             queue_messages: gauges("hookbro_queue_messages", "Messages ready in each queue.", &["queue"])?,

@@ -1,13 +1,14 @@
 //! The one decision: what becomes of a delivery. Borrows the message, returns a verdict, never sees the token.
 
 use super::{
-    gate::{Denied, Gate, Standing},
+    gate::{Denied, Gate, Pass, Standing},
+    pacer::Pacer,
     provision::Provisioner,
 };
 use crate::{
     domain::{
-        Cause, Dead, DeadReason, Event, Malformed, Oddity, ParseFailure, PauseReason, Rejected, Released, RetryLadder,
-        Routes, Verdict,
+        Cause, Dead, DeadReason, Destination, Event, Malformed, Oddity, ParseFailure, PauseReason, Rejected, Released,
+        RetryLadder, Routes, Verdict,
     },
     ports::{
         delivery::{HOLD, Message},
@@ -29,6 +30,7 @@ const SHOWN_ENCODING: usize = 40;
 pub struct Handler<S> {
     pub sink: Arc<S>,
     pub gate: Arc<Gate>,
+    pub pacer: Pacer,
     pub routes: Routes,
     pub ladder: RetryLadder,
     pub provisioner: Provisioner,
@@ -75,12 +77,15 @@ impl<S: Sink> Handler<S> {
         loop {
             let pass = match self.gate.pass(standing, deadline, &self.stop).await {
                 Ok(pass) => pass,
-                Err(Denied::TooLong) => return Verdict::Released(Released::HeldTooLong),
-                Err(Denied::Stopping) => return Verdict::Released(Released::Stopping),
+                Err(denied) => return Verdict::Released(denied.into()),
             };
-            let Some(answer) = self.provisioner.deliver(&*self.sink, event, &destination, &pass).await else {
-                pass.interrupted();
-                continue;
+            let answer = match self.call(event, &destination, &pass, deadline).await {
+                Ok(Some(answer)) => answer,
+                Ok(None) => {
+                    pass.interrupted();
+                    continue;
+                }
+                Err(denied) => return Verdict::Released(denied.into()),
             };
             match answer {
                 Answer::Accepted => {
@@ -127,11 +132,39 @@ impl<S: Sink> Handler<S> {
         }
     }
 
+    /// The event's calls, in its turn; nothing if the gate has closed before they were all made.
+    async fn call(
+        &self,
+        event: &Event,
+        destination: &Destination,
+        pass: &Pass<'_>,
+        deadline: Instant,
+    ) -> Result<Option<Answer>, Denied> {
+        let turn = self.pacer.turn(deadline, &self.stop).await?;
+        if !pass.holds() {
+            return Ok(None);
+        }
+        let answer = self.provisioner.deliver(&*self.sink, event, destination, pass).await;
+        if let Some(answer) = &answer {
+            turn.over(answer);
+        }
+        Ok(answer)
+    }
+
     fn observe_age(&self, event: &Event) {
         if let Some(time) = event.time {
             let age = jiff::Timestamp::now().duration_since(time).as_secs_f64();
             // A publisher's clock may run ahead; a negative age would be a nonsense sum.
             self.metrics.event_age.observe(age.max(0.0));
+        }
+    }
+}
+
+impl From<Denied> for Released {
+    fn from(denied: Denied) -> Self {
+        match denied {
+            Denied::TooLong => Self::HeldTooLong,
+            Denied::Stopping => Self::Stopping,
         }
     }
 }

@@ -17,6 +17,7 @@ fn handler(sink: FakeSink, unknown_project: UnknownProject, limit: u32) -> Arc<H
     Arc::new(Handler {
         sink: Arc::new(sink),
         gate: Arc::new(Gate::new(Arc::clone(&metrics), health)),
+        pacer: Pacer::new(0, 288, Arc::clone(&metrics)),
         routes: Routes::new(mapped),
         ladder: RetryLadder::try_new(vec![Duration::from_secs(5)]).unwrap(),
         provisioner: Provisioner::new(unknown_project, limit, Arc::clone(&metrics)),

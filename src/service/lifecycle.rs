@@ -1,6 +1,6 @@
 //! Start and stop: what must stand before what, the sessions one after another, and the order of the end.
 
-use super::{consume::Pool, gate::Gate, handler::Handler, keeper, provision::Provisioner};
+use super::{consume::Pool, gate::Gate, handler::Handler, keeper, pacer::Pacer, provision::Provisioner};
 use crate::{
     amqp::{self, Backoff, Connector, Copies, DeclareError, Ended, OpenError, Publisher, Session, Topology},
     domain::{Routes, UnknownProject},
@@ -31,6 +31,8 @@ pub struct Settings {
     pub unknown_project: UnknownProject,
     pub provision_limit: u32,
     pub max_payload_bytes: usize,
+    /// Events a second, 0 for no limit.
+    pub rate_limit: u32,
     /// From the first signal to the end of the process.
     pub grace: Duration,
 }
@@ -59,6 +61,7 @@ pub async fn run<S: Sink>(
         provisioner: Provisioner::new(settings.unknown_project, settings.provision_limit, Arc::clone(&metrics)),
         sink: Arc::clone(&sink),
         gate: Arc::clone(&gate),
+        pacer: Pacer::new(settings.rate_limit, topology.max_in_flight(), Arc::clone(&metrics)),
         routes: settings.routes,
         ladder: settings.broker.ladder.clone(),
         max_payload_bytes: settings.max_payload_bytes,

@@ -8,6 +8,7 @@ mod gate_state;
 mod handler;
 mod keeper;
 mod lifecycle;
+mod pacer;
 mod provision;
 
 pub use lifecycle::{Fatal, Settings, run};

@@ -236,3 +236,26 @@ async fn another_organisations_token_pauses_instead_of_creating_applications_the
     hookbro.stop().await;
     world.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rate_limit_is_kept_and_an_overloaded_svix_gets_fewer_calls_at_once() {
+    let world = World::new("paced").await.with("svix.rate_limit", "200");
+    let hookbro = Hookbro::ready(world.settings()).await;
+    let events = generated("paced", &["gigs"], 600);
+    let started = std::time::Instant::now();
+    world.publish(&events).await;
+    all_arrive(&world, &events).await;
+    let took = started.elapsed().as_secs_f64();
+    assert!(took >= 2.8, "600 events at 200 a second took {took} s");
+    ledger::check(&world.svix, &events);
+    let limit = async || hookbro.metric("hookbro_svix_in_flight_limit").await;
+    assert_eq!(limit().await, 320.0, "prefetch 256, and an eighth of it for each of two retry queues");
+    // Fewer than make a pause.
+    world.svix.sandbox.add_fault(Fault { status: Some(503), times: Some(15), ..Fault::default() });
+    let more = generated("more", &["gigs"], 50);
+    world.publish(&more).await;
+    until("the limit falls", SOON, async || (limit().await < 100.0).then_some(())).await;
+    all_arrive(&world, &more).await;
+    hookbro.stop().await;
+    world.end().await;
+}

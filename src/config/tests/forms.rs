@@ -57,6 +57,7 @@ fn numbers_are_digits_or_text() {
     ];
     check(&forms, |s| s.broker.prefetch, 7);
     check(&[sets(&["svix.max_payload_bytes=2093056"])], |s| s.max_payload_bytes, 2_093_056);
+    check(&[sets(&["svix.rate_limit=200"])], |s| s.rate_limit, 200);
     check(&[sets(&["routing.provision_limit=0"])], |s| s.routing.provision_limit, 0);
     check(&[sets(&["broker.delivery_limit=2147483647"])], |s| s.broker.delivery_limit, 2_147_483_647);
 }

@@ -1,0 +1,237 @@
+//! How fast and how many at once: `svix.rate_limit`, and the adaptive limit of calls in flight.
+//!
+//! Stands between the gate and the call. Whoever waited here asks the gate again, since it may have closed meanwhile.
+
+use super::gate::Denied;
+use crate::{
+    domain::Gradient,
+    ports::{metrics::Metrics, sink::Answer, stop::Stop},
+};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use tokio::{sync::Semaphore, time::Instant};
+
+/// With a rate limit, so much of a second may go out at once after a quiet time.
+const BURST: Duration = Duration::from_millis(100);
+
+/// Paces the calls of a process.
+#[derive(Debug)]
+pub struct Pacer {
+    /// One permit per call that may still begin.
+    permits: Semaphore,
+    state: Mutex<State>,
+    /// Time between two events; none without a rate limit.
+    interval: Option<Duration>,
+    metrics: Arc<Metrics>,
+}
+
+#[derive(Debug)]
+struct State {
+    gradient: Gradient,
+    /// The limit that permits have been handed out for.
+    granted: usize,
+    in_flight: usize,
+    /// When the next event may go, by the rate limit (the generic cell rate algorithm, ITU-T I.371).
+    next: Instant,
+}
+
+/// Leave for one event's calls, given back when dropped.
+#[must_use]
+#[derive(Debug)]
+pub struct Turn<'p> {
+    pacer: &'p Pacer,
+    begun: Instant,
+}
+
+impl Pacer {
+    /// `rate` in events a second, 0 for none; `most` calls in flight at any time.
+    pub fn new(rate: u32, most: usize, metrics: Arc<Metrics>) -> Self {
+        let gradient = Gradient::new(most);
+        let granted = gradient.limit();
+        metrics.svix_in_flight_limit.set(gauge(granted));
+        let state = State { gradient, granted, in_flight: 0, next: Instant::now() };
+        let interval = (rate > 0).then(|| Duration::from_secs(1) / rate);
+        Self { permits: Semaphore::new(granted), state: Mutex::new(state), interval, metrics }
+    }
+
+    /// Waits for this event's turn, at most until `deadline`.
+    pub async fn turn(&self, deadline: Instant, stop: &Stop) -> Result<Turn<'_>, Denied> {
+        if self.interval.is_none()
+            && let Ok(permit) = self.permits.try_acquire()
+        {
+            permit.forget();
+            return Ok(self.begin());
+        }
+        tokio::select! {
+            biased;
+            () = stop.requested.cancelled() => Err(Denied::Stopping),
+            turn = self.wait() => Ok(turn),
+            () = tokio::time::sleep_until(deadline) => Err(Denied::TooLong),
+        }
+    }
+
+    async fn wait(&self) -> Turn<'_> {
+        let permit = self.permits.acquire().await;
+        if let Some(interval) = self.interval {
+            let at = self.reserve(interval);
+            tokio::time::sleep_until(at).await;
+        }
+        // From here the turn gives the permit back; the semaphore is never closed.
+        permit.into_iter().for_each(|permit| permit.forget());
+        self.begin()
+    }
+
+    fn reserve(&self, interval: Duration) -> Instant {
+        let mut state = self.lock();
+        let now = Instant::now();
+        let at = state.next.max(now.checked_sub(BURST).unwrap_or(now));
+        state.next = at + interval;
+        at
+    }
+
+    fn begin(&self) -> Turn<'_> {
+        self.lock().in_flight += 1;
+        Turn { pacer: self, begun: Instant::now() }
+    }
+
+    /// Grants or withholds permits, so that they match the limit.
+    fn adjust(&self, state: &mut State) {
+        let limit = state.gradient.limit();
+        if limit > state.granted {
+            self.permits.add_permits(limit - state.granted);
+            state.granted = limit;
+        } else {
+            // Those in flight keep theirs; the rest is withheld when they come back.
+            state.granted -= self.permits.forget_permits(state.granted - limit);
+        }
+        self.metrics.svix_in_flight_limit.set(gauge(limit));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Turn<'_> {
+    /// The calls came to `answer`.
+    pub fn over(self, answer: &Answer) {
+        let mut state = self.pacer.lock();
+        let before = state.gradient.limit();
+        match answer {
+            Answer::Accepted | Answer::Conflict => {
+                let in_flight = state.in_flight;
+                state.gradient.answered(self.begun.elapsed(), in_flight);
+            }
+            Answer::Throttled { .. } | Answer::Failed { .. } => state.gradient.failed(),
+            // About one event, or about everything: nothing about load.
+            Answer::AppMissing(_) | Answer::Refused(_) | Answer::TooLarge(_) | Answer::Unusable { .. } => {}
+        }
+        if state.gradient.limit() != before {
+            self.pacer.adjust(&mut state);
+        }
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let mut state = self.pacer.lock();
+        state.in_flight -= 1;
+        if state.granted > state.gradient.limit() {
+            state.granted -= 1;
+        } else {
+            self.pacer.permits.add_permits(1);
+        }
+    }
+}
+
+fn gauge(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::service::fake_sink::{failed, throttled};
+    use std::task::Poll;
+
+    fn pacer(rate: u32, most: usize) -> Pacer {
+        Pacer::new(rate, most, Arc::new(Metrics::new().unwrap()))
+    }
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_secs(1_000)
+    }
+
+    async fn turn(pacer: &Pacer) -> Turn<'_> {
+        pacer.turn(soon(), &Stop::default()).await.unwrap()
+    }
+
+    async fn is_full(pacer: &Pacer) -> bool {
+        let stop = Stop::default();
+        let mut asking = std::pin::pin!(pacer.turn(soon(), &stop));
+        std::future::poll_fn(|cx| Poll::Ready(asking.as_mut().poll(cx).is_pending())).await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_rate_is_kept_to_the_event() {
+        let pacer = pacer(200, 64);
+        let started = Instant::now();
+        for _ in 0..1_000 {
+            turn(&pacer).await.over(&Answer::Accepted);
+        }
+        let took = started.elapsed().as_secs_f64();
+        assert!((4.8..=5.1).contains(&took), "1,000 events at 200 a second took {took} s");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn refusals_and_failures_leave_fewer_turns_even_to_those_under_way() {
+        let pacer = pacer(0, 10);
+        let mut turns = Vec::new();
+        for _ in 0..10 {
+            turns.push(turn(&pacer).await);
+        }
+        assert!(is_full(&pacer).await);
+        for answer in [throttled(1), failed(), failed(), failed()] {
+            turns.pop().unwrap().over(&answer);
+        }
+        // 10, 9, 8.1, 7.29, 6.56: six are under way, and six is the limit.
+        assert_eq!(pacer.metrics.svix_in_flight_limit.get(), 6);
+        assert!(is_full(&pacer).await);
+        turns.pop();
+        assert!(!is_full(&pacer).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_limit_comes_back_with_acceptances() {
+        let pacer = pacer(0, 10);
+        for _ in 0..20 {
+            turn(&pacer).await.over(&failed());
+        }
+        assert_eq!(pacer.metrics.svix_in_flight_limit.get(), 4);
+        for _ in 0..200 {
+            let mut turns = Vec::new();
+            while !is_full(&pacer).await {
+                turns.push(turn(&pacer).await);
+            }
+            turns.into_iter().for_each(|turn| turn.over(&Answer::Accepted));
+        }
+        assert_eq!(pacer.metrics.svix_in_flight_limit.get(), 10);
+        let mut turns = Vec::new();
+        while !is_full(&pacer).await {
+            turns.push(turn(&pacer).await);
+        }
+        assert_eq!(turns.len(), 10, "no permit was lost or made on the way");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn waiting_ends_with_its_deadline_and_with_the_process() {
+        let (pacer, stop) = (pacer(0, 1), Stop::default());
+        let _only = turn(&pacer).await;
+        let denied = pacer.turn(Instant::now() + Duration::from_secs(5), &stop).await;
+        assert_eq!(denied.map(drop), Err(Denied::TooLong));
+        stop.requested.cancel();
+        assert_eq!(pacer.turn(soon(), &stop).await.map(drop), Err(Denied::Stopping));
+    }
+}
