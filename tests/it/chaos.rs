@@ -108,7 +108,7 @@ async fn a_deleted_queue_is_declared_anew_and_consumed() {
     let hookbro = Hookbro::ready(world.settings()).await;
     let events = generated("deleted", &["gigs"], 20);
     world.publish(&events[..10]).await;
-    until("the first arrive", SOON, async || (ledger::missing(&world.svix, &events[..10]) == 0).then_some(())).await;
+    world.arrive(&events[..10]).await;
     let connection = world.broker.connect().await;
     let channel = connection.create_channel().await.unwrap();
     channel.queue_delete(world.broker.queue.as_str().into(), QueueDeleteOptions::default()).await.unwrap();
@@ -118,7 +118,7 @@ async fn a_deleted_queue_is_declared_anew_and_consumed() {
     .await;
     until("it consumes again", SOON, async || (hookbro.status_of("/readyz").await == 200).then_some(())).await;
     world.publish(&events[10..]).await;
-    until("the rest arrive", SOON, async || (ledger::missing(&world.svix, &events) == 0).then_some(())).await;
+    world.arrive(&events).await;
     hookbro.stop().await;
     world.end().await;
 }

@@ -1,10 +1,8 @@
 //! The commands as an operator calls them: what they print, and the exit code they end with.
 
 use crate::support::{
-    SOON,
     events::documented,
     hookbro::{Hookbro, command},
-    ledger, until,
     world::World,
 };
 use lapin::{
@@ -58,16 +56,13 @@ async fn publish_takes_folders_files_arrays_and_standard_input() {
     let mut pipe = piped.stdin.take().unwrap();
     pipe.write_all(ndjson.as_bytes()).unwrap();
     let early = &samples[10..30];
-    until("what a pipe has given goes out while it is open", SOON, async || {
-        (ledger::missing(&world.svix, early) == 0).then_some(())
-    })
-    .await;
+    world.arrive(early).await;
     drop(pipe);
     let piped = piped.wait_with_output().unwrap();
     assert_eq!(stdout(&piped), format!("published 20 events to {}\n", world.broker.exchange));
 
     let published = &samples[..40];
-    until("all arrive", SOON, async || (ledger::missing(&world.svix, published) == 0).then_some(())).await;
+    world.arrive(published).await;
     hookbro.stop().await;
     world.end().await;
 }

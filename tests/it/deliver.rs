@@ -17,7 +17,7 @@ async fn documented_and_5000_generated_events_each_reach_their_own_application_o
     let mut events = documented("deliver");
     events.extend(generated("deliver", &["gigs", "acme-mobile", "dev"], 5_000));
     world.publish(&events).await;
-    until("all arrive", SOON, async || (ledger::missing(&world.svix, &events) == 0).then_some(())).await;
+    world.arrive(&events).await;
     until("all are settled", SOON, async || (hookbro.metric("hookbro_events_in_flight").await == 0.0).then_some(()))
         .await;
     ledger::check(&world.svix, &events);
@@ -37,7 +37,7 @@ async fn a_new_project_is_provisioned_once_under_a_burst_of_200_events() {
     let hookbro = Hookbro::ready(world.settings()).await;
     let events = generated("burst", &["brand-new"], 200);
     world.publish(&events).await;
-    until("all arrive", SOON, async || (ledger::missing(&world.svix, &events) == 0).then_some(())).await;
+    world.arrive(&events).await;
     ledger::check(&world.svix, &events);
     assert_eq!(hookbro.metric("hookbro_apps_provisioned_total").await, 1.0);
     assert_eq!(world.svix.calls().iter().filter(|call| call.had_application).count(), 1, "one creating call");
@@ -54,7 +54,7 @@ async fn two_replicas_that_race_to_provision_lose_nothing() {
     let projects = ["r1", "r2", "r3", "r4", "r5", "r6", "r7", "r8"];
     let events = generated("race", &projects, 400);
     world.publish(&events).await;
-    until("all arrive", SOON, async || (ledger::missing(&world.svix, &events) == 0).then_some(())).await;
+    world.arrive(&events).await;
     ledger::check(&world.svix, &events);
     assert_eq!(world.svix.sandbox.applications().len(), projects.len());
     for replica in replicas {
@@ -74,11 +74,11 @@ async fn retries_of_one_project_do_not_hold_up_another() {
     world.publish(&sick).await;
     let started = std::time::Instant::now();
     world.publish(&well).await;
-    until("the well arrive", SOON, async || (ledger::missing(&world.svix, &well) == 0).then_some(())).await;
+    world.arrive(&well).await;
     assert!(started.elapsed() < Duration::from_secs(15), "the well waited for the sick: {:?}", started.elapsed());
     world.svix.sandbox.remove_fault(id);
     let all = [sick, well].concat();
-    until("the sick arrive", SOON, async || (ledger::missing(&world.svix, &all) == 0).then_some(())).await;
+    world.arrive(&all).await;
     ledger::check(&world.svix, &all);
     hookbro.stop().await;
     world.end().await;
@@ -106,10 +106,7 @@ async fn of_several_brokers_the_first_that_answers_is_used() {
     let hookbro = Hookbro::ready(world.settings()).await;
     let sample = one("several", "gigs");
     world.publish_one(&sample).await;
-    until("it arrives", SOON, async || {
-        (ledger::missing(&world.svix, std::slice::from_ref(&sample)) == 0).then_some(())
-    })
-    .await;
+    world.arrive(std::slice::from_ref(&sample)).await;
     hookbro.stop().await;
     world.end().await;
 }

@@ -22,10 +22,7 @@ async fn two_503_and_a_202_are_three_attempts_and_the_delays_are_kept() {
     world.svix.sandbox.add_fault(failing(&sample.id, 503, Some(2)));
     let hookbro = Hookbro::ready(world.settings()).await;
     world.publish_one(&sample).await;
-    until("it arrives", SOON, async || {
-        (ledger::missing(&world.svix, std::slice::from_ref(&sample)) == 0).then_some(())
-    })
-    .await;
+    world.arrive(std::slice::from_ref(&sample)).await;
     let calls = world.svix.calls_for(&sample.id);
     // The third attempt finds no application, and creates it.
     let statuses: Vec<_> = calls.iter().map(|call| call.outcome).collect();
@@ -58,8 +55,7 @@ async fn what_svix_refuses_for_ever_is_dead_after_one_call() {
         let fault = failing(&sample.id, status, None);
         world.svix.sandbox.add_fault(Fault { body: Some(body.into()), ..fault });
         world.publish_one(&sample).await;
-        until("it is given up", SOON, async || (world.broker.ready_dead().await == 1).then_some(())).await;
-        let dead = world.broker.drain_dead().await.remove(0);
+        let dead = world.given_up().await;
         assert_eq!(dead.reason(), reason);
         assert_eq!(dead.body, sample.body);
         assert_eq!(dead.routing_key, sample.routing_key());
@@ -113,8 +109,7 @@ async fn the_last_attempt_failing_while_nothing_is_accepted_is_an_outage_and_hel
     assert_eq!(hookbro.status_of("/readyz").await, 200);
     assert_eq!(hookbro.status().await["svix"]["reason"], "failing");
     world.svix.sandbox.remove_fault(fault);
-    until("it arrives", SOON, async || (ledger::missing(&world.svix, std::slice::from_ref(&sick)) == 0).then_some(()))
-        .await;
+    world.arrive(std::slice::from_ref(&sick)).await;
     until("it is resumed", SOON, async || {
         (hookbro.metric("hookbro_paused{reason=\"failing\"}").await == 0.0).then_some(())
     })
@@ -136,8 +131,7 @@ async fn without_delays_there_is_one_attempt() {
     })
     .await;
     world.publish_one(&other).await;
-    until("it is given up", SOON, async || (world.broker.ready_dead().await == 1).then_some(())).await;
-    assert_eq!(world.broker.drain_dead().await.remove(0).reason(), "exhausted");
+    assert_eq!(world.given_up().await.reason(), "exhausted");
     hookbro.stop().await;
     world.end().await;
 }

@@ -17,10 +17,6 @@ async fn paused(hookbro: &Hookbro, reason: &str) {
     until(&what, SOON, async || (hookbro.metric(&series).await == 1.0).then_some(())).await;
 }
 
-async fn all_arrive(world: &World, events: &[crate::support::events::Sample]) {
-    until("all arrive", SOON, async || (ledger::missing(&world.svix, events) == 0).then_some(())).await;
-}
-
 /// Nothing was spent: every delivery was a first attempt, and nothing is dead.
 async fn nothing_was_spent(world: &World, hookbro: &Hookbro) {
     assert_eq!(hookbro.metric("hookbro_events_received_total{attempt=\"2\"}").await, 0.0, "an attempt was spent");
@@ -34,11 +30,11 @@ async fn after_a_429_no_call_is_made_before_its_time_and_nothing_is_spent() {
     let events = generated("throttle", &["gigs"], 300);
     let hookbro = Hookbro::ready(world.settings()).await;
     world.publish(&events[..100]).await;
-    all_arrive(&world, &events[..100]).await;
+    world.arrive(&events[..100]).await;
     let refusal = Fault { status: Some(429), retry_after: Some("2".into()), times: Some(1), ..Fault::default() };
     world.svix.sandbox.add_fault(refusal);
     world.publish(&events[100..]).await;
-    all_arrive(&world, &events).await;
+    world.arrive(&events).await;
     ledger::check(&world.svix, &events);
     let calls = world.svix.calls();
     let refused = calls.iter().find(|call| call.outcome == Outcome::Answered(429)).unwrap();
@@ -65,7 +61,7 @@ async fn a_wrong_token_pauses_and_the_right_one_in_its_file_resumes_at_once() {
     world.publish(&events).await;
     assert_eq!(world.broker.ready(&world.broker.queue).await, Some(500), "the broker keeps what cannot be sent");
     std::fs::write(&file, format!("{TOKEN}\n")).unwrap();
-    all_arrive(&world, &events).await;
+    world.arrive(&events).await;
     ledger::check(&world.svix, &events);
     nothing_was_spent(&world, &hookbro).await;
     let log = hookbro.whole_log();
@@ -92,7 +88,7 @@ async fn a_token_that_turns_wrong_under_load_spends_nothing() {
     .await;
     world.publish(&events[1_000..]).await;
     std::fs::write(&file, TOKEN).unwrap();
-    all_arrive(&world, &events).await;
+    world.arrive(&events).await;
     nothing_was_spent(&world, &hookbro).await;
     hookbro.stop().await;
     world.end().await;
@@ -112,7 +108,7 @@ async fn svix_away_for_20_seconds_loses_and_spends_nothing() {
     world.publish(&events[2_000..]).await;
     assert_eq!(world.broker.ready_dead().await, 0, "an outage kills nothing");
     world.svix.come_back().await;
-    all_arrive(&world, &events).await;
+    world.arrive(&events).await;
     ledger::check(&world.svix, &events);
     assert_eq!(world.broker.ready_dead().await, 0);
     // Calls cut in the middle may have been stored; their repeats are 409, and nothing else is.
@@ -135,7 +131,7 @@ async fn twenty_failures_in_a_row_pause_and_an_acceptance_resumes() {
     assert!((20..=20 + 8 + 3).contains(&calls), "{calls} calls until the pause");
     until("more than one trial was made", SOON, async || (world.svix.calls().len() >= calls + 3).then_some(())).await;
     world.svix.sandbox.remove_fault(fault);
-    all_arrive(&world, &events).await;
+    world.arrive(&events).await;
     ledger::check(&world.svix, &events);
     assert_eq!(world.broker.ready_dead().await, 0);
     hookbro.stop().await;
@@ -161,7 +157,7 @@ async fn a_page_that_is_not_svix_pauses_and_is_not_followed() {
         world.publish_one(&sample).await;
         paused(&hookbro, "not_svix").await;
         world.svix.sandbox.remove_fault(id);
-        all_arrive(&world, &[sample]).await;
+        world.arrive(&[sample]).await;
     }
     nothing_was_spent(&world, &hookbro).await;
     hookbro.stop().await;
@@ -173,8 +169,7 @@ async fn an_application_that_the_configuration_names_is_never_provisioned() {
     let world = World::new("named").await.with("routing.apps", "gigs=elsewhere");
     let hookbro = Hookbro::ready(world.settings()).await;
     world.publish_one(&one("named", "gigs")).await;
-    until("it is given up", SOON, async || (world.broker.ready_dead().await == 1).then_some(())).await;
-    let dead = world.broker.drain_dead().await.remove(0);
+    let dead = world.given_up().await;
     assert_eq!(dead.reason(), "unroutable");
     assert_eq!(dead.header("x-hookbro-status").as_deref(), Some("404"));
     assert!(world.svix.sandbox.applications().is_empty());
@@ -187,8 +182,7 @@ async fn unknown_projects_are_given_up_where_the_operator_wants_that() {
     let world = World::new("unknown").await.with("routing.unknown_project", "dead_letter");
     let hookbro = Hookbro::ready(world.settings()).await;
     world.publish_one(&one("unknown", "nobody")).await;
-    until("it is given up", SOON, async || (world.broker.ready_dead().await == 1).then_some(())).await;
-    assert_eq!(world.broker.drain_dead().await.remove(0).reason(), "unroutable");
+    assert_eq!(world.given_up().await.reason(), "unroutable");
     assert!(world.svix.sandbox.applications().is_empty());
     hookbro.stop().await;
     world.end().await;
@@ -223,14 +217,14 @@ async fn another_organisations_token_pauses_instead_of_creating_applications_the
     let hookbro = Hookbro::ready(world.settings()).await;
     let events = generated("foreign", &["gigs", "dev"], 40);
     world.publish(&events[..20]).await;
-    all_arrive(&world, &events[..20]).await;
+    world.arrive(&events[..20]).await;
     std::fs::write(&file, "testsk_theirs").unwrap();
     until("the file was read", SOON, async || (!hookbro.logged("secret changed").is_empty()).then_some(())).await;
     world.publish(&events[20..]).await;
     paused(&hookbro, "provisioning").await;
     assert!(world.svix.sandbox.applications().iter().all(|app| app.org == "org_ours"), "created with a foreign token");
     std::fs::write(&file, TOKEN).unwrap();
-    all_arrive(&world, &events).await;
+    world.arrive(&events).await;
     ledger::check(&world.svix, &events);
     nothing_was_spent(&world, &hookbro).await;
     hookbro.stop().await;
@@ -244,7 +238,7 @@ async fn a_rate_limit_is_kept_and_an_overloaded_svix_gets_fewer_calls_at_once() 
     let events = generated("paced", &["gigs"], 600);
     let started = std::time::Instant::now();
     world.publish(&events).await;
-    all_arrive(&world, &events).await;
+    world.arrive(&events).await;
     let took = started.elapsed().as_secs_f64();
     assert!(took >= 2.8, "600 events at 200 a second took {took} s");
     ledger::check(&world.svix, &events);
@@ -255,7 +249,7 @@ async fn a_rate_limit_is_kept_and_an_overloaded_svix_gets_fewer_calls_at_once() 
     let more = generated("more", &["gigs"], 50);
     world.publish(&more).await;
     until("the limit falls", SOON, async || (limit().await < 100.0).then_some(())).await;
-    all_arrive(&world, &more).await;
+    world.arrive(&more).await;
     hookbro.stop().await;
     world.end().await;
 }

@@ -24,7 +24,7 @@ async fn sigterm_under_load_loses_nothing_and_repeats_nothing() {
         assert!(told.elapsed() < Duration::from_secs(10), "the grace was overrun: {:?}", told.elapsed());
         hookbro = Hookbro::ready(world.settings()).await;
     }
-    until("all arrive", SOON, async || (ledger::missing(&world.svix, &events) == 0).then_some(())).await;
+    world.arrive(&events).await;
     hookbro.stop().await;
     ledger::check(&world.svix, &events);
     assert_eq!(world.svix.answered(409), 0, "an event was sent twice");

@@ -1,9 +1,12 @@
 //! A broker, a Svix and the settings that bring hookbro to both.
 
 use super::{
-    broker::Broker,
+    SOON,
+    broker::{Broker, Lying},
     events::Sample,
+    ledger,
     svix::{TOKEN, TestSvix},
+    until,
 };
 use futures_util::{StreamExt as _, stream};
 use lapin::BasicProperties;
@@ -61,6 +64,17 @@ impl World {
     pub async fn publish_one(&self, sample: &Sample) {
         let properties = BasicProperties::default().with_delivery_mode(2).with_content_type("application/json".into());
         self.broker.publish(&sample.routing_key(), properties, &sample.body).await;
+    }
+
+    /// Waits until Svix holds every one of these events.
+    pub async fn arrive(&self, events: &[Sample]) {
+        until("all arrive", SOON, async || (ledger::missing(&self.svix, events) == 0).then_some(())).await;
+    }
+
+    /// Waits for the one event in the dead queue, and takes it out.
+    pub async fn given_up(&self) -> Lying {
+        until("it is given up", SOON, async || (self.broker.ready_dead().await == 1).then_some(())).await;
+        self.broker.drain_dead().await.remove(0)
     }
 
     pub async fn end(self) {
