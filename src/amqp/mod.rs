@@ -2,8 +2,10 @@
 
 mod connect;
 mod copies;
+mod dead_queue;
 mod declare;
 mod depths;
+mod headers;
 mod publish;
 mod session;
 mod settings;
@@ -13,6 +15,7 @@ mod window;
 
 pub use connect::{Backoff, ConnectError, Connector, close};
 pub use copies::Copies;
+pub use dead_queue::{Claim, DeadQueue, DeadQueueError, InHand};
 pub use declare::{DeclareError, Difference, declare, differences};
 pub use publish::{CHANNELS, EventProperties, PublishError, Publisher};
 pub use session::{Ended, Flow, OpenError, Session};

@@ -96,6 +96,11 @@ impl Topology {
         self.queues.first().map_or("", |q| q.name.as_str())
     }
 
+    /// The fanout exchange through which replays enter: every other consumer of the publishers' exchange would see them.
+    pub fn entry(&self) -> &str {
+        self.rungs.first().map_or("", |rung| rung.queue.as_str())
+    }
+
     /// Most deliveries that can be unsettled at once.
     pub fn max_in_flight(&self) -> usize {
         self.rungs.iter().map(|r| usize::from(r.prefetch)).sum()

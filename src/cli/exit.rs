@@ -1,7 +1,7 @@
 //! How a command can fail, and with which exit code.
 
 use crate::{
-    amqp::{ConnectError, DeclareError, PublishError},
+    amqp::{ConnectError, DeadQueueError, DeclareError, PublishError},
     config::ConfigError,
     http::ListenError,
     service::Fatal,
@@ -14,6 +14,8 @@ use std::{fmt, process::ExitCode};
 pub(super) enum Failure {
     /// 1
     Running(String),
+    /// 2, where clap cannot see it
+    Usage(String),
     /// 3
     Configuration(String),
     /// 4
@@ -26,7 +28,8 @@ impl Failure {
     pub(super) fn code(&self) -> ExitCode {
         ExitCode::from(match self {
             Self::Running(_) => 1,
-            // 2 is clap's own, for usage.
+            // As clap's own.
+            Self::Usage(_) => 2,
             Self::Configuration(_) => 3,
             Self::Broker(_) => 4,
             Self::Svix(_) => 5,
@@ -36,7 +39,11 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Self::Running(text) | Self::Configuration(text) | Self::Broker(text) | Self::Svix(text)) = self;
+        let (Self::Running(text)
+        | Self::Usage(text)
+        | Self::Configuration(text)
+        | Self::Broker(text)
+        | Self::Svix(text)) = self;
         f.write_str(text)
     }
 }
@@ -61,6 +68,12 @@ impl From<ConnectError> for Failure {
 
 impl From<DeclareError> for Failure {
     fn from(error: DeclareError) -> Self {
+        Self::Broker(error.to_string())
+    }
+}
+
+impl From<DeadQueueError> for Failure {
+    fn from(error: DeadQueueError) -> Self {
         Self::Broker(error.to_string())
     }
 }

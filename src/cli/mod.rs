@@ -2,6 +2,7 @@
 
 mod check;
 mod completions;
+mod dead;
 mod exit;
 mod feed;
 mod output;
@@ -42,6 +43,8 @@ enum Command {
     Check,
     /// Show or declare the objects on the broker.
     Topology(topology::TopologyArgs),
+    /// Look at events that were given up; replay, export or discard them.
+    Dead(dead::DeadArgs),
     /// A local stand-in for Svix, in memory: for trying out and for tests.
     Sandbox(sandbox::SandboxArgs),
     /// Print every setting with its default and meaning.
@@ -71,6 +74,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Publish(args) => publish::run(&args, settings()?),
         Command::Check => check::run(settings()?),
         Command::Topology(args) => topology::run(&args, settings()?),
+        Command::Dead(args) => dead::run(args, settings()?),
         Command::Sandbox(args) => {
             let stop = signals::listen();
             exit::runtime()?

@@ -20,7 +20,7 @@ pub(super) fn print(text: &str) -> Result<(), Failure> {
 }
 
 /// A table without lines, as ps and kubectl print them.
-pub(super) fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
+pub(super) fn table<const N: usize>(header: [String; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
     let mut table = Table::new();
     table.load_style(NOTHING).set_header(header).add_rows(rows);
     format!("{table}\n").lines().map(|line| format!("{}\n", line.trim())).collect()

@@ -51,7 +51,7 @@ fn as_table(topology: &Topology) -> String {
         let key = if binding.routing_key.is_empty() { String::new() } else { format!(" key {}", binding.routing_key) };
         ["binding".into(), binding.queue.clone(), format!("to {}{key}", binding.exchange)]
     });
-    output::table(["KIND", "NAME", "DETAILS"], exchanges.chain(queues).chain(bindings))
+    output::table(["KIND", "NAME", "DETAILS"].map(str::to_owned), exchanges.chain(queues).chain(bindings))
 }
 
 fn arguments(queue: &Queue) -> String {

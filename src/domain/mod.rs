@@ -1,5 +1,6 @@
 //! Floor 0: what an event is and what may become of it. Plain values and pure functions; no IO, no clock of its own.
 
+mod dead_event;
 mod event;
 mod gradient;
 mod ident;
@@ -9,6 +10,7 @@ mod pause;
 mod route;
 mod verdict;
 
+pub use dead_event::{DeadEvent, DeadFilter};
 pub use event::{Event, Malformed, Oddity, ParseFailure, Rejected};
 pub use gradient::Gradient;
 pub use ident::{AppId, EventId, EventType, InvalidIdent, ProjectId};

@@ -5,6 +5,7 @@ mod architecture;
 mod chaos;
 mod commands;
 mod contract;
+mod dead;
 mod deliver;
 mod hostile;
 mod ladder;

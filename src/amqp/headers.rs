@@ -1,0 +1,166 @@
+//! The headers that hookbro writes on copies, and reads back from the dead queue. Nothing on the way to Svix reads them.
+
+use crate::domain::{Dead, DeadEvent, DeadReason, Event};
+use bytes::Bytes;
+use jiff::Timestamp;
+use lapin::{
+    BasicProperties,
+    types::{AMQPValue, FieldTable, LongString, ShortString},
+};
+use std::collections::BTreeMap;
+
+/// Begins every header that is ours.
+const OURS: &str = "x-hookbro-";
+/// Headers that say what became of the event; a publisher's own of these names is not carried over.
+const SAID: [&str; 7] = ["reason", "detail", "attempts", "status", "project", "event-id", "failed-at"];
+/// Counts how often an event has left the dead queue for another climb.
+const REPLAYED: &str = "replayed";
+/// What it was given up for before its last replay, and when.
+const HISTORY: [(&str, &str); 2] = [("reason", "replayed-reason"), ("failed-at", "replayed-failed-at")];
+/// Headers by which RabbitMQ routes extra copies: left in, each copy would be duplicated.
+const SENDER_SELECTED: [&str; 2] = ["CC", "BCC"];
+/// Longest detail kept, in bytes: headers are for reading, and all of them must fit one frame.
+const MAX_DETAIL: usize = 512;
+
+type Headers = BTreeMap<ShortString, AMQPValue>;
+
+/// The original's properties, less what would delete, refuse or multiply the copy, plus what became of the event.
+pub(super) fn dead_properties(original: &BasicProperties, dead: &Dead, attempts: u8) -> BasicProperties {
+    let copy = portable(original);
+    let mut headers = without_what_was_said(&copy);
+    let mut say = |name: &str, value: AMQPValue| headers.insert(ours(name), value);
+    say("reason", text(dead.reason.as_str()));
+    say("detail", text(&one_line(&dead.cause.detail)));
+    say("attempts", AMQPValue::LongInt(attempts.into()));
+    say("failed-at", text(&Timestamp::now().to_string()));
+    if let Some(status) = dead.cause.status {
+        say("status", AMQPValue::LongInt(status.into()));
+    }
+    if let Some(project) = &dead.project {
+        say("project", text(project.as_str()));
+    }
+    if let Some(id) = &dead.event_id {
+        say("event-id", text(id.as_str()));
+    }
+    copy.with_headers(FieldTable::from(headers))
+}
+
+/// The properties with which a dead event climbs anew: what was said of it becomes its history.
+pub(super) fn replay_properties(dead: &BasicProperties) -> BasicProperties {
+    let copy = portable(dead);
+    let mut headers = without_what_was_said(&copy);
+    let replays = number(&copy, REPLAYED).unwrap_or(0).saturating_add(1);
+    headers.insert(ours(REPLAYED), AMQPValue::LongInt(i32::try_from(replays).unwrap_or(i32::MAX)));
+    for (said, history) in HISTORY {
+        if let Some(value) = header(&copy, said) {
+            headers.insert(ours(history), value.clone());
+        }
+    }
+    copy.with_headers(FieldTable::from(headers))
+}
+
+/// Reads a message of the dead queue as an event. Where our headers are missing, its body tells what it can.
+pub(super) fn dead_event(properties: &BasicProperties, routing_key: &str, body: Bytes) -> DeadEvent {
+    let said = |name| header(properties, name).and_then(as_text);
+    let (id, project, kind) = match Event::parse(body.clone(), usize::MAX) {
+        Ok(event) => (Some(event.id.to_string()), Some(event.project.to_string()), Some(event.kind.to_string())),
+        Err(rejected) => (rejected.id.map(|id| id.to_string()), rejected.project.map(|p| p.to_string()), None),
+    };
+    let reason = said("reason");
+    let reason = DeadReason::ALL.into_iter().find(|each| Some(each.as_str()) == reason.as_deref());
+    DeadEvent {
+        id: said("event-id").or(id),
+        project: said("project").or(project),
+        kind,
+        reason: reason.unwrap_or(DeadReason::Exhausted),
+        detail: said("detail"),
+        attempts: number(properties, "attempts"),
+        status: number(properties, "status"),
+        failed_at: said("failed-at").and_then(|at| at.parse().ok()),
+        replayed: number(properties, REPLAYED).unwrap_or(0),
+        routing_key: routing_key.to_owned(),
+        body,
+    }
+}
+
+/// Properties that a copy may carry: an expiration would delete it, a foreign user_id is refused with 406, CC and BCC
+/// would multiply it. They are kept as headers. lapin can set a property and not clear one.
+pub(super) fn portable(from: &BasicProperties) -> BasicProperties {
+    type Set<T> = fn(BasicProperties, T) -> BasicProperties;
+    fn copy<T: Clone>(to: BasicProperties, value: &Option<T>, set: Set<T>) -> BasicProperties {
+        match value {
+            Some(value) => set(to, value.clone()),
+            None => to,
+        }
+    }
+    let mut headers = Headers::new();
+    for (name, value) in from.headers().iter().flatten() {
+        let moved = SENDER_SELECTED.contains(&name.as_str());
+        let name = if moved { ours(&format!("original-{name}")) } else { name.clone() };
+        headers.insert(name, value.clone());
+    }
+    for (name, value) in [("original-expiration", from.expiration()), ("original-user_id", from.user_id())] {
+        if let Some(value) = value {
+            headers.insert(ours(name), text(value.as_str()));
+        }
+    }
+    let to = BasicProperties::default();
+    let to = copy(to, from.content_type(), BasicProperties::with_content_type);
+    let to = copy(to, from.content_encoding(), BasicProperties::with_content_encoding);
+    let to = copy(to, from.delivery_mode(), BasicProperties::with_delivery_mode);
+    let to = copy(to, from.priority(), BasicProperties::with_priority);
+    let to = copy(to, from.correlation_id(), BasicProperties::with_correlation_id);
+    let to = copy(to, from.reply_to(), BasicProperties::with_reply_to);
+    let to = copy(to, from.message_id(), BasicProperties::with_message_id);
+    let to = copy(to, from.timestamp(), BasicProperties::with_timestamp);
+    let to = copy(to, from.kind(), BasicProperties::with_type);
+    let to = copy(to, from.app_id(), BasicProperties::with_app_id);
+    let to = copy(to, from.cluster_id(), BasicProperties::with_cluster_id);
+    if headers.is_empty() { to } else { to.with_headers(FieldTable::from(headers)) }
+}
+
+fn without_what_was_said(properties: &BasicProperties) -> Headers {
+    let ours_to_say = |name: &str| name.strip_prefix(OURS).is_some_and(|rest| SAID.contains(&rest));
+    let all = properties.headers().iter().flatten();
+    all.filter(|(name, _)| !ours_to_say(name.as_str())).map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
+fn ours(name: &str) -> ShortString {
+    format!("{OURS}{name}").into()
+}
+
+fn header<'a>(properties: &'a BasicProperties, name: &str) -> Option<&'a AMQPValue> {
+    properties.headers().as_ref()?.inner().get(ours(name).as_str())
+}
+
+/// Any of AMQP's integers; a header of ours may have been rewritten by another client.
+fn number(properties: &BasicProperties, name: &str) -> Option<i64> {
+    match header(properties, name)? {
+        AMQPValue::LongInt(n) => Some((*n).into()),
+        AMQPValue::LongLongInt(n) => Some(*n),
+        AMQPValue::ShortInt(n) => Some((*n).into()),
+        _ => None,
+    }
+}
+
+fn as_text(value: &AMQPValue) -> Option<String> {
+    match value {
+        AMQPValue::LongString(text) => Some(String::from_utf8_lossy(text.as_bytes()).into_owned()),
+        _ => None,
+    }
+}
+
+fn text(text: &str) -> AMQPValue {
+    AMQPValue::LongString(LongString::from(text))
+}
+
+fn one_line(detail: &str) -> String {
+    let mut line: String = detail.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let end = (0..=MAX_DETAIL.min(line.len())).rev().find(|at| line.is_char_boundary(*at)).unwrap_or(0);
+    line.truncate(end);
+    line
+}
+
+#[cfg(test)]
+#[path = "headers_tests.rs"]
+mod tests;

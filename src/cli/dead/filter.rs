@@ -1,0 +1,71 @@
+//! The filters that every `hookbro dead` command takes.
+
+use crate::domain::{DeadFilter, DeadReason};
+use jiff::{SignedDuration, Timestamp};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct FilterArgs {
+    /// Events with this id. Repeatable, like the three below.
+    #[arg(long, value_name = "ID")]
+    id: Vec<String>,
+    /// Events of this project.
+    #[arg(long, value_name = "PROJECT")]
+    project: Vec<String>,
+    /// Events of this type.
+    #[arg(long = "type", value_name = "TYPE")]
+    kind: Vec<String>,
+    /// Events given up for this reason.
+    #[arg(long, value_enum)]
+    reason: Vec<Reason>,
+    /// Given up at this time or later: RFC 3339, or so long ago, as in `2h`.
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    since: Option<Timestamp>,
+    /// Given up before this time.
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    until: Option<Timestamp>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[value(rename_all = "snake_case")]
+enum Reason {
+    Malformed,
+    Unroutable,
+    Refused,
+    TooLarge,
+    Exhausted,
+}
+
+impl FilterArgs {
+    pub(super) fn filter(&self) -> DeadFilter {
+        let reason = |reason: &Reason| match reason {
+            Reason::Malformed => DeadReason::Malformed,
+            Reason::Unroutable => DeadReason::Unroutable,
+            Reason::Refused => DeadReason::Refused,
+            Reason::TooLarge => DeadReason::TooLarge,
+            Reason::Exhausted => DeadReason::Exhausted,
+        };
+        DeadFilter {
+            ids: self.id.clone(),
+            projects: self.project.clone(),
+            kinds: self.kind.clone(),
+            reasons: self.reason.iter().map(reason).collect(),
+            since: self.since,
+            until: self.until,
+        }
+    }
+
+    /// Whether anything is given at all.
+    pub(super) fn is_empty(&self) -> bool {
+        let lists = [self.id.is_empty(), self.project.is_empty(), self.kind.is_empty(), self.reason.is_empty()];
+        lists.iter().all(|empty| *empty) && self.since.is_none() && self.until.is_none()
+    }
+}
+
+fn moment(text: &str) -> Result<Timestamp, String> {
+    if let Ok(at) = text.parse() {
+        return Ok(at);
+    }
+    let ago: SignedDuration =
+        text.parse().map_err(|_| "expected RFC 3339 as 2026-08-03T06:00:00Z, or 2h".to_owned())?;
+    Timestamp::now().checked_sub(ago).map_err(|error| error.to_string())
+}

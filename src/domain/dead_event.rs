@@ -1,0 +1,95 @@
+//! An event in the dead queue as people look at it, and which of them are meant.
+
+use super::verdict::DeadReason;
+use bytes::Bytes;
+use jiff::Timestamp;
+
+/// What a dead event says of itself. Every field but body and key may be missing: an event that the broker itself moved
+/// there, after its last queue's delivery limit, has no headers of ours and counts as exhausted.
+#[derive(Debug, Clone)]
+pub struct DeadEvent {
+    pub id: Option<String>,
+    pub project: Option<String>,
+    pub kind: Option<String>,
+    pub reason: DeadReason,
+    pub detail: Option<String>,
+    /// Attempts made.
+    pub attempts: Option<i64>,
+    /// HTTP status of the last attempt.
+    pub status: Option<i64>,
+    pub failed_at: Option<Timestamp>,
+    /// How often it has been replayed before.
+    pub replayed: i64,
+    pub routing_key: String,
+    pub body: Bytes,
+}
+
+/// Which dead events are meant; what is not given excludes nothing.
+#[derive(Debug, Clone, Default)]
+pub struct DeadFilter {
+    pub ids: Vec<String>,
+    pub projects: Vec<String>,
+    pub kinds: Vec<String>,
+    pub reasons: Vec<DeadReason>,
+    pub since: Option<Timestamp>,
+    pub until: Option<Timestamp>,
+}
+
+impl DeadFilter {
+    /// Whether `event` is meant. One without a time is outside every period.
+    pub fn matches(&self, event: &DeadEvent) -> bool {
+        let among = |wanted: &[String], has: &Option<String>| {
+            wanted.is_empty() || has.as_ref().is_some_and(|has| wanted.contains(has))
+        };
+        among(&self.ids, &event.id)
+            && among(&self.projects, &event.project)
+            && among(&self.kinds, &event.kind)
+            && (self.reasons.is_empty() || self.reasons.contains(&event.reason))
+            && self.since.is_none_or(|since| event.failed_at.is_some_and(|at| at >= since))
+            && self.until.is_none_or(|until| event.failed_at.is_some_and(|at| at < until))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event() -> DeadEvent {
+        DeadEvent {
+            id: Some("evt_1".into()),
+            project: Some("gigs".into()),
+            kind: Some("com.gigs.x".into()),
+            reason: DeadReason::Refused,
+            detail: None,
+            attempts: Some(1),
+            status: Some(422),
+            failed_at: Some("2026-08-03T06:00:00Z".parse().unwrap()),
+            replayed: 0,
+            routing_key: "gigs.com.gigs.x".into(),
+            body: Bytes::new(),
+        }
+    }
+
+    #[test]
+    fn each_part_of_a_filter_excludes_and_an_empty_one_excludes_nothing() {
+        let at = |text: &str| Some(text.parse().unwrap());
+        let all = DeadFilter::default();
+        assert!(all.matches(&event()));
+        for (filter, meant) in [
+            (DeadFilter { ids: vec!["evt_2".into(), "evt_1".into()], ..all.clone() }, true),
+            (DeadFilter { ids: vec!["evt_2".into()], ..all.clone() }, false),
+            (DeadFilter { projects: vec!["gigs".into()], ..all.clone() }, true),
+            (DeadFilter { projects: vec!["dev".into()], ..all.clone() }, false),
+            (DeadFilter { kinds: vec!["com.gigs.y".into()], ..all.clone() }, false),
+            (DeadFilter { reasons: vec![DeadReason::Exhausted], ..all.clone() }, false),
+            (DeadFilter { since: at("2026-08-03T06:00:00Z"), ..all.clone() }, true),
+            (DeadFilter { until: at("2026-08-03T06:00:00Z"), ..all.clone() }, false),
+            (DeadFilter { since: at("2026-08-04T00:00:00Z"), ..all.clone() }, false),
+        ] {
+            assert_eq!(filter.matches(&event()), meant, "{filter:?}");
+        }
+        let untimed = DeadEvent { failed_at: None, id: None, ..event() };
+        assert!(!DeadFilter { since: at("2020-01-01T00:00:00Z"), ..all.clone() }.matches(&untimed));
+        assert!(!DeadFilter { ids: vec!["evt_1".into()], ..all }.matches(&untimed));
+    }
+}
