@@ -17,7 +17,7 @@ pub enum DeclareError {
     /// A retry cannot help: somebody must decide.
     #[error(
         "{object} stands with other properties than the configuration asks for: {broker_says}; its arguments cannot be \
-         changed in place: restore the old settings, or drain it, delete it while it is empty, and start again"
+         changed in place: restore the old settings, or move its messages with `hookbro topology migrate`"
     )]
     Differs { object: String, broker_says: String },
     #[error("cannot declare {object}: {source}")]

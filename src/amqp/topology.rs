@@ -96,6 +96,17 @@ impl Topology {
         self.queues.first().map_or("", |q| q.name.as_str())
     }
 
+    /// The part of the topology that is about one queue.
+    pub(super) fn only(&self, queue: &Queue) -> Self {
+        Self {
+            topic_exchange: self.topic_exchange.clone(),
+            fanouts: vec![queue.name.clone()],
+            queues: vec![queue.clone()],
+            bindings: self.bindings.iter().filter(|binding| binding.queue == queue.name).cloned().collect(),
+            rungs: Vec::new(),
+        }
+    }
+
     /// The fanout exchange through which replays enter: every other consumer of the publishers' exchange would see them.
     pub fn entry(&self) -> &str {
         self.rungs.first().map_or("", |rung| rung.queue.as_str())
@@ -168,6 +179,11 @@ impl From<&Argument> for AMQPValue {
 }
 
 impl Queue {
+    /// A queue that keeps what another one held while that is made anew.
+    pub(super) fn holding(name: String) -> Self {
+        dead_queue(name)
+    }
+
     pub(super) fn table(&self) -> FieldTable {
         let mut table = FieldTable::default();
         for (name, value) in &self.arguments {

@@ -44,8 +44,8 @@ async fn check_broker(settings: &Settings) -> Result<Vec<String>, Failure> {
     if found.iter().any(Difference::blocks) {
         let lines: Vec<_> = found.iter().filter(|d| d.blocks()).map(ToString::to_string).collect();
         return Err(Failure::Broker(format!(
-            "{}\nA queue's arguments cannot be changed in place: restore the old settings, or drain the queue, delete \
-             it while it is empty, and start hookbro again",
+            "{}\nA queue's arguments cannot be changed in place: restore the old settings, or move its messages with \
+             `hookbro topology migrate`",
             lines.join("\n")
         )));
     }

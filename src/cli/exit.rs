@@ -1,7 +1,7 @@
 //! How a command can fail, and with which exit code.
 
 use crate::{
-    amqp::{ConnectError, DeadQueueError, DeclareError, PublishError},
+    amqp::{ConnectError, DeadQueueError, DeclareError, MigrateError, PublishError},
     config::ConfigError,
     http::ListenError,
     service::Fatal,
@@ -74,6 +74,12 @@ impl From<DeclareError> for Failure {
 
 impl From<DeadQueueError> for Failure {
     fn from(error: DeadQueueError) -> Self {
+        Self::Broker(error.to_string())
+    }
+}
+
+impl From<MigrateError> for Failure {
+    fn from(error: MigrateError) -> Self {
         Self::Broker(error.to_string())
     }
 }

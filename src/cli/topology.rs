@@ -25,6 +25,12 @@ enum Action {
     },
     /// Make them stand on the broker; what stands already is left as it is.
     Declare,
+    /// Move to other arguments, as after a change of `retry.delays`, without losing a message.
+    Migrate {
+        /// Do it. Without this, only say which queues differ.
+        #[arg(long)]
+        yes: bool,
+    },
 }
 
 pub(super) fn run(args: &TopologyArgs, settings: Settings) -> Result<(), Failure> {
@@ -32,6 +38,7 @@ pub(super) fn run(args: &TopologyArgs, settings: Settings) -> Result<(), Failure
     match args.action {
         Action::Show { output: Output::Table } => output::print(&as_table(&topology)),
         Action::Show { output: Output::Json } => output::print(&format!("{:#}\n", as_json(&topology))),
+        Action::Migrate { yes } => runtime()?.block_on(migrate(&settings, &topology, yes)),
         Action::Declare => runtime()?.block_on(async {
             let connection = amqp::Connector::new(settings.broker.url.clone()).connect("hookbro topology").await?;
             let declared = amqp::declare(&connection, &topology).await;
@@ -40,6 +47,27 @@ pub(super) fn run(args: &TopologyArgs, settings: Settings) -> Result<(), Failure
             output::print(&format!("{} queues stand\n", topology.queues.len()))
         }),
     }
+}
+
+async fn migrate(settings: &Settings, topology: &Topology, yes: bool) -> Result<(), Failure> {
+    let url = &settings.broker.url;
+    let publisher = amqp::Publisher::new(url.clone(), "hookbro migrate");
+    let migration = amqp::Migration::open(&amqp::Connector::new(url.clone()), publisher, topology).await?;
+    let plan = migration.plan().await?;
+    for queue in &plan {
+        let said = if yes {
+            format!("migrated `{}` with {} messages\n", queue.name, migration.migrate(queue).await?)
+        } else {
+            format!("would migrate `{}`\n", queue.name)
+        };
+        output::print(&said)?;
+    }
+    migration.close().await;
+    output::print(match (plan.is_empty(), yes) {
+        (true, _) => "nothing differs\n",
+        (false, true) => "done; replicas with the old settings will refuse to reconnect: roll out the new ones now\n",
+        (false, false) => "--yes does it\n",
+    })
 }
 
 fn as_table(topology: &Topology) -> String {

@@ -139,7 +139,7 @@ async fn a_queue_that_stands_with_other_arguments_is_exit_4_with_the_difference(
         let output = run(args, &changed);
         assert_eq!(code(&output), 4, "{args:?}");
         let said = stderr(&output);
-        for word in ["x-message-ttl", ".delay.2", "400", "900", "drain"] {
+        for word in ["x-message-ttl", ".delay.2", "400", "900", "topology migrate"] {
             assert!(said.contains(word), "{args:?}: {word} is missing in {said}");
         }
     }

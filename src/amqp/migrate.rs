@@ -1,0 +1,180 @@
+//! Moving to other queue arguments without losing a message. Arguments cannot change in place, so each queue that differs
+//! is emptied into a holding queue, deleted, declared anew, and given its messages back.
+//!
+//! Nothing is ever without a queue: the holding queue is bound before the old one is unbound, and the new one before the
+//! holding one goes. Every move is a confirmed publish and then an ack, so a crash repeats; a second run goes on from
+//! there. A work queue is only touched when nobody consumes it: a replica's unacknowledged deliveries cannot be seen, and
+//! would be lost with the queue. Delay queues have no consumers and move while replicas are up.
+
+use super::{
+    connect::{ConnectError, Connector, close},
+    declare::{DeclareError, declare, differences},
+    headers::portable,
+    publish::{PublishError, Publisher},
+    topology::{Queue, Topology},
+};
+use lapin::{
+    Channel, Connection, ExchangeKind,
+    options::{
+        BasicAckOptions, BasicGetOptions, ExchangeDeclareOptions, ExchangeDeleteOptions, QueueBindOptions,
+        QueueDeclareOptions, QueueDeleteOptions,
+    },
+    types::FieldTable,
+};
+
+/// Behind the name of a queue whose messages are being moved.
+const HOLDING: &str = ".migrating";
+
+/// Why a migration stopped. What was moved so far is safe; run it again.
+#[derive(Debug, thiserror::Error)]
+pub enum MigrateError {
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    #[error(transparent)]
+    Declare(#[from] DeclareError),
+    #[error(transparent)]
+    Publish(#[from] PublishError),
+    #[error("the broker refused while moving queue `{queue}`: {source}")]
+    Broker { queue: String, source: lapin::Error },
+    #[error(
+        "queue `{queue}` is consumed by {consumers} replicas, whose deliveries in flight would be lost with it: stop them, \
+         and run this again"
+    )]
+    Consumed { queue: String, consumers: u32 },
+}
+
+/// One run. Owns its connections.
+pub struct Migration<'t> {
+    topology: &'t Topology,
+    connection: Connection,
+    publisher: Publisher,
+}
+
+impl<'t> Migration<'t> {
+    pub async fn open(
+        connector: &Connector,
+        publisher: Publisher,
+        topology: &'t Topology,
+    ) -> Result<Self, MigrateError> {
+        let connection = connector.connect("hookbro migrate").await?;
+        Ok(Self { topology, connection, publisher })
+    }
+
+    /// The queues that stand with other arguments, or that an earlier run has left half moved.
+    pub async fn plan(&self) -> Result<Vec<&'t Queue>, MigrateError> {
+        let differing = differences(&self.connection, self.topology).await?;
+        let mut plan = Vec::new();
+        for queue in &self.topology.queues {
+            let object = format!("queue `{}`", queue.name);
+            let differs = differing.iter().any(|found| found.object == object && found.blocks());
+            if differs || self.look(&holding(queue)).await?.is_some() {
+                plan.push(queue);
+            }
+        }
+        Ok(plan)
+    }
+
+    /// Moves one queue to the arguments that the topology asks for; says how many messages went with it.
+    pub async fn migrate(&self, queue: &Queue) -> Result<u64, MigrateError> {
+        let work = self.topology.rungs.iter().any(|rung| rung.queue == queue.name);
+        if let Some(consumers) = self.look(&queue.name).await?.map(|(_, consumers)| consumers)
+            && (work && consumers > 0)
+        {
+            return Err(MigrateError::Consumed { queue: queue.name.clone(), consumers });
+        }
+        let holding = holding(queue);
+        self.make_holding(&holding).await?;
+        self.rebind(queue, &queue.name, &holding).await?;
+        self.pour(&queue.name, &holding).await?;
+        let channel = self.channel(&queue.name).await?;
+        let deleted = channel.queue_delete(queue.name.as_str().into(), QueueDeleteOptions::default()).await;
+        deleted.map_err(broker(&queue.name))?;
+        // Declares the one queue that is missing now, and binds it; the rest stands.
+        declare(&self.connection, &self.topology.only(queue)).await?;
+        self.rebind(queue, &holding, &queue.name).await?;
+        let moved = self.pour(&holding, &queue.name).await?;
+        channel.queue_delete(holding.as_str().into(), QueueDeleteOptions::default()).await.map_err(broker(&holding))?;
+        let gone = channel.exchange_delete(holding.as_str().into(), ExchangeDeleteOptions::default()).await;
+        gone.map_err(broker(&holding))?;
+        Ok(moved)
+    }
+
+    pub async fn close(self) {
+        self.publisher.close().await;
+        close(self.connection).await;
+    }
+
+    /// A durable queue without arguments that matter, behind a fanout exchange of its name: the routing key survives.
+    async fn make_holding(&self, name: &str) -> Result<(), MigrateError> {
+        let channel = self.channel(name).await?;
+        let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
+        let exchange =
+            channel.exchange_declare(name.into(), ExchangeKind::Fanout, durable, FieldTable::default()).await;
+        exchange.map_err(broker(name))?;
+        let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+        let queue = Queue::holding(name.to_owned());
+        channel.queue_declare(name.into(), durable, queue.table()).await.map_err(broker(name))?;
+        let bound =
+            channel.queue_bind(name.into(), name.into(), "".into(), QueueBindOptions::default(), FieldTable::default());
+        bound.await.map_err(broker(name))
+    }
+
+    /// What leads to `queue` in the topology leads to `to` from now on, and no longer to `from`.
+    async fn rebind(&self, queue: &Queue, from: &str, to: &str) -> Result<(), MigrateError> {
+        let channel = self.channel(to).await?;
+        let bindings = self.topology.bindings.iter().filter(|binding| binding.queue == queue.name);
+        for binding in bindings.clone() {
+            let (exchange, key) = (binding.exchange.as_str().into(), binding.routing_key.as_str().into());
+            let bound =
+                channel.queue_bind(to.into(), exchange, key, QueueBindOptions::default(), FieldTable::default());
+            bound.await.map_err(broker(to))?;
+        }
+        for binding in bindings {
+            let (exchange, key) = (binding.exchange.as_str().into(), binding.routing_key.as_str().into());
+            let unbound = channel.queue_unbind(from.into(), exchange, key, FieldTable::default());
+            unbound.await.map_err(broker(from))?;
+        }
+        Ok(())
+    }
+
+    /// Moves every message of `from` to the fanout exchange `to`, one confirmed at a time.
+    async fn pour(&self, from: &str, to: &str) -> Result<u64, MigrateError> {
+        let mut moved = 0;
+        if self.look(from).await?.is_none() {
+            return Ok(moved);
+        }
+        let channel = self.channel(from).await?;
+        loop {
+            let got = channel.basic_get(from.into(), BasicGetOptions::default()).await.map_err(broker(from))?;
+            let Some(delivery) = got.map(|got| got.delivery) else { return Ok(moved) };
+            let key = delivery.routing_key.as_str();
+            self.publisher.publish(to, key, portable(&delivery.properties), &delivery.data).await?;
+            let acked = channel.basic_ack(delivery.delivery_tag, BasicAckOptions::default()).await;
+            acked.map_err(broker(from))?;
+            moved += 1;
+        }
+    }
+
+    /// Messages ready and consumers of a queue; none if it does not stand.
+    async fn look(&self, name: &str) -> Result<Option<(u32, u32)>, MigrateError> {
+        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        let channel = self.channel(name).await?;
+        match channel.queue_declare(name.into(), passive, FieldTable::default()).await {
+            Ok(queue) => Ok(Some((queue.message_count(), queue.consumer_count()))),
+            Err(error) if super::connect::not_found(&error).is_some() => Ok(None),
+            Err(error) => Err(broker(name)(error)),
+        }
+    }
+
+    async fn channel(&self, queue: &str) -> Result<Channel, MigrateError> {
+        self.connection.create_channel().await.map_err(broker(queue))
+    }
+}
+
+fn holding(queue: &Queue) -> String {
+    format!("{}{HOLDING}", queue.name)
+}
+
+fn broker(queue: &str) -> impl FnOnce(lapin::Error) -> MigrateError {
+    move |source| MigrateError::Broker { queue: queue.to_owned(), source }
+}

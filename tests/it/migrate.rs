@@ -1,0 +1,71 @@
+//! `hookbro topology migrate`: other arguments, and not a message less.
+
+use crate::support::{
+    SOON,
+    events::generated,
+    hookbro::{Hookbro, command},
+    ledger, until,
+    world::World,
+};
+use hookbro::sandbox::Fault;
+use std::process::Output;
+
+fn topology(world: &World, args: &[&str]) -> Output {
+    command(&[&["topology"], args].concat(), world.settings()).output().unwrap()
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&[output.stdout.clone(), output.stderr.clone()].concat()).into_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn new_delays_are_moved_to_while_a_replica_is_up_and_nothing_is_lost() {
+    let world = World::new("migrate").await.with("retry.delays", "1h,2h");
+    let fault = world.svix.sandbox.add_fault(Fault { status: Some(503), times: Some(15), ..Fault::default() });
+    let hookbro = Hookbro::ready(world.settings()).await;
+    let events = generated("migrate", &["gigs", "dev"], 100);
+    world.publish(&events).await;
+    let waiting = format!("{}.delay.1", world.broker.queue);
+    until("fifteen wait for an hour", SOON, async || (world.broker.ready(&waiting).await == Some(15)).then_some(()))
+        .await;
+    world.svix.sandbox.remove_fault(fault);
+
+    let world = world.with("retry.delays", "300ms,2h");
+    let planned = topology(&world, &["migrate"]);
+    assert!(planned.status.success());
+    assert_eq!(said(&planned), format!("would migrate `{waiting}`\n--yes does it\n"));
+    let done = topology(&world, &["migrate", "--yes"]);
+    assert!(done.status.success(), "{}", said(&done));
+    assert!(said(&done).contains(&format!("migrated `{waiting}` with 15 messages")), "{}", said(&done));
+    // The replica that ran all along takes them from the retry queue now.
+    world.arrive(&events).await;
+    ledger::check(&world.svix, &events);
+    assert_eq!(said(&topology(&world, &["migrate", "--yes"])), "nothing differs\n");
+    assert!(topology(&world, &["declare"]).status.success());
+    assert_eq!(world.broker.ready(&format!("{waiting}.migrating")).await, None);
+    hookbro.stop().await;
+    assert_eq!(world.broker.ready_dead().await, 0);
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_that_is_consumed_is_not_touched_until_its_replicas_are_stopped() {
+    let world = World::new("consumed").await.with("retry.delays", "1h");
+    let hookbro = Hookbro::ready(world.settings()).await;
+    // One rung more: the last retry queue leads elsewhere now.
+    let world = world.with("retry.delays", "1h,2h").with("broker.delivery_limit", "50");
+    let refused = topology(&world, &["migrate", "--yes"]);
+    assert_eq!(refused.status.code(), Some(4), "{}", said(&refused));
+    assert!(said(&refused).contains("stop them"), "{}", said(&refused));
+    hookbro.stop().await;
+    let events = generated("consumed", &["gigs"], 50);
+    world.publish(&events).await;
+    let done = topology(&world, &["migrate", "--yes"]);
+    assert!(done.status.success(), "{}", said(&done));
+    assert!(said(&done).contains("with 50 messages"), "{}", said(&done));
+    let hookbro = Hookbro::ready(world.settings()).await;
+    world.arrive(&events).await;
+    ledger::check(&world.svix, &events);
+    hookbro.stop().await;
+    world.end().await;
+}
