@@ -11,8 +11,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
-const ANSWER: &[u8] = b"HTTP/1.1 202 Accepted\r\ncontent-type: application/json\r\ncontent-length: 36\r\n\r\n\
+const ANSWER: &[u8] = b"HTTP/1.1 202 Accepted\r\ncontent-type: application/json\r\ncontent-length: 37\r\n\r\n\
     {\"id\":\"msg_2srOrx2ZWZBpBUvZwXKQmoEY\"}";
+/// What hookbro asks before it trusts that this is Svix: a page of applications.
+const PAGE: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 11\r\n\r\n{\"data\":[]}";
 /// First size of a connection's buffer: one event with its head.
 const BUFFER: usize = 8 * 1024;
 
@@ -153,6 +155,11 @@ async fn serve(mut stream: TcpStream, delay: Duration, counts: &Counts) -> std::
             }
             continue;
         }
+        if buffer.starts_with(b"GET ") {
+            buffer.drain(..length);
+            stream.write_all(PAGE).await?;
+            continue;
+        }
         counts.count(&buffer[..length]);
         buffer.drain(..length);
         if !delay.is_zero() {
@@ -174,4 +181,11 @@ fn request_length(buffer: &[u8]) -> Option<usize> {
         .find(|line| line.len() > NAME.len() && line[..NAME.len()].eq_ignore_ascii_case(NAME))
         .and_then(|line| std::str::from_utf8(&line[NAME.len()..]).ok()?.trim().parse().ok());
     Some(head + length.unwrap_or(0))
+}
+
+#[test]
+fn the_fixed_answers_are_as_long_as_they_say() {
+    for answer in [ANSWER, PAGE] {
+        assert_eq!(request_length(answer), Some(answer.len()));
+    }
 }
