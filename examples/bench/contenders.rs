@@ -9,7 +9,6 @@ use lapin::types::FieldTable;
 use lapin::{Channel, Consumer};
 use reqwest::{Client, header};
 use serde::Deserialize;
-use serde_json::value::RawValue;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
@@ -48,6 +47,8 @@ pub(crate) enum Kind {
     Loop,
     /// The loop that spawns a task per delivery.
     Spawn,
+    /// The same, tuned by somebody who counts copies: the head alone is read, the payload written around.
+    SpawnTuned,
 }
 
 pub(crate) async fn run(args: Args) -> Result<(), Error> {
@@ -56,7 +57,8 @@ pub(crate) async fn run(args: Args) -> Result<(), Error> {
         Kind::AckBatches => consume_only(&args, true).await?,
         Kind::Post => post_only(&args).await?,
         Kind::Loop => one_at_a_time(&args).await?,
-        Kind::Spawn => spawn_each(&args).await?,
+        Kind::Spawn => spawn_each(&args, false).await?,
+        Kind::SpawnTuned => spawn_each(&args, true).await?,
     }
     // The driver looks at this process once more before it ends it.
     std::future::pending().await
@@ -135,7 +137,14 @@ async fn post(client: &Client, url: &str, body: impl Into<reqwest::Body>) -> Res
     if status.is_success() { Ok(()) } else { Err(format!("answered {status}").into()) }
 }
 
-/// What a loop must know of an event to deliver it: no more than Svix asks for, and the payload is not parsed again.
+async fn deliver(client: &Client, svix: &str, delivery: &Delivery) -> Result<(), Error> {
+    let event: serde_json::Value = serde_json::from_slice(&delivery.data)?;
+    let url = format!("{svix}/api/v1/app/{}/msg?with_content=false", event["project"].as_str().unwrap_or_default());
+    let message = serde_json::json!({"eventType": event["type"], "eventId": event["id"], "payload": event});
+    post(client, &url, serde_json::to_vec(&message)?).await
+}
+
+/// What Svix must be told of an event; the payload is not parsed any further.
 #[derive(Deserialize)]
 struct Head<'a> {
     id: &'a str,
@@ -144,11 +153,11 @@ struct Head<'a> {
     kind: &'a str,
 }
 
-async fn deliver(client: &Client, svix: &str, delivery: &Delivery) -> Result<(), Error> {
-    let payload: &RawValue = serde_json::from_slice(&delivery.data)?;
-    let head: Head<'_> = serde_json::from_str(payload.get())?;
+async fn deliver_tuned(client: &Client, svix: &str, delivery: &Delivery) -> Result<(), Error> {
+    let payload = std::str::from_utf8(&delivery.data)?;
+    let head: Head<'_> = serde_json::from_str(payload)?;
     let url = format!("{svix}/api/v1/app/{}/msg?with_content=false", head.project);
-    post(client, &url, message(head.kind, head.id, payload.get())).await
+    post(client, &url, message(head.kind, head.id, payload)).await
 }
 
 #[expect(clippy::disallowed_methods, reason = "as one writes it by hand, which hookbro itself must not")]
@@ -168,7 +177,7 @@ async fn one_at_a_time(args: &Args) -> Result<(), Error> {
     Ok(())
 }
 
-async fn spawn_each(args: &Args) -> Result<(), Error> {
+async fn spawn_each(args: &Args, tuned: bool) -> Result<(), Error> {
     let client = client()?;
     let svix: Arc<str> = args.svix.as_str().into();
     let (_channel, mut consumer) = consumer(args, args.at_once).await?;
@@ -177,7 +186,11 @@ async fn spawn_each(args: &Args) -> Result<(), Error> {
         let (client, svix) = (client.clone(), Arc::clone(&svix));
         tokio::spawn(async move {
             let delivered = async {
-                deliver(&client, &svix, &delivery).await?;
+                if tuned {
+                    deliver_tuned(&client, &svix, &delivery).await?;
+                } else {
+                    deliver(&client, &svix, &delivery).await?;
+                }
                 acknowledge(&delivery).await
             };
             if let Err(error) = delivered.await {

@@ -39,6 +39,7 @@ impl fmt::Display for Who {
             Self::Other { kind: Kind::AckBatches, .. } => f.write_str("floor A': consume, ack 100 at once"),
             Self::Other { kind: Kind::Post, at_once } => write!(f, "floor B: POST, {at_once} at once"),
             Self::Other { kind: Kind::Loop, at_once } => write!(f, "hand-written loop, prefetch {at_once}"),
+            Self::Other { kind: Kind::SpawnTuned, at_once } => write!(f, "the same, tuned, prefetch {at_once}"),
             Self::Other { kind: Kind::Spawn, at_once } => write!(f, "hand-written spawn, prefetch {at_once}"),
         }
     }

@@ -48,6 +48,7 @@ fn entries(quick: bool) -> Vec<(Who, u64, u64)> {
         (Who::other(Kind::Post, 64), 0, 30_000),
         (POST, 0, 30_000),
         (SPAWN, 0, 30_000),
+        (Who::other(Kind::SpawnTuned, PREFETCH), 0, 30_000),
         (HOOKBRO, 0, 30_000),
         (one, 0, 4_000),
         (hundred, 0, 30_000),
