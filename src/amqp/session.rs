@@ -88,7 +88,7 @@ struct Lane {
     rung: Rung,
     queue: Arc<str>,
     channel: Channel,
-    settler: Settler,
+    settler: Arc<Settler>,
     settling: JoinHandle<()>,
     consumer: Option<ShortString>,
     received: IntCounter,
@@ -131,7 +131,7 @@ impl Session {
         let mut lanes = Vec::with_capacity(topology.rungs.len());
         for rung in &topology.rungs {
             let channel = connection.create_channel().await.map_err(OpenError::Channel)?;
-            let (settler, settling) = Settler::start(channel.clone(), Arc::clone(&metrics));
+            let (settler, settling) = Settler::start(channel.clone(), rung.prefetch, Arc::clone(&metrics));
             let received = metrics.received(rung.attempt);
             let queue = rung.queue.as_str().into();
             lanes.push(Lane { rung: rung.clone(), queue, channel, settler, settling, consumer: None, received });
@@ -231,7 +231,7 @@ impl Session {
         };
         let receipt = AmqpReceipt {
             tag: delivery.delivery_tag,
-            settler: lane.settler.clone(),
+            settler: Arc::clone(&lane.settler),
             copies: Arc::clone(&self.copies),
             original: Original { delivery, queue: Arc::clone(&lane.queue), attempt, received },
         };

@@ -10,6 +10,7 @@ use crate::{
     ports::{delivery::Receipt, metrics::Metrics},
 };
 use bytes::Bytes;
+use futures_util::future::join_all;
 use lapin::{
     Channel,
     options::{BasicAckOptions, BasicNackOptions},
@@ -23,6 +24,10 @@ use tokio::{
 /// How long an acknowledgement waits for the gap below its tag to close before it is sent alone. Long enough for
 /// neighbours of one burst, far below anything a person or a broker notices.
 const STRAGGLER_WAIT: Duration = Duration::from_millis(3);
+/// How long a finished run may grow before it is acknowledged; a shorter one costs the broker as much as a longer one.
+const RUN_WAIT: Duration = Duration::from_millis(1);
+/// The share of the prefetch, as its divisor, that may be held back: more would keep the broker from sending.
+const ENOUGH_OF_PREFETCH: u16 = 8;
 /// Settlements taken at once from the inbox.
 const BATCH: usize = 256;
 
@@ -44,7 +49,7 @@ struct Settlement {
 
 /// The writing end towards one channel's settling task. Unbounded, yet never longer than the prefetch: each entry is one
 /// unsettled delivery.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Settler {
     inbox: UnboundedSender<Settlement>,
     channel: Channel,
@@ -54,7 +59,7 @@ pub(super) struct Settler {
 #[derive(Debug)]
 pub struct AmqpReceipt {
     pub(super) tag: u64,
-    pub(super) settler: Settler,
+    pub(super) settler: Arc<Settler>,
     pub(super) copies: Arc<Copies>,
     pub(super) original: Original,
 }
@@ -88,9 +93,16 @@ impl Receipt for AmqpReceipt {
 
 impl Settler {
     /// Starts the settling task of `channel`. It ends once every sender is gone and all is written.
-    pub(super) fn start(channel: Channel, metrics: Arc<Metrics>) -> (Self, tokio::task::JoinHandle<()>) {
+    pub(super) fn start(
+        channel: Channel,
+        prefetch: u16,
+        metrics: Arc<Metrics>,
+    ) -> (Arc<Self>, tokio::task::JoinHandle<()>) {
         let (sender, inbox) = unbounded_channel();
-        (Self { inbox: sender, channel: channel.clone() }, tokio::spawn(run(channel, inbox, metrics)))
+        (
+            Arc::new(Self { inbox: sender, channel: channel.clone() }),
+            tokio::spawn(run(channel, prefetch, inbox, metrics)),
+        )
     }
 
     /// Whether the broker still waits for settlements here. If not, it has taken the deliveries back, and a copy of one
@@ -105,46 +117,59 @@ impl Settler {
     }
 }
 
-async fn run(channel: Channel, mut inbox: UnboundedReceiver<Settlement>, metrics: Arc<Metrics>) {
+async fn run(channel: Channel, prefetch: u16, mut inbox: UnboundedReceiver<Settlement>, metrics: Arc<Metrics>) {
+    let enough = usize::from(prefetch / ENOUGH_OF_PREFETCH).max(1);
     let mut window = Window::default();
     let mut batch = Vec::with_capacity(BATCH);
-    // When the oldest straggler is acknowledged by itself. Kept over the turns, so that steady traffic cannot put it off.
-    let mut due: Option<Instant> = None;
+    // The end of the run that is finished and not acknowledged yet.
+    let mut run = None;
+    // When a run, and when the oldest straggler, is acknowledged at the latest. Kept over the turns, so that steady
+    // traffic cannot put it off.
+    let (mut run_due, mut straggler_due) = (None, None);
+    let timer = tokio::time::sleep(Duration::ZERO);
+    tokio::pin!(timer);
     loop {
+        let next_due = [run_due, straggler_due].into_iter().flatten().min();
+        if let Some(due) = next_due.filter(|due| *due != timer.deadline()) {
+            timer.as_mut().reset(due);
+        }
         let received = tokio::select! {
             received = inbox.recv_many(&mut batch, BATCH) => Some(received),
-            () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => None,
+            () = &mut timer, if next_due.is_some() => None,
         };
-        let mut written = Ok(());
+        let (mut nacks, mut acks) = (Vec::new(), Vec::new());
         for settlement in batch.drain(..) {
             match settlement.operation {
                 Operation::Ack => window.finished(settlement.tag),
-                Operation::Retry => written = written.and(nack(&channel, settlement.tag, false).await),
-                Operation::Requeue => written = written.and(nack(&channel, settlement.tag, true).await),
+                Operation::Retry => nacks.push(nack(&channel, settlement.tag, false)),
+                Operation::Requeue => nacks.push(nack(&channel, settlement.tag, true)),
             }
             if settlement.operation != Operation::Ack {
                 window.settled(settlement.tag);
             }
         }
-        if let Some(up_to) = window.take_run() {
-            written = written.and(ack(&channel, up_to, true).await);
+        run = window.take_run().or(run);
+        let now = Instant::now();
+        let last = received == Some(0);
+        let is_due = |due: Option<Instant>| last || due.is_some_and(|due| due <= now);
+        if is_due(run_due) || window.taken() >= enough {
+            acks.extend(run.take().map(|up_to| ack(&channel, up_to, true)));
+            window.acknowledged();
         }
-        if received == Some(0) || due.is_some_and(|due| due <= Instant::now()) {
-            for tag in window.take_stragglers() {
-                written = written.and(ack(&channel, tag, false).await);
-            }
+        if is_due(straggler_due) || window.stragglers() >= enough {
+            acks.extend(window.take_stragglers().into_iter().map(|tag| ack(&channel, tag, false)));
         }
-        due = match due {
-            _ if !window.has_stragglers() => None,
-            None => Some(Instant::now() + STRAGGLER_WAIT),
-            kept => kept,
-        };
-        if let Err(error) = written {
+        run_due = run.and(run_due.or(Some(now + RUN_WAIT)));
+        straggler_due = (window.stragglers() > 0).then(|| straggler_due.unwrap_or(now + STRAGGLER_WAIT));
+        // Each kind together, so that they share one write to the socket. The nacks first: an acknowledgement of a run covers
+        // every tag below its own, and would turn one that is still to be returned into one that is done.
+        let written = [join_all(nacks).await, join_all(acks).await].concat();
+        if let Some(error) = written.into_iter().find_map(Result::err) {
             // Tags die with their channel: the broker delivers again, and Svix drops the repeat by its eventId.
             metrics.settle_failures.inc();
             tracing::warn!(%error, "a settlement did not reach the broker; it delivers those events again");
         }
-        if received == Some(0) {
+        if last {
             return;
         }
     }

@@ -9,8 +9,10 @@ use std::collections::{BTreeMap, BTreeSet};
 /// delivery that stays open for minutes costs one range.
 #[derive(Debug, Default)]
 pub(super) struct Window {
-    /// Every tag up to here is settled.
+    /// Every tag up to here is settled, or finished and named by [`Window::take_run`].
     low: u64,
+    /// Finished tags that runs took since the last [`Window::acknowledged`].
+    taken: usize,
     /// Done, and waiting for their acknowledgement.
     finished: BTreeSet<u64>,
     /// The broker has been told: first to last tag of each run above `low`.
@@ -40,6 +42,7 @@ impl Window {
         loop {
             if self.finished.remove(&(self.low + 1)) {
                 self.low += 1;
+                self.taken += 1;
                 up_to = Some(self.low);
             } else if let Some(last) = self.settled.remove(&(self.low + 1)) {
                 self.low = last;
@@ -49,9 +52,19 @@ impl Window {
         }
     }
 
-    /// Whether a finished delivery waits behind an open one.
-    pub(super) fn has_stragglers(&self) -> bool {
-        !self.finished.is_empty()
+    /// How many finished deliveries the runs taken since the last acknowledgement hold.
+    pub(super) fn taken(&self) -> usize {
+        self.taken
+    }
+
+    /// The last run has been acknowledged.
+    pub(super) fn acknowledged(&mut self) {
+        self.taken = 0;
+    }
+
+    /// Finished deliveries that wait behind an open one.
+    pub(super) fn stragglers(&self) -> usize {
+        self.finished.len()
     }
 
     /// Finished deliveries behind an open one, to be acknowledged one by one; from now on they count as settled.
@@ -75,7 +88,7 @@ mod tests {
         assert_eq!(window.take_run(), None, "1 is open");
         window.finished(1);
         assert_eq!(window.take_run(), Some(3), "4 is open");
-        assert!(window.has_stragglers());
+        assert_eq!((window.taken(), window.stragglers()), (3, 1));
         assert_eq!(window.take_stragglers(), [5].into());
         window.finished(4);
         assert_eq!(window.take_run(), Some(4), "5 was acknowledged alone");

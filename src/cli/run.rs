@@ -22,7 +22,9 @@ const PAGES_GRACE: Duration = Duration::from_secs(1);
 pub(super) fn run(settings: Settings) -> Result<(), Failure> {
     telemetry::init(settings.log.format, &settings.log.level, std::io::stderr().is_terminal())?;
     let runtime = runtime()?;
-    let ended = runtime.block_on(serve(settings));
+    // On a worker, not on this thread: the loop that begins deliveries would wake a worker for each of them.
+    let serving = runtime.spawn(serve(settings));
+    let ended = runtime.block_on(serving).unwrap_or_else(|broken| Err(Failure::Running(broken.to_string())));
     // A name look-up or a file on a hung mount may never return; the process does not wait for it.
     runtime.shutdown_background();
     ended

@@ -20,6 +20,8 @@ pub struct Metrics {
     registry: Registry,
     pub events_received: IntCounterVec,
     pub events_settled: IntCounterVec,
+    /// The usual one of `events_settled`, looked up once.
+    delivered: IntCounter,
     pub events_dead: IntCounterVec,
     pub events_odd: IntCounterVec,
     pub unsettled_drops: IntCounter,
@@ -49,13 +51,15 @@ impl Metrics {
         gauges("hookbro_build_info", "Always 1; the version is the label.", &["version"])?
             .with_label_values(&[env!("CARGO_PKG_VERSION")])
             .set(1);
+        let events_settled = counters("hookbro_events_settled_total", "Deliveries settled, by outcome.", &["outcome"])?;
         let metrics = Self {
             events_received: counters(
                 "hookbro_events_received_total",
                 "Deliveries from the broker, by attempt.",
                 &["attempt"],
             )?,
-            events_settled: counters("hookbro_events_settled_total", "Deliveries settled, by outcome.", &["outcome"])?,
+            delivered: events_settled.with_label_values(&[Verdict::Delivered.outcome()]),
+            events_settled,
             events_dead: counters("hookbro_events_dead_total", "Events given up, by reason.", &["reason"])?,
             events_odd: counters(
                 "hookbro_events_odd_total",
@@ -109,6 +113,10 @@ impl Metrics {
 
     /// Counts a verdict that the broker was told.
     pub fn settled(&self, verdict: &Verdict) {
+        if matches!(verdict, Verdict::Delivered) {
+            self.delivered.inc();
+            return;
+        }
         self.events_settled.with_label_values(&[verdict.outcome()]).inc();
         if let Verdict::Dead(dead) = verdict {
             self.events_dead.with_label_values(&[dead.reason.as_str()]).inc();

@@ -23,6 +23,8 @@ use tokio_util::task::TaskTracker;
 
 /// How often the loop turns with nothing to do: to show that it lives, and to look at what nobody announces.
 const TURN_EVERY: Duration = Duration::from_secs(1);
+/// Deliveries begun one after another without a look at stop, gate and clock.
+const BURST: usize = 32;
 
 /// What all sessions of a process share.
 #[derive(Debug)]
@@ -64,7 +66,8 @@ impl<S: Sink> Pool<S> {
                 }
                 taken = self.take(session) => {
                     let (delivery, permit) = taken?;
-                    self.tasks.spawn(one(Arc::clone(&self.handler), delivery, permit));
+                    self.begin(delivery, permit);
+                    self.take_arrived(session)?;
                 }
             }
         }
@@ -102,6 +105,20 @@ impl<S: Sink> Pool<S> {
         // Never closed, so there always is a permit in the end.
         let permit = Arc::clone(&self.permits).acquire_owned().await.ok();
         Ok((session.next().await?, permit))
+    }
+
+    /// Begins what arrived together with the last delivery: looking round for each of a burst would cost more than it says.
+    fn take_arrived(&self, session: &mut Session) -> Result<(), Ended> {
+        for _ in 0..BURST {
+            let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else { break };
+            let Some(delivery) = session.next().now_or_never() else { break };
+            self.begin(delivery?, Some(permit));
+        }
+        Ok(())
+    }
+
+    fn begin(&self, delivery: Delivery<AmqpReceipt>, permit: Option<OwnedSemaphorePermit>) {
+        self.tasks.spawn(one(Arc::clone(&self.handler), delivery, permit));
     }
 }
 

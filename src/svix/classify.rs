@@ -8,6 +8,7 @@ use crate::{
 };
 use reqwest::StatusCode;
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use std::time::Duration;
 
 /// Longest stretch of an answer that is kept as detail, in characters.
@@ -22,14 +23,26 @@ pub(super) struct Reply<'a> {
     pub body: &'a [u8],
 }
 
-/// What Svix's own bodies have in common: `id` when something was stored, `code` and `detail` when not.
+/// What Svix's own errors have in common.
 #[derive(Deserialize, Default)]
 struct OwnBody<'a> {
     #[serde(borrow)]
-    id: Option<std::borrow::Cow<'a, str>>,
-    #[serde(borrow)]
     code: Option<std::borrow::Cow<'a, str>>,
     detail: Option<serde_json::Value>,
+}
+
+/// The usual answer, read without keeping anything of it.
+#[derive(Deserialize)]
+struct Stored<'a> {
+    #[serde(borrow)]
+    id: Option<&'a RawValue>,
+}
+
+impl Stored<'_> {
+    fn is_in(body: &[u8]) -> bool {
+        let stored = serde_json::from_slice::<Stored<'_>>(body);
+        stored.is_ok_and(|stored| stored.id.is_some_and(|id| id.get().starts_with('"')))
+    }
 }
 
 impl OwnBody<'_> {
@@ -49,10 +62,10 @@ impl OwnBody<'_> {
 /// Judges an answer to a message call.
 pub(super) fn classify(reply: &Reply<'_>, default_wait: Duration) -> Answer {
     let status = reply.status.as_u16();
-    let own: OwnBody<'_> = serde_json::from_slice(reply.body).unwrap_or_default();
-    if reply.status.is_success() && own.id.is_some() {
+    if reply.status.is_success() && Stored::is_in(reply.body) {
         return Answer::Accepted;
     }
+    let own: OwnBody<'_> = serde_json::from_slice(reply.body).unwrap_or_default();
     let told = own.detail();
     let cause = Cause { status: Some(status), detail: describe(reply, &told) };
     let unusable = |reason| Answer::Unusable { reason, cause: cause.clone() };
@@ -157,6 +170,9 @@ mod tests {
         check(202, r#"{"id":"msg_1","payload":{}}"#, "Accepted");
         check(200, r#"{"id":"msg_1"}"#, "Accepted");
         check(202, "{}", "pause not_svix");
+        check(202, r#"{"id":null}"#, "pause not_svix");
+        check(202, r#"{"id":7}"#, "pause not_svix");
+        check(202, r#"{"id":"msg_1"} trailing"#, "pause not_svix");
         check(200, html, "pause not_svix");
         check(204, "", "pause not_svix");
         check(301, html, "pause not_svix");

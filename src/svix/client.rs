@@ -14,9 +14,15 @@ use crate::{
     },
 };
 use bytes::Bytes;
-use reqwest::{Client, RequestBuilder, Response, header, redirect};
+use prometheus::IntCounter;
+use reqwest::{
+    Client, Method, Request, Response, StatusCode, Url,
+    header::{self, HeaderValue},
+    redirect,
+};
 use std::{
-    sync::Arc,
+    collections::HashMap,
+    sync::{Arc, OnceLock, PoisonError, RwLock},
     time::{Duration, Instant},
 };
 
@@ -27,13 +33,30 @@ const DEFAULT_WAIT: Duration = Duration::from_secs(1);
 /// What the probe asks for: cheap, needs the token, writes nothing.
 const PROBE_PATH: &str = "/api/v1/app?limit=1";
 
+/// Applications whose address is kept, some 300 bytes each; those of a larger organisation are put together anew.
+const MAX_KNOWN: usize = 10_000;
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
 /// Delivers to Svix.
 #[derive(Debug)]
 pub struct SvixSink {
     client: Client,
     url: String,
     token: Secret,
+    /// Made anew when the token changes.
+    access: RwLock<Option<Arc<Access>>>,
     metrics: Arc<Metrics>,
+    accepted: OnceLock<IntCounter>,
+}
+
+/// What all calls under one token have in common, made once.
+#[derive(Debug)]
+struct Access {
+    generation: Generation,
+    base: String,
+    authorization: HeaderValue,
+    /// Where messages of an application go: taking an address apart costs more than looking it up.
+    messages: RwLock<HashMap<AppId, Url>>,
 }
 
 impl SvixSink {
@@ -44,59 +67,108 @@ impl SvixSink {
             .timeout(settings.timeout)
             .redirect(redirect::Policy::none())
             .build()?;
-        Ok(Self { client, url: settings.url.clone(), token: settings.token.clone(), metrics })
+        let (url, token) = (settings.url.clone(), settings.token.clone());
+        Ok(Self { client, url, token, access: RwLock::default(), metrics, accepted: OnceLock::new() })
     }
 
-    /// The call with its address and token, or why none can be made.
-    fn request(&self, method: reqwest::Method, path: &str) -> Result<RequestBuilder, Answer> {
-        let token = self.token.current();
-        if token.is_empty() {
-            let detail = "svix.token is not set: set svix.token or svix.token_file".to_owned();
-            return Err(Answer::Unusable { reason: PauseReason::Auth, cause: Cause { status: None, detail } });
+    /// What calls need under the token of now, or why none can be made.
+    fn access(&self) -> Result<Arc<Access>, Answer> {
+        let generation = self.token.generation();
+        let current = self.access.read().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(access) = current.filter(|access| access.generation == generation) {
+            return Ok(access);
         }
-        let base = if self.url.is_empty() { regional_url(&token) } else { &self.url };
-        Ok(self.client.request(method, format!("{base}{path}")).bearer_auth(token))
+        // At least as new as `generation`: should it be newer, the next call makes another.
+        let access = Arc::new(Access::new(generation, &self.url, &self.token.current())?);
+        *self.access.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&access));
+        Ok(access)
     }
 
-    async fn post(&self, path: &str, body: Bytes) -> Answer {
-        let request = match self.request(reqwest::Method::POST, path) {
-            Ok(request) => request.header(header::CONTENT_TYPE, "application/json").body(body),
-            Err(answer) => return answer,
-        };
+    fn message_call(&self, app: &AppId) -> Result<(Url, HeaderValue), Answer> {
+        let access = self.access()?;
+        Ok((access.message_url(app)?, access.authorization.clone()))
+    }
+
+    async fn post(&self, url: Url, authorization: HeaderValue, body: Bytes) -> Answer {
+        let mut request = Request::new(Method::POST, url);
+        request.headers_mut().insert(header::AUTHORIZATION, authorization);
+        request.headers_mut().insert(header::CONTENT_TYPE, JSON);
+        *request.body_mut() = Some(body.into());
         let started = Instant::now();
-        let answered = read(request.send().await).await;
+        let answered = read(self.client.execute(request).await).await;
         self.metrics.svix_request_duration.observe(started.elapsed().as_secs_f64());
         match &answered {
-            Ok((response, _)) => self.metrics.svix_requests.with_label_values(&[response.status.as_str()]).inc(),
+            Ok((head, _)) if head.status == StatusCode::ACCEPTED => self.accepted().inc(),
+            Ok((head, _)) => self.metrics.svix_requests.with_label_values(&[head.status.as_str()]).inc(),
             Err(error) => self.metrics.svix_requests.with_label_values(&[error_label(error)]).inc(),
         }
         judge(answered)
     }
+
+    /// The series of the usual answer, looked up once and not before there was one.
+    fn accepted(&self) -> &IntCounter {
+        self.accepted.get_or_init(|| self.metrics.svix_requests.with_label_values(&[StatusCode::ACCEPTED.as_str()]))
+    }
+}
+
+impl Access {
+    fn new(generation: Generation, url: &str, token: &str) -> Result<Self, Answer> {
+        if token.is_empty() {
+            return Err(no_access("svix.token is not set: set svix.token or svix.token_file"));
+        }
+        let base = if url.is_empty() { regional_url(token) } else { url }.to_owned();
+        let mut authorization = HeaderValue::try_from(format!("Bearer {token}"))
+            .map_err(|_| no_access("svix.token holds a character that no HTTP header can carry"))?;
+        authorization.set_sensitive(true);
+        Ok(Self { generation, base, authorization, messages: RwLock::default() })
+    }
+
+    fn url(&self, path: &str) -> Result<Url, Answer> {
+        Url::parse(&format!("{}{path}", self.base)).map_err(|_| no_access("svix.url is no URL"))
+    }
+
+    fn message_url(&self, app: &AppId) -> Result<Url, Answer> {
+        let known = self.messages.read().unwrap_or_else(PoisonError::into_inner).get(app).cloned();
+        if let Some(url) = known {
+            return Ok(url);
+        }
+        let url = self.url(&message_path(app))?;
+        let mut messages = self.messages.write().unwrap_or_else(PoisonError::into_inner);
+        if messages.len() < MAX_KNOWN {
+            messages.insert(app.detached(), url.clone());
+        }
+        Ok(url)
+    }
+}
+
+fn no_access(detail: &str) -> Answer {
+    Answer::Unusable { reason: PauseReason::Auth, cause: Cause { status: None, detail: detail.to_owned() } }
 }
 
 /// Status and wait of an answer, apart from its body.
 struct Head {
-    status: reqwest::StatusCode,
+    status: StatusCode,
     retry_after: Option<Duration>,
 }
 
 /// Reads an answer to its end, or to as much as any of Svix's own would take.
-async fn read(sent: Result<Response, reqwest::Error>) -> Result<(Head, Vec<u8>), reqwest::Error> {
+async fn read(sent: Result<Response, reqwest::Error>) -> Result<(Head, Bytes), reqwest::Error> {
     let mut response = sent?;
     let wait = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
     let retry_after = wait.and_then(|value| retry_after(value, jiff::Timestamp::now()));
     let head = Head { status: response.status(), retry_after };
-    let mut body = Vec::new();
+    // Nearly always one piece, which needs no copy.
+    let mut body = response.chunk().await?.unwrap_or_default();
     while body.len() <= MAX_ANSWER {
         match response.chunk().await? {
-            Some(chunk) => body.extend_from_slice(&chunk),
+            Some(chunk) => body = [body, chunk].concat().into(),
             None => break,
         }
     }
     Ok((head, body))
 }
 
-fn judge(answered: Result<(Head, Vec<u8>), reqwest::Error>) -> Answer {
+fn judge(answered: Result<(Head, Bytes), reqwest::Error>) -> Answer {
     match answered {
         Ok((head, body)) => {
             classify(&Reply { status: head.status, retry_after: head.retry_after, body: &body }, DEFAULT_WAIT)
@@ -107,13 +179,20 @@ fn judge(answered: Result<(Head, Vec<u8>), reqwest::Error>) -> Answer {
 
 impl Sink for SvixSink {
     async fn deliver(&self, event: &Event, app: &AppId, create: Create) -> Answer {
-        self.post(&message_path(app), message_body(event, app, create)).await
+        let (url, authorization) = match self.message_call(app) {
+            Ok(call) => call,
+            Err(answer) => return answer,
+        };
+        self.post(url, authorization, message_body(event, app, create)).await
     }
 
     async fn probe(&self) -> Result<(), Answer> {
+        let access = self.access()?;
+        let mut request = Request::new(Method::GET, access.url(PROBE_PATH)?);
+        request.headers_mut().insert(header::AUTHORIZATION, access.authorization.clone());
         // Any 200 will do: whether it was Svix that gave it, the one event that is tried next finds out.
-        match read(self.request(reqwest::Method::GET, PROBE_PATH)?.send().await).await {
-            Ok((head, _)) if head.status == reqwest::StatusCode::OK => Ok(()),
+        match read(self.client.execute(request).await).await {
+            Ok((head, _)) if head.status == StatusCode::OK => Ok(()),
             other => Err(judge(other)),
         }
     }

@@ -1,0 +1,146 @@
+//! `make bench`: hookbro against the floors and the loops that one writes by hand, on a private broker, in one run.
+//!
+//! One run's path: `broker` (node, queue) → `plan` (who drains what, in which order) → `drain`, `latency` (figures) →
+//! `report` (medians, ratios, table, `bench/results.json`). Every contender is a process of its own (`contenders` is this
+//! very program again), so its CPU and memory are its own (`procs`). Everything started is ended on every way out.
+
+mod broker;
+mod contenders;
+mod drain;
+mod event;
+mod latency;
+mod plan;
+mod procs;
+mod profile;
+mod report;
+mod standin;
+
+use clap::{Parser, Subcommand};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use tokio::signal::unix::{SignalKind, signal};
+
+type Error = Box<dyn std::error::Error + Send + Sync>;
+
+/// hookbro's default; the configuration of a run leaves it alone.
+const QUEUE: &str = "hookbro.events";
+
+/// Measure hookbro against the floors and two hand-written loops.
+#[derive(Parser)]
+#[command(name = "bench")]
+struct Cli {
+    /// Under two minutes: the ratios alone, from fewer events and repetitions
+    #[arg(long)]
+    quick: bool,
+    /// Drain a million events too, for memory over time
+    #[arg(long)]
+    million: bool,
+    /// Repetitions; default: 5, quick 3
+    #[arg(long)]
+    repetitions: Option<usize>,
+    /// The hookbro to measure; default: the one built beside this program
+    #[arg(long)]
+    hookbro: Option<PathBuf>,
+    /// Where the figures go; default: bench/results.json, quick: nowhere
+    #[arg(long)]
+    output: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Count instructions per event with callgrind
+    Profile {
+        /// Where the profile goes, for callgrind_annotate
+        #[arg(long, default_value = "callgrind.out.hookbro")]
+        into: PathBuf,
+    },
+    #[command(hide = true)]
+    Contender(contenders::Args),
+}
+
+/// What all parts of a run share.
+struct Bench {
+    node: broker::Node,
+    publisher: broker::Publisher,
+    hookbro: PathBuf,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let mut cli = Cli::parse();
+    if let Some(Command::Contender(args)) = cli.command {
+        return exit(contenders::run(args).await.map(|()| true));
+    }
+    let profile = match cli.command.take() {
+        Some(Command::Profile { into }) => Some(into),
+        _ => None,
+    };
+    // Dropping the future ends children and node.
+    let ended = tokio::select! {
+        ended = run(&cli, profile) => ended,
+        () = asked_to_stop() => return ExitCode::from(130),
+    };
+    exit(ended)
+}
+
+fn exit(ended: Result<bool, Error>) -> ExitCode {
+    match ended {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(cli: &Cli, profile: Option<PathBuf>) -> Result<bool, Error> {
+    let hookbro = find_hookbro(cli.hookbro.as_deref())?;
+    let node = broker::Node::start()?;
+    let mut declare = tokio::process::Command::new(&hookbro);
+    declare.args(["topology", "declare"]).env("HOOKBRO__BROKER__URL", &node.url).stdout(std::process::Stdio::null());
+    if !declare.status().await?.success() {
+        return Err("hookbro topology declare failed".into());
+    }
+    let publisher = broker::Publisher::open(&node.url, QUEUE).await?;
+    let bench = Bench { node, publisher, hookbro };
+    if let Some(into) = profile {
+        println!("{} instructions per event; profile in {}", bench.profile(&into).await?, into.display());
+        return Ok(true);
+    }
+    let default = Path::new(env!("CARGO_MANIFEST_DIR")).join("bench/results.json");
+    let output = cli.output.clone().or((!cli.quick).then_some(default));
+    let repetitions = cli.repetitions.unwrap_or(if cli.quick { 3 } else { 5 });
+    plan::run(&bench, &plan::Size { quick: cli.quick, million: cli.million, repetitions }, output.as_deref()).await
+}
+
+/// Cargo puts examples into a folder beside the binaries.
+fn find_hookbro(given: Option<&Path>) -> Result<PathBuf, Error> {
+    let path = match given {
+        Some(path) => path.to_owned(),
+        None => {
+            let own = std::env::current_exe()?;
+            let folder = own.parent().and_then(Path::parent);
+            folder.ok_or("this program has no folder above its own")?.join("hookbro")
+        }
+    };
+    if !path.is_file() {
+        let path = path.display();
+        return Err(format!("{path} does not exist: build it with `cargo build --release --bin hookbro`").into());
+    }
+    Ok(path)
+}
+
+async fn asked_to_stop() {
+    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        // Without handlers the signals end this process, as they would any.
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+}
