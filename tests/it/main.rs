@@ -9,6 +9,7 @@ mod dead;
 mod deliver;
 mod hostile;
 mod ladder;
+mod live;
 mod migrate;
 mod pause;
 mod raw_http;
