@@ -1,8 +1,9 @@
 # A Rust toolchain is all that these targets presuppose; scripts/ fetches or starts the rest.
 .DEFAULT_GOAL := help
-.PHONY: help run test fmt lint build clean cargo
+.PHONY: help run test bench fmt lint build clean cargo
 
 ARGS ?=
+QUICK ?=
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -12,6 +13,9 @@ run: cargo ## deliver the sample events and keep running; ARGS=--once ends after
 
 test: cargo ## check everything: format, lints, tests, scripts, compose file, Prometheus
 	@exec scripts/with-broker scripts/check
+
+bench: cargo ## measure against floors and hand-written loops; QUICK=1 takes two minutes and fails on a regression
+	@exec scripts/bench $(if $(QUICK),--quick) $(ARGS)
 
 build: cargo ## build the release binary
 	cargo build --release --locked

@@ -29,17 +29,16 @@ pub(crate) struct Size {
 
 /// Who, how slow the answers, and how many events: enough for a second or more.
 fn entries(quick: bool) -> Vec<(Who, u64, u64)> {
-    let small = Who::Hookbro { prefetch: SMALL_PREFETCH };
     if quick {
         return vec![
             (ACK_BATCHES, 0, 20_000),
             (POST, 0, 20_000),
             (SPAWN, 0, 15_000),
             (HOOKBRO, 0, 20_000),
-            (small, 5, 6_000),
             (HOOKBRO, 50, 6_000),
         ];
     }
+    let small = Who::Hookbro { prefetch: SMALL_PREFETCH };
     let (one, hundred) = (Who::other(Kind::Loop, 1), Who::other(Kind::Spawn, 100));
     vec![
         (ACK_SINGLY, 0, 30_000),
@@ -113,8 +112,8 @@ fn ratios(rows: &[Row]) -> Vec<Ratio> {
         Spread::of(figures.iter().map(|f| f.events_per_s * f.answer_ms / 1e3 / f64::from(prefetch)))
     };
     let small = Who::Hookbro { prefetch: SMALL_PREFETCH };
-    let ratio = |name, bound, goal, measured| Ratio { name, measured, bound, goal };
-    vec![
+    let ratio = |name, bound, goal, measured| Ratio { name, measured, bound, goal, gated: true };
+    let mut ratios = vec![
         ratio(
             "CPU: hookbro / (A' + B)",
             Bound::AtMost,
@@ -134,9 +133,16 @@ fn ratios(rows: &[Row]) -> Vec<Ratio> {
             1.5,
             each(&|i| hookbro[i].events_per_s / spawn[i].events_per_s),
         ),
-        ratio("rate: of Little's law, 5 ms, prefetch 32", Bound::AtLeast, 0.9, little(SMALL_PREFETCH, find(small, 5))),
         ratio("rate: of Little's law, 50 ms, prefetch 256", Bound::AtLeast, 0.9, little(PREFETCH, find(HOOKBRO, 50))),
-    ]
+    ];
+    // At the default prefetch the law allows more than the CPU with answers in 5 ms; this shows what waiting for the
+    // broker costs where it does not. No goal was set for it.
+    if !find(small, 5).is_empty() {
+        let measured = little(SMALL_PREFETCH, find(small, 5));
+        let name = "rate: of Little's law, 5 ms, prefetch 32";
+        ratios.push(Ratio { gated: false, ..ratio(name, Bound::AtLeast, 0.9, measured) });
+    }
+    ratios
 }
 
 /// What one measurement each says enough about.

@@ -68,6 +68,8 @@ pub(crate) struct Ratio {
     pub(crate) measured: Spread,
     pub(crate) bound: Bound,
     pub(crate) goal: f64,
+    /// Whether a run fails over it.
+    pub(crate) gated: bool,
 }
 
 impl Ratio {
@@ -77,7 +79,7 @@ impl Ratio {
 
     /// Whether it misses by more than noise explains.
     pub(crate) fn regressed(&self) -> bool {
-        !self.within(TOLERANCE)
+        self.gated && !self.within(TOLERANCE)
     }
 
     fn within(&self, tolerance: f64) -> bool {

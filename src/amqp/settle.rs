@@ -26,8 +26,10 @@ use tokio::{
 const STRAGGLER_WAIT: Duration = Duration::from_millis(3);
 /// How long a finished run may grow before it is acknowledged; a shorter one costs the broker as much as a longer one.
 const RUN_WAIT: Duration = Duration::from_millis(1);
-/// The share of the prefetch, as its divisor, that may be held back: more would keep the broker from sending.
-const ENOUGH_OF_PREFETCH: u16 = 8;
+/// What may be held back at most, as the divisor of the prefetch: more would keep the broker from sending. A straggler's
+/// own acknowledgement costs as much as a whole run's, so more of those are waited for.
+const RUN_SHARE: u16 = 8;
+const STRAGGLER_SHARE: u16 = 2;
 /// Settlements taken at once from the inbox.
 const BATCH: usize = 256;
 
@@ -118,7 +120,8 @@ impl Settler {
 }
 
 async fn run(channel: Channel, prefetch: u16, mut inbox: UnboundedReceiver<Settlement>, metrics: Arc<Metrics>) {
-    let enough = usize::from(prefetch / ENOUGH_OF_PREFETCH).max(1);
+    let share = |divisor| usize::from(prefetch / divisor).max(1);
+    let (most_taken, most_stragglers) = (share(RUN_SHARE), share(STRAGGLER_SHARE));
     let mut window = Window::default();
     let mut batch = Vec::with_capacity(BATCH);
     // The end of the run that is finished and not acknowledged yet.
@@ -137,10 +140,11 @@ async fn run(channel: Channel, prefetch: u16, mut inbox: UnboundedReceiver<Settl
             received = inbox.recv_many(&mut batch, BATCH) => Some(received),
             () = &mut timer, if next_due.is_some() => None,
         };
+        let now = Instant::now();
         let (mut nacks, mut acks) = (Vec::new(), Vec::new());
         for settlement in batch.drain(..) {
             match settlement.operation {
-                Operation::Ack => window.finished(settlement.tag),
+                Operation::Ack => window.finished(settlement.tag, now),
                 Operation::Retry => nacks.push(nack(&channel, settlement.tag, false)),
                 Operation::Requeue => nacks.push(nack(&channel, settlement.tag, true)),
             }
@@ -149,15 +153,18 @@ async fn run(channel: Channel, prefetch: u16, mut inbox: UnboundedReceiver<Settl
             }
         }
         run = window.take_run().or(run);
-        let now = Instant::now();
         let last = received == Some(0);
         let is_due = |due: Option<Instant>| last || due.is_some_and(|due| due <= now);
-        if is_due(run_due) || window.taken() >= enough {
+        if is_due(run_due) || window.taken() >= most_taken {
             acks.extend(run.take().map(|up_to| ack(&channel, up_to, true)));
             window.acknowledged();
         }
-        if is_due(straggler_due) || window.stragglers() >= enough {
-            acks.extend(window.take_stragglers().into_iter().map(|tag| ack(&channel, tag, false)));
+        let most_waited = last || window.stragglers() >= most_stragglers;
+        if most_waited || is_due(straggler_due) {
+            let until = if most_waited { now } else { now.checked_sub(STRAGGLER_WAIT).unwrap_or(now) };
+            acks.extend(window.take_stragglers(until).into_iter().map(|tag| ack(&channel, tag, false)));
+            // The others are looked at again soon: each has a wait of its own.
+            straggler_due = Some(now + RUN_WAIT);
         }
         run_due = run.and(run_due.or(Some(now + RUN_WAIT)));
         straggler_due = (window.stragglers() > 0).then(|| straggler_due.unwrap_or(now + STRAGGLER_WAIT));

@@ -3,7 +3,8 @@
 //! `basic.ack(multiple)` acknowledges everything outstanding up to a tag, so it may only name a tag below which every
 //! delivery is finished or settled already. Tags of a channel count from 1 without gaps (AMQP 0-9-1, delivery-tag).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use tokio::time::Instant;
 
 /// The tags above the highest one below which nothing is open. Its size is that of the gaps, not of what passed by: one
 /// delivery that stays open for minutes costs one range.
@@ -13,16 +14,16 @@ pub(super) struct Window {
     low: u64,
     /// Finished tags that runs took since the last [`Window::acknowledged`].
     taken: usize,
-    /// Done, and waiting for their acknowledgement.
-    finished: BTreeSet<u64>,
+    /// Done and waiting for their acknowledgement, with the moment since when.
+    finished: BTreeMap<u64, Instant>,
     /// The broker has been told: first to last tag of each run above `low`.
     settled: BTreeMap<u64, u64>,
 }
 
 impl Window {
     /// The delivery is done and waits for its acknowledgement.
-    pub(super) fn finished(&mut self, tag: u64) {
-        self.finished.insert(tag);
+    pub(super) fn finished(&mut self, tag: u64, now: Instant) {
+        self.finished.insert(tag, now);
     }
 
     /// The broker has been told about this one by itself.
@@ -40,7 +41,7 @@ impl Window {
     pub(super) fn take_run(&mut self) -> Option<u64> {
         let mut up_to = None;
         loop {
-            if self.finished.remove(&(self.low + 1)) {
+            if self.finished.remove(&(self.low + 1)).is_some() {
                 self.low += 1;
                 self.taken += 1;
                 up_to = Some(self.low);
@@ -67,9 +68,14 @@ impl Window {
         self.finished.len()
     }
 
-    /// Finished deliveries behind an open one, to be acknowledged one by one; from now on they count as settled.
-    pub(super) fn take_stragglers(&mut self) -> BTreeSet<u64> {
-        let stragglers = std::mem::take(&mut self.finished);
+    /// Deliveries behind an open one that finished by `until`, to be acknowledged one by one; from now on they count as
+    /// settled.
+    pub(super) fn take_stragglers(&mut self, until: Instant) -> Vec<u64> {
+        let waited = self.finished.iter().filter(|(_, since)| **since <= until);
+        let stragglers: Vec<u64> = waited.map(|(tag, _)| *tag).collect();
+        stragglers.iter().for_each(|tag| {
+            self.finished.remove(tag);
+        });
         stragglers.iter().for_each(|tag| self.settled(*tag));
         stragglers
     }
@@ -78,29 +84,42 @@ impl Window {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::{collections::BTreeSet, time::Duration};
 
     #[test]
     fn a_run_is_acknowledged_at_once_and_never_past_an_open_delivery() {
         let mut window = Window::default();
         for tag in [2, 3, 5] {
-            window.finished(tag);
+            window.finished(tag, Instant::now());
         }
         assert_eq!(window.take_run(), None, "1 is open");
-        window.finished(1);
+        window.finished(1, Instant::now());
         assert_eq!(window.take_run(), Some(3), "4 is open");
         assert_eq!((window.taken(), window.stragglers()), (3, 1));
-        assert_eq!(window.take_stragglers(), [5].into());
-        window.finished(4);
+        assert_eq!(window.take_stragglers(Instant::now()), [5]);
+        window.finished(4, Instant::now());
         assert_eq!(window.take_run(), Some(4), "5 was acknowledged alone");
         assert_eq!(window.take_run(), None);
-        window.finished(6);
+        window.finished(6, Instant::now());
         assert_eq!(window.take_run(), Some(6));
+    }
+
+    #[test]
+    fn a_straggler_is_acknowledged_alone_only_once_it_has_waited() {
+        let mut window = Window::default();
+        let early = Instant::now();
+        let late = early + Duration::from_millis(1);
+        window.finished(2, late);
+        window.finished(3, early);
+        assert_eq!(window.take_stragglers(early), [3]);
+        window.finished(1, late);
+        assert_eq!(window.take_run(), Some(2), "2 waited long enough for its gap to close");
     }
 
     #[test]
     fn a_run_ends_at_the_last_tag_that_is_still_outstanding() {
         let mut window = Window::default();
-        window.finished(1);
+        window.finished(1, Instant::now());
         window.settled(2);
         assert_eq!(window.take_run(), Some(1), "naming 2, which the broker has forgotten, would close the channel");
         window.settled(3);
@@ -111,14 +130,14 @@ mod tests {
     fn one_open_delivery_costs_one_range_however_much_passes_by() {
         let mut window = Window::default();
         for tag in 2..10_000 {
-            window.finished(tag);
+            window.finished(tag, Instant::now());
             if tag % 7 == 0 {
-                window.take_stragglers();
+                window.take_stragglers(Instant::now());
             }
         }
-        window.take_stragglers();
+        window.take_stragglers(Instant::now());
         assert_eq!(window.settled.len(), 1);
-        window.finished(1);
+        window.finished(1, Instant::now());
         assert_eq!(window.take_run(), Some(1));
         assert_eq!((window.low, window.settled.len()), (9_999, 0));
     }
@@ -140,7 +159,7 @@ mod tests {
                     window.settled(tag);
                     assert!(outstanding.remove(&tag), "seed {seed}");
                 } else {
-                    window.finished(tag);
+                    window.finished(tag, Instant::now());
                 }
                 if let Some(up_to) = window.take_run() {
                     assert!(outstanding.contains(&up_to), "seed {seed}: unknown tag {up_to}");
@@ -148,7 +167,7 @@ mod tests {
                     outstanding = outstanding.split_off(&(up_to + 1));
                 }
                 if rng.random_bool(0.1) {
-                    for straggler in window.take_stragglers() {
+                    for straggler in window.take_stragglers(Instant::now()) {
                         assert!(!open.contains(&straggler) && outstanding.remove(&straggler), "seed {seed}");
                     }
                 }
