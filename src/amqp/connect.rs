@@ -17,9 +17,6 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Seconds between heartbeats asked for where the URL names none: a frozen broker was noticed after 1.5 of them,
 /// and with the broker's default of 60 not within 18 s.
 const HEARTBEAT: u16 = 10;
-/// Largest frame asked for where the URL names none. lapin keeps 32 of them each way per connection, so the broker's
-/// default of 128 KiB costs 8 MiB; events are a few KiB, and a larger one takes several frames.
-const FRAME_MAX: u32 = 32 * 1024;
 /// First and longest wait between two rounds of addresses.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
 /// Longest wait for the broker's goodbye; it is a courtesy, and counts against the grace.
@@ -68,7 +65,6 @@ impl Connector {
         let mut uri: AMQPUri = url.parse().map_err(|_| ConnectError::Url)?;
         let address = format!("{}:{}", uri.authority.host, uri.authority.port);
         uri.query.heartbeat.get_or_insert(HEARTBEAT);
-        uri.query.frame_max.get_or_insert(FRAME_MAX);
         let waiting = self.unanswered.lock().unwrap_or_else(PoisonError::into_inner).remove(url);
         let mut attempt = waiting.unwrap_or_else(|| {
             let properties = ConnectionProperties::default().with_connection_name(name.into());
