@@ -19,6 +19,9 @@ const REPLAYED: &str = "replayed";
 const HISTORY: [(&str, &str); 2] = [("reason", "replayed-reason"), ("failed-at", "replayed-failed-at")];
 /// Headers by which RabbitMQ routes extra copies: left in, each copy would be duplicated.
 const SENDER_SELECTED: [&str; 2] = ["CC", "BCC"];
+/// Bytes of a publisher's headers that a copy carries; what has no room is counted and left out. With ours beside them they
+/// must fit one frame, which RabbitMQ makes 128 KiB by default: a larger one closes the connection.
+const MAX_COPIED: usize = 96 * 1024;
 /// Longest detail kept, in bytes: headers are for reading, and all of them must fit one frame.
 const MAX_DETAIL: usize = 512;
 
@@ -94,10 +97,25 @@ pub(super) fn portable(from: &BasicProperties) -> BasicProperties {
         }
     }
     let mut headers = Headers::new();
+    let mut dropped = 0_i32;
+    let mut room = MAX_COPIED;
     for (name, value) in from.headers().iter().flatten() {
-        let moved = SENDER_SELECTED.contains(&name.as_str());
-        let name = if moved { ours(&format!("original-{name}")) } else { name.clone() };
-        headers.insert(name, value.clone());
+        let size = entry_size(name, value);
+        if size > room {
+            dropped += 1;
+            continue;
+        }
+        room -= size;
+        headers.insert(name.clone(), value.clone());
+    }
+    if dropped > 0 {
+        headers.insert(ours("original-headers-dropped"), AMQPValue::LongInt(dropped));
+    }
+    // After the others, so that the truth stands over what a publisher made up under these names.
+    for name in SENDER_SELECTED {
+        if let Some(value) = headers.remove(name) {
+            headers.insert(ours(&format!("original-{name}")), value);
+        }
     }
     for (name, value) in [("original-expiration", from.expiration()), ("original-user_id", from.user_id())] {
         if let Some(value) = value {
@@ -117,6 +135,32 @@ pub(super) fn portable(from: &BasicProperties) -> BasicProperties {
     let to = copy(to, from.app_id(), BasicProperties::with_app_id);
     let to = copy(to, from.cluster_id(), BasicProperties::with_cluster_id);
     if headers.is_empty() { to } else { to.with_headers(FieldTable::from(headers)) }
+}
+
+/// Roughly what a header takes on the wire.
+fn entry_size(name: &ShortString, value: &AMQPValue) -> usize {
+    name.as_str().len() + 2 + value_size(value)
+}
+
+fn value_size(value: &AMQPValue) -> usize {
+    match value {
+        AMQPValue::LongString(text) => 4 + text.as_bytes().len(),
+        AMQPValue::ShortString(text) => 1 + text.as_str().len(),
+        AMQPValue::ByteArray(bytes) => 4 + bytes.as_slice().len(),
+        AMQPValue::FieldTable(table) => 4 + table_size(table),
+        AMQPValue::FieldArray(array) => 4 + array.as_slice().iter().map(|value| 1 + value_size(value)).sum::<usize>(),
+        // Numbers, times and nothing.
+        _ => 8,
+    }
+}
+
+fn table_size(table: &FieldTable) -> usize {
+    table.into_iter().map(|(name, value)| entry_size(name, value)).sum()
+}
+
+/// Roughly what the headers of a message take on the wire, in bytes.
+pub(super) fn header_bytes(properties: &BasicProperties) -> usize {
+    properties.headers().as_ref().map_or(0, table_size)
 }
 
 fn without_what_was_said(properties: &BasicProperties) -> Headers {

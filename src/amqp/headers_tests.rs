@@ -90,3 +90,25 @@ fn a_long_detail_is_cut_between_characters() {
     let line = one_line(&"é".repeat(1000));
     assert!(line.len() <= MAX_DETAIL && line.chars().all(|c| c == 'é'));
 }
+
+#[test]
+fn headers_that_would_not_fit_a_frame_are_left_out_and_counted() {
+    let mut table = FieldTable::default();
+    table.insert("big".into(), text(&"x".repeat(120_000)));
+    table.insert("small".into(), text("kept"));
+    let from = BasicProperties::default().with_headers(table);
+    assert!(header_bytes(&from) > 120_000);
+    let copy = dead_properties(&from, &dead(), 1);
+    assert!(header_bytes(&copy) < MAX_COPIED + 2_000);
+    assert_eq!(header(&copy, "original-headers-dropped"), Some(&AMQPValue::LongInt(1)));
+    assert!(copy.headers().as_ref().unwrap().contains_key("small"));
+}
+
+#[test]
+fn the_truth_stands_over_what_a_publisher_made_up() {
+    let mut table = FieldTable::default();
+    table.insert("CC".into(), text("real"));
+    table.insert("x-hookbro-original-CC".into(), text("forged"));
+    let copy = dead_properties(&BasicProperties::default().with_headers(table), &dead(), 1);
+    assert_eq!(header(&copy, "original-CC"), Some(&text("real")));
+}

@@ -7,6 +7,7 @@ use super::{
     copies::{Copies, Original},
     declare::{DeclareError, declare},
     depths::watch_depths,
+    headers::header_bytes,
     settle::{AmqpReceipt, Settler},
     topology::{Rung, Topology},
 };
@@ -227,6 +228,7 @@ impl Session {
             attempt,
             content_type: owned(properties.content_type()),
             content_encoding: owned(properties.content_encoding()),
+            header_bytes: header_bytes(properties),
             received,
         };
         let receipt = AmqpReceipt {

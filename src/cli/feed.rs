@@ -33,20 +33,33 @@ pub(super) fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, FeedError> {
         if path.is_dir() {
             let failed =
                 |error: std::io::Error| FeedError { place: path.display().to_string(), problem: error.to_string() };
-            let mut inside: Vec<PathBuf> = Vec::new();
+            let (mut inside, mut skipped) = (Vec::new(), 0);
             for entry in std::fs::read_dir(path).map_err(failed)? {
                 let entry = entry.map_err(failed)?.path();
-                if entry.extension().and_then(|e| e.to_str()).is_some_and(|e| EVENT_FILES.contains(&e)) {
+                if is_event_file(&entry) {
                     inside.push(entry);
+                } else {
+                    skipped += 1;
                 }
             }
             inside.sort();
+            if skipped > 0 {
+                let place = path.display();
+                eprintln!("hookbro: {place}: skipped {skipped} entries that are no .json, .ndjson or .jsonl file");
+            }
             files.extend(inside);
         } else {
             files.push(path.clone());
         }
     }
     Ok(files)
+}
+
+/// Hidden files are what editors and version control leave behind.
+fn is_event_file(path: &Path) -> bool {
+    let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+    let event = path.extension().and_then(|e| e.to_str()).is_some_and(|e| EVENT_FILES.contains(&e));
+    event && !hidden && path.is_file()
 }
 
 /// The events of one file, `-` being standard input: JSON values one after another, as NDJSON or pretty-printed; an

@@ -10,8 +10,8 @@ use serde_json::value::RawValue;
 const MAX_DEPTH: usize = 128;
 /// The envelope version that Gigs documents; another one is delivered all the same and counted.
 const SPECVERSION: &str = "1.0";
-/// Longest stretch of a refused value that a message quotes, in characters.
-const QUOTED: usize = 40;
+/// White space of JSON (RFC 8259, section 2); other blanks around an object are no part of it.
+const JSON_BLANKS: [u8; 4] = *b" \t\n\r";
 
 /// One Gigs event. What reaches Svix as `payload` is [`Event::body`], byte for byte.
 #[derive(Debug, Clone)]
@@ -46,7 +46,7 @@ impl Oddity {
     }
 }
 
-/// Why a body is no event. Begins with a word for machines; never quotes more than a little of a head member.
+/// Why a body is no event. Begins with a word for machines; never quotes a value, which may be anything.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
     #[error("empty_body: the message has no body")]
@@ -66,9 +66,11 @@ pub enum Malformed {
     #[error("missing_{0}: the event has no `{0}`")]
     Missing(&'static str),
     #[error("invalid_{name}: `{name}` is no string, but {found}")]
-    NotAString { name: &'static str, found: String },
-    #[error("invalid_{name}: `{name}` {why}: {found}")]
-    Ident { name: &'static str, why: InvalidIdent, found: String },
+    NotAString { name: &'static str, found: &'static str },
+    #[error("invalid_{name}: `{name}` {why}")]
+    Ident { name: &'static str, why: InvalidIdent },
+    #[error("headers_too_large: {size} bytes of AMQP headers, at most {limit} can travel the whole ladder")]
+    Headers { size: usize, limit: usize },
 }
 
 /// Why an event cannot be sent on, decided before any call.
@@ -99,7 +101,7 @@ impl Event {
     /// Reads the head of `body` and checks all that Svix would refuse for ever, so that no call is wasted on it.
     /// `max_bytes` bounds the body without the white space around it.
     pub fn parse(body: Bytes, max_bytes: usize) -> Result<Self, Rejected> {
-        let body = body.slice_ref(body.trim_ascii());
+        let body = trim(&body);
         if body.is_empty() {
             return Err(Malformed::EmptyBody.into());
         }
@@ -167,21 +169,30 @@ fn ident<T>(
         return Err(Malformed::Missing(name));
     }
     let Some(inner) = raw.strip_prefix('"').and_then(|r| r.strip_suffix('"')) else {
-        return Err(Malformed::NotAString { name, found: quote(raw) });
+        return Err(Malformed::NotAString { name, found: kind_of(raw) });
     };
     let text = if inner.contains('\\') {
         Bytes::from(serde_json::from_str::<String>(raw).map_err(|e| describe(&e))?)
     } else {
         body.slice_ref(inner.as_bytes())
     };
-    make(text.clone()).map_err(|why| Malformed::Ident { name, why, found: quote(&String::from_utf8_lossy(&text)) })
+    make(text).map_err(|why| Malformed::Ident { name, why })
 }
 
-/// A short, printable stretch of `text`: details become header and log lines.
-fn quote(text: &str) -> String {
-    let short: String = text.chars().take(QUOTED).collect();
-    let dots = if short.len() < text.len() { "…" } else { "" };
-    format!("{short:?}{dots}")
+fn kind_of(raw: &str) -> &'static str {
+    match raw.as_bytes().first() {
+        Some(b'{') => "an object",
+        Some(b'[') => "an array",
+        Some(b't' | b'f') => "a boolean",
+        _ => "a number",
+    }
+}
+
+fn trim(body: &Bytes) -> Bytes {
+    let blank = |byte: &u8| JSON_BLANKS.contains(byte);
+    let begin = body.iter().position(|byte| !blank(byte)).unwrap_or(body.len());
+    let end = body.iter().rposition(|byte| !blank(byte)).map_or(begin, |last| last + 1);
+    body.slice(begin..end)
 }
 
 fn refuse_non_object(text: &str) -> Malformed {

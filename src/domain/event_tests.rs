@@ -133,3 +133,22 @@ fn what_is_rejected_is_still_known_by_its_id_and_project() {
     assert_eq!(known(&with("").replace("\"gigs\"", "null"), LIMIT), (id, None));
     assert_eq!(known("{", LIMIT), (None, None));
 }
+
+#[test]
+fn no_detail_quotes_a_value() {
+    for bad in [with("").replace("\"evt_1\"", "{\"p\":\"hunter2\"}"), with("").replace("evt_1", "hunter2 hunter2")] {
+        let said = parse(&bad).unwrap_err().to_string();
+        assert!(!said.contains("hunter2"), "{said}");
+    }
+}
+
+#[test]
+fn only_the_white_space_of_json_is_trimmed() {
+    refuses(&format!("\u{c}{}", with("")), "invalid_json");
+    refuses(&format!("{}\u{b}", with("")), "invalid_json");
+}
+
+#[test]
+fn a_lone_surrogate_passes_in_a_name_as_in_a_value() {
+    assert!(parse(&with(r#","a\ud800":"\udfff""#)).is_ok());
+}

@@ -39,19 +39,20 @@ impl<'de> serde::Deserialize<'de> for Member {
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a member name")
             }
-            fn visit_str<E>(self, name: &str) -> Result<Member, E> {
+            fn visit_bytes<E>(self, name: &[u8]) -> Result<Member, E> {
                 Ok(match name {
-                    "id" => Member::Id,
-                    "project" => Member::Project,
-                    "type" => Member::Kind,
-                    "time" => Member::Time,
-                    "specversion" => Member::Specversion,
-                    "data" => Member::Data,
+                    b"id" => Member::Id,
+                    b"project" => Member::Project,
+                    b"type" => Member::Kind,
+                    b"time" => Member::Time,
+                    b"specversion" => Member::Specversion,
+                    b"data" => Member::Data,
                     _ => Member::Other,
                 })
             }
         }
-        de.deserialize_identifier(Name)
+        // As bytes, so that a lone surrogate in a name passes as it does in a value.
+        de.deserialize_bytes(Name)
     }
 }
 

@@ -21,6 +21,8 @@ pub struct Message {
     pub attempt: Attempt,
     pub content_type: Option<String>,
     pub content_encoding: Option<String>,
+    /// What its headers take on the wire, about.
+    pub header_bytes: usize,
     /// When this process received it.
     pub received: Instant,
 }

@@ -27,8 +27,9 @@ pub const FAILURES_IN_A_ROW: u32 = 20;
 #[derive(Debug)]
 pub struct Gate {
     state: watch::Sender<State>,
-    /// Those who wait stand in line: an event that has just failed its trial goes to the end.
-    turnstile: Semaphore,
+    /// Those who wait stand in line, one line for each standing: an event that has failed its trial goes to the end.
+    lines: [Semaphore; Standing::COUNT],
+    /// Ordinary events that wait.
     waiting: AtomicUsize,
     failures: AtomicU32,
     /// Milliseconds after `epoch` of the last acceptance, plus one; 0: none yet.
@@ -46,12 +47,28 @@ pub struct Pass<'g> {
     trial: Option<SemaphorePermit<'g>>,
 }
 
-/// Whether an event that waits is worth a trial before another is taken from the broker.
+/// How much a trial of this event would say about Svix as a whole. The less, the longer it lets others go first: events
+/// that fail whatever Svix does gather at the last rung, and must not keep fresh ones waiting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
-    Untried,
-    /// Its last attempt failed in a trial; another event may say more about Svix.
+    Ordinary,
+    /// It has failed on every rung but this one.
+    LastAttempt,
+    /// Its last attempt failed, and nothing else was accepted either.
     FailedItsTrial,
+}
+
+impl Standing {
+    const COUNT: usize = 3;
+
+    /// How long a trial stands open for others before this event takes it.
+    fn yields(self) -> Duration {
+        Duration::from_secs(match self {
+            Self::Ordinary => 0,
+            Self::LastAttempt => 2,
+            Self::FailedItsTrial => 4,
+        })
+    }
 }
 
 /// Why an event was not let through.
@@ -73,7 +90,7 @@ impl Gate {
     pub fn new(metrics: Arc<Metrics>, health: Arc<Health>) -> Self {
         Self {
             state: watch::Sender::new(State::Open),
-            turnstile: Semaphore::new(1),
+            lines: [const { Semaphore::const_new(1) }; Standing::COUNT],
             waiting: AtomicUsize::new(0),
             failures: AtomicU32::new(0),
             last_accepted: AtomicU64::new(0),
@@ -88,23 +105,29 @@ impl Gate {
         if self.is_open() {
             return Ok(Pass { gate: self, trial: None });
         }
-        let _waiting = (standing == Standing::Untried).then(|| Waiting::count(&self.waiting));
+        let _waiting = (standing == Standing::Ordinary).then(|| Waiting::count(&self.waiting));
         tokio::select! {
             biased;
             () = stop.requested.cancelled() => Err(Denied::Stopping),
-            pass = self.wait_in_line() => Ok(pass),
+            pass = self.wait_in_line(standing) => Ok(pass),
             () = tokio::time::sleep_until(deadline) => Err(Denied::TooLong),
         }
     }
 
-    async fn wait_in_line(&self) -> Pass<'_> {
+    async fn wait_in_line(&self, standing: Standing) -> Pass<'_> {
         // The semaphore is never closed, and the sender of the state lives as long as the gate.
-        let permit = self.turnstile.acquire().await.ok();
+        let permit = self.lines[standing as usize].acquire().await.ok();
         let mut state = self.state.subscribe();
         loop {
             let _ = state.wait_for(State::lets_somebody_through).await;
             if self.is_open() {
                 return Pass { gate: self, trial: None };
+            }
+            if !standing.yields().is_zero() {
+                tokio::select! {
+                    _ = state.changed() => continue,
+                    () = tokio::time::sleep(standing.yields()) => {}
+                }
             }
             if self.step(Step::Trial, Step::Tried) {
                 return Pass { gate: self, trial: permit };
@@ -122,7 +145,7 @@ impl Gate {
         last > 0 && self.epoch + Duration::from_millis(last - 1) >= since
     }
 
-    /// What to take from the broker now. While untried events wait here, no further one is taken to be tried.
+    /// What to take from the broker now. While ordinary events wait here, no further one is taken to be tried.
     pub fn appetite(&self) -> Appetite {
         match &*self.state.borrow() {
             State::Open => Appetite::Full,

@@ -13,13 +13,13 @@ fn soon() -> Instant {
 }
 
 async fn open_pass(gate: &Gate) -> Pass<'_> {
-    gate.pass(Standing::Untried, soon(), &Stop::default()).await.unwrap()
+    gate.pass(Standing::Ordinary, soon(), &Stop::default()).await.unwrap()
 }
 
 /// Whether somebody who asks now is let through at once.
 async fn lets_through(gate: &Gate) -> bool {
     let stop = Stop::default();
-    let mut asking = std::pin::pin!(gate.pass(Standing::Untried, soon(), &stop));
+    let mut asking = std::pin::pin!(gate.pass(Standing::Ordinary, soon(), &stop));
     std::future::poll_fn(|cx| Poll::Ready(asking.as_mut().poll(cx).is_ready())).await
 }
 
@@ -109,10 +109,10 @@ async fn those_who_wait_stand_in_line_and_all_pass_once_it_opens() {
 async fn waiting_ends_with_its_deadline_and_with_the_process() {
     let (gate, stop) = (gate(), Stop::default());
     gate.close(PauseReason::Auth, &cause(401), None);
-    let denied = gate.pass(Standing::Untried, Instant::now() + Duration::from_secs(5), &stop).await;
+    let denied = gate.pass(Standing::Ordinary, Instant::now() + Duration::from_secs(5), &stop).await;
     assert_eq!(denied.map(drop), Err(Denied::TooLong));
     stop.requested.cancel();
-    assert_eq!(gate.pass(Standing::Untried, soon(), &stop).await.map(drop), Err(Denied::Stopping));
+    assert_eq!(gate.pass(Standing::Ordinary, soon(), &stop).await.map(drop), Err(Denied::Stopping));
     gate.step(Step::Waiting, Step::Trial);
     assert!(lets_through(&gate).await, "nobody took the place in line along");
 }
@@ -144,4 +144,37 @@ async fn an_event_that_failed_its_trial_does_not_keep_others_from_being_taken() 
     std::future::poll_fn(|cx| Poll::Ready(failed_before.as_mut().poll(cx).is_pending())).await;
     gate.step(Step::Waiting, Step::Trial);
     assert_eq!(gate.appetite(), Appetite::One);
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_at_their_last_attempt_let_a_fresh_one_go_first() {
+    let gate = Arc::new(gate());
+    gate.close(PauseReason::Failing, &cause(500), None);
+    let poison: Vec<_> = [Standing::FailedItsTrial, Standing::LastAttempt, Standing::LastAttempt]
+        .map(|standing| {
+            let gate = Arc::clone(&gate);
+            tokio::spawn(async move { gate.pass(standing, soon(), &Stop::default()).await.unwrap().answered() })
+        })
+        .into();
+    tokio::task::yield_now().await;
+    gate.step(Step::Waiting, Step::Trial);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(gate.appetite(), Appetite::One, "none of them keeps a fresh event from being taken");
+    let fresh = Instant::now();
+    open_pass(&gate).await.accepted();
+    assert_eq!(fresh.elapsed(), Duration::ZERO);
+    assert!(gate.is_open());
+    for each in poison {
+        each.await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn alone_an_event_at_its_last_attempt_is_tried_all_the_same() {
+    let gate = gate();
+    gate.close(PauseReason::Failing, &cause(500), None);
+    gate.step(Step::Waiting, Step::Trial);
+    let asked = Instant::now();
+    gate.pass(Standing::LastAttempt, soon(), &Stop::default()).await.unwrap().accepted();
+    assert!(gate.is_open() && asked.elapsed() < Duration::from_secs(5));
 }

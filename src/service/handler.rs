@@ -22,6 +22,13 @@ use tokio::time::Instant;
 
 /// Content types under which JSON travels; others are taken and counted, since the shape is what decides.
 const JSON_TYPE: &str = "application/json";
+/// Most header bytes of a fresh event. Each rung adds to `x-death`, and all of it must fit one frame of 128 KiB, or the broker
+/// could not deliver the event again and would close the connection over it for ever.
+const MAX_HEADER_BYTES: usize = 64 * 1024;
+/// What a rung adds to `x-death` at most: two entries with the names of a queue and an exchange.
+const DEATH_BYTES: usize = 2 * 1024;
+/// Ages beyond a year are not believed.
+const MAX_AGE_SECONDS: f64 = 365.0 * 86_400.0;
 /// Longest stretch of a refused content encoding that is repeated, in characters.
 const SHOWN_ENCODING: usize = 40;
 
@@ -56,6 +63,10 @@ impl<S: Sink> Handler<S> {
             let encoding = encoding.chars().take(SHOWN_ENCODING).collect();
             return Err(dead_on_arrival(Malformed::Encoding(encoding).into()));
         }
+        let (size, limit) = (message.header_bytes, MAX_HEADER_BYTES + message.attempt.rung() * DEATH_BYTES);
+        if size > limit {
+            return Err(dead_on_arrival(Malformed::Headers { size, limit }.into()));
+        }
         let event = Event::parse(message.body.clone(), self.max_payload_bytes).map_err(dead_on_arrival)?;
         let foreign_type = message.content_type.as_deref().is_some_and(|t| !t.starts_with(JSON_TYPE));
         for oddity in event.oddities.iter().copied().chain(foreign_type.then_some(Oddity::ContentType)) {
@@ -73,7 +84,8 @@ impl<S: Sink> Handler<S> {
             let (project, event_id) = (Some(event.project.clone()), Some(event.id.clone()));
             Verdict::Dead(Dead { reason, cause, project, event_id })
         };
-        let mut standing = Standing::Untried;
+        let last_attempt = self.ladder.delay_after(message.attempt).is_none();
+        let mut standing = if last_attempt { Standing::LastAttempt } else { Standing::Ordinary };
         loop {
             let pass = match self.gate.pass(standing, deadline, &self.stop).await {
                 Ok(pass) => pass,
@@ -117,7 +129,7 @@ impl<S: Sink> Handler<S> {
                 Answer::Failed { cause, wait } => {
                     let others_accepted = self.gate.accepted_since(previous_attempt);
                     pass.failed(&cause, wait);
-                    if self.ladder.delay_after(message.attempt).is_some() {
+                    if !last_attempt {
                         return Verdict::Retry(cause);
                     }
                     if others_accepted {
@@ -154,8 +166,10 @@ impl<S: Sink> Handler<S> {
     fn observe_age(&self, event: &Event) {
         if let Some(time) = event.time {
             let age = jiff::Timestamp::now().duration_since(time).as_secs_f64();
-            // A publisher's clock may run ahead; a negative age would be a nonsense sum.
-            self.metrics.event_age.observe(age.max(0.0));
+            // A publisher's clock may run ahead, and a hostile one says anything: one such age would spoil the sum for ever.
+            if age < MAX_AGE_SECONDS {
+                self.metrics.event_age.observe(age.max(0.0));
+            }
         }
     }
 }

@@ -33,6 +33,7 @@ fn message(body: &str, rung: u8) -> Message {
         attempt: Attempt::from_rung(rung),
         content_type: None,
         content_encoding: None,
+        header_bytes: 0,
         received: std::time::Instant::now(),
     }
 }
@@ -102,7 +103,7 @@ async fn a_conflict_of_a_creating_call_is_asked_again_without_creating() {
 #[tokio::test(start_paused = true)]
 async fn the_last_attempt_is_exhausted_only_if_others_were_accepted_since_the_one_before() {
     let handler = handler(FakeSink::answering([failed()]), UnknownProject::Provision, 10);
-    handler.gate.pass(Standing::Untried, Instant::now(), &handler.stop).await.unwrap().accepted();
+    handler.gate.pass(Standing::Ordinary, Instant::now(), &handler.stop).await.unwrap().accepted();
     let (verdict, _) = handler.handle(&message(BODY, 1)).await;
     assert_eq!(named(&verdict), "dead exhausted");
 }

@@ -161,7 +161,7 @@ fn say_connected(metrics: &Metrics, health: &Health, again: bool) {
 fn say_lost(metrics: &Metrics, health: &Health, error: &OpenError) {
     metrics.broker_connected.set(0);
     health.broker.send_replace(Broker::Connecting { last_error: Some(error.to_string()) });
-    tracing::warn!(%error, "no broker yet; trying again");
+    tracing::warn!(%error, "not consuming yet; trying the broker again");
 }
 
 fn say_ended(metrics: &Metrics, health: &Health, ended: &Ended) {

@@ -115,6 +115,10 @@ impl Provisioner {
             };
             self.leave(app, turn);
             match answer {
+                // Created in one call, and still missing: whatever that is, the event is not at fault.
+                Some(Answer::AppMissing(_)) => {
+                    return Some(implausible(format!("application {app} is missing even to the call that creates it")));
+                }
                 // A conflict of a creating call is ambiguous: a repeat, or a race lost and nothing stored.
                 None | Some(Answer::Conflict) => {}
                 Some(answer) => return Some(answer),

@@ -11,8 +11,9 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::time::Duration;
 
-/// Longest stretch of an answer that is kept as detail, in characters.
-const DETAIL: usize = 200;
+/// Longest name of Svix's own schema, in bytes, and most flaws of one answer that are kept.
+const MAX_WORD: usize = 40;
+const MAX_FLAWS: usize = 3;
 
 /// What is looked at of an answer.
 #[derive(Debug, Clone)]
@@ -41,7 +42,7 @@ struct Stored<'a> {
 impl Stored<'_> {
     fn is_in(body: &[u8]) -> bool {
         let stored = serde_json::from_slice::<Stored<'_>>(body);
-        stored.is_ok_and(|stored| stored.id.is_some_and(|id| id.get().starts_with('"')))
+        stored.is_ok_and(|stored| stored.id.is_some_and(|id| id.get().starts_with('"') && id.get() != r#""""#))
     }
 }
 
@@ -50,12 +51,20 @@ impl OwnBody<'_> {
         self.code.is_some() || self.detail.is_some()
     }
 
-    fn detail(&self) -> String {
-        match &self.detail {
-            Some(serde_json::Value::String(text)) => text.clone(),
-            Some(other) => other.to_string(),
-            None => String::new(),
-        }
+    /// What of it may stand in a log and a header: its code, and which fields it names with what kind of flaw. Free text is
+    /// left out, since it may repeat the event or the token.
+    fn told(&self) -> String {
+        let flaws = self.detail.as_ref().and_then(serde_json::Value::as_array).into_iter().flatten();
+        let flaw = |flaw: &serde_json::Value| {
+            let path = flaw["loc"].as_array()?.iter().map(|part| word(part.as_str()?)).collect::<Option<Vec<_>>>()?;
+            Some(format!("{} ({})", path.join("."), word(flaw["type"].as_str()?)?))
+        };
+        let code = self.code.as_deref().and_then(word).map(str::to_owned);
+        code.into_iter().chain(flaws.filter_map(flaw).take(MAX_FLAWS)).collect::<Vec<_>>().join(", ")
+    }
+
+    fn is_missing_application(&self) -> bool {
+        self.detail.as_ref().and_then(serde_json::Value::as_str) == Some("Application not found")
     }
 }
 
@@ -66,7 +75,7 @@ pub(super) fn classify(reply: &Reply<'_>, default_wait: Duration) -> Answer {
         return Answer::Accepted;
     }
     let own: OwnBody<'_> = serde_json::from_slice(reply.body).unwrap_or_default();
-    let told = own.detail();
+    let told = own.told();
     let cause = Cause { status: Some(status), detail: describe(reply, &told) };
     let unusable = |reason| Answer::Unusable { reason, cause: cause.clone() };
     match status {
@@ -83,7 +92,7 @@ pub(super) fn classify(reply: &Reply<'_>, default_wait: Duration) -> Answer {
         500.. => Answer::Failed { cause, wait: None },
         // Whatever stands in front of Svix answered; a 404 without a body is a wrong base URL.
         _ if !own.is_error() => unusable(PauseReason::NotSvix),
-        404 if told == "Application not found" => Answer::AppMissing(cause),
+        404 if own.is_missing_application() => Answer::AppMissing(cause),
         409 => Answer::Conflict,
         400..=499 => Answer::Refused(cause),
         // 3xx is never followed: a POST would become a GET, and a token would travel.
@@ -115,8 +124,13 @@ pub(super) fn error_label(error: &reqwest::Error) -> &'static str {
     }
 }
 
+/// `text` if it is a name of Svix's schema, as `body`, `event_type` or `insufficient access` are.
+fn word(text: &str) -> Option<&str> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | ' ');
+    (!text.is_empty() && text.len() <= MAX_WORD && text.chars().all(plain)).then_some(text)
+}
+
 fn describe(reply: &Reply<'_>, told: &str) -> String {
-    let told: String = told.chars().filter(|c| !c.is_control()).take(DETAIL).collect();
     match (told.is_empty(), reply.body.is_empty()) {
         (false, _) => format!("Svix answered {}: {told}", reply.status),
         (true, true) => format!("Svix answered {} with an empty body", reply.status),
@@ -208,9 +222,18 @@ mod tests {
     }
 
     #[test]
-    fn a_detail_is_one_short_line() {
-        let long = format!(r#"{{"code":"x","detail":"{}\nend"}}"#, "d".repeat(5000));
-        let Answer::Refused(cause) = answer(422, &long) else { panic!("422 is refused") };
-        assert!(cause.detail.len() < 300 && !cause.detail.contains('\n'), "{}", cause.detail);
+    fn a_detail_is_one_short_line_of_svixs_own_words() {
+        let said = |body: &str| match answer(422, body) {
+            Answer::Refused(cause) => cause.detail,
+            other => panic!("422 is refused, not {other:?}"),
+        };
+        let flaw = r#"{"loc":["body","event_type"],"msg":"hunter2","type":"value_error"}"#;
+        let validation = said(&format!(r#"{{"detail":[{flaw},{flaw},{flaw},{flaw}]}}"#));
+        assert_eq!(validation.matches("body.event_type (value_error)").count(), MAX_FLAWS, "{validation}");
+        assert!(!validation.contains("hunter2"));
+        let echo = said(r#"{"code":"x_y","detail":"your payload {\"a\": \"hunter2\"}"}"#);
+        assert_eq!(echo, "Svix answered 422 Unprocessable Entity: x_y");
+        let long = said(&format!(r#"{{"code":"{}\n","detail":"d"}}"#, "c".repeat(5000)));
+        assert!(long.len() < 100, "{long}");
     }
 }

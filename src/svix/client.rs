@@ -23,7 +23,7 @@ use reqwest::{
 use std::{
     collections::HashMap,
     sync::{Arc, OnceLock, PoisonError, RwLock},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 /// Longest answer read. Svix's own take a few hundred bytes; anything longer is somebody else's page.
@@ -155,7 +155,7 @@ struct Head {
 async fn read(sent: Result<Response, reqwest::Error>) -> Result<(Head, Bytes), reqwest::Error> {
     let mut response = sent?;
     let wait = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
-    let retry_after = wait.and_then(|value| retry_after(value, jiff::Timestamp::now()));
+    let retry_after = wait.and_then(|value| retry_after(value, SystemTime::now()));
     let head = Head { status: response.status(), retry_after };
     // Nearly always one piece, which needs no copy.
     let mut body = response.chunk().await?.unwrap_or_default();
@@ -190,9 +190,11 @@ impl Sink for SvixSink {
         let access = self.access()?;
         let mut request = Request::new(Method::GET, access.url(PROBE_PATH)?);
         request.headers_mut().insert(header::AUTHORIZATION, access.authorization.clone());
-        // Any 200 will do: whether it was Svix that gave it, the one event that is tried next finds out.
+        // Any 200 will do, and the answer of something that does not list applications: whether it takes messages, the one
+        // event that is tried next finds out.
+        const GOOD_ENOUGH: [StatusCode; 3] = [StatusCode::OK, StatusCode::NOT_FOUND, StatusCode::METHOD_NOT_ALLOWED];
         match read(self.client.execute(request).await).await {
-            Ok((head, _)) if head.status == StatusCode::OK => Ok(()),
+            Ok((head, _)) if GOOD_ENOUGH.contains(&head.status) => Ok(()),
             other => Err(judge(other)),
         }
     }

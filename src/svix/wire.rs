@@ -7,7 +7,7 @@ use crate::{
     ports::sink::Create,
 };
 use bytes::Bytes;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// Waits that a far side may ask for, however it asks.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(5 * 60);
@@ -33,13 +33,12 @@ pub(super) fn message_body(event: &Event, app: &AppId, create: Create) -> Bytes 
 }
 
 /// Reads `Retry-After` (RFC 9110, 10.2.3: seconds or an HTTP date), bounded to five minutes.
-pub(super) fn retry_after(value: &str, now: jiff::Timestamp) -> Option<Duration> {
+pub(super) fn retry_after(value: &str, now: SystemTime) -> Option<Duration> {
     let value = value.trim();
     let wait = if let Ok(seconds) = value.parse::<u64>() {
         Duration::from_secs(seconds)
     } else {
-        let date = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(value).ok()?;
-        Duration::try_from(date.duration_since(now)).unwrap_or_default()
+        httpdate::parse_http_date(value).ok()?.duration_since(now).unwrap_or_default()
     };
     Some(wait.min(MAX_RETRY_AFTER))
 }
@@ -77,11 +76,13 @@ mod tests {
 
     #[test]
     fn retry_after_is_seconds_or_a_date_and_never_long() {
-        let now = "2026-08-03T06:14:10Z".parse().unwrap();
+        let now = httpdate::parse_http_date("Mon, 03 Aug 2026 06:14:10 GMT").unwrap();
         assert_eq!(retry_after("2", now), Some(Duration::from_secs(2)));
         assert_eq!(retry_after("Mon, 03 Aug 2026 06:14:20 GMT", now), Some(Duration::from_secs(10)));
         assert_eq!(retry_after("Mon, 03 Aug 2026 06:14:00 GMT", now), Some(Duration::ZERO));
         assert_eq!(retry_after("999999", now), Some(MAX_RETRY_AFTER));
+        assert_eq!(retry_after("Monday, 03-Aug-26 06:14:20 GMT", now), Some(Duration::from_secs(10)), "RFC 850");
+        assert_eq!(retry_after("Mon Aug  3 06:14:20 2026", now), Some(Duration::from_secs(10)), "asctime");
         assert_eq!(retry_after("soon", now), None);
         assert_eq!(retry_after("-3", now), None);
     }

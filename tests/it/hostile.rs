@@ -148,3 +148,28 @@ async fn a_copy_of_a_dead_event_survives_what_its_publisher_said() {
     hookbro.stop().await;
     world.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn headers_that_fill_a_frame_are_given_up_at_once_and_hold_up_nobody() {
+    let world = World::new("headers").await;
+    let hookbro = Hookbro::ready(world.settings()).await;
+    let good = documented("headers");
+    for bytes in [60_000, 70_000, 130_000] {
+        let mut table = FieldTable::default();
+        table.insert("x".into(), AMQPValue::LongString("y".repeat(bytes).into()));
+        let body = good[0].body.to_vec();
+        let body = String::from_utf8(body).unwrap().replace("-headers", &format!("-{bytes}"));
+        world.broker.publish("k", BasicProperties::default().with_headers(table), body.as_bytes()).await;
+    }
+    // The one that is small enough to be taken fails once, and is delivered again.
+    world.publish(&good).await;
+    world.arrive(&good).await;
+    until("two are given up", SOON, async || (world.broker.ready_dead().await == 2).then_some(())).await;
+    for lying in world.broker.drain_dead().await {
+        assert_eq!(lying.reason(), "malformed");
+        assert!(lying.header("x-hookbro-detail").unwrap().starts_with("headers_too_large"));
+    }
+    assert_eq!(hookbro.metric("hookbro_broker_reconnects_total").await, 0.0);
+    hookbro.stop().await;
+    world.end().await;
+}

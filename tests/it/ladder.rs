@@ -162,3 +162,29 @@ async fn an_answer_that_never_came_is_repeated_and_svix_drops_the_repeat() {
     assert_eq!(world.broker.ready_dead().await, 0);
     world.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_that_fail_whatever_svix_does_do_not_keep_fresh_ones_waiting() {
+    let world = World::new("poison").await.with("retry.delays", "200ms");
+    let poison = generated("poison", &["sick"], 12);
+    world.svix.sandbox.add_fault(Fault { app: Some("sick".into()), status: Some(500), ..Fault::default() });
+    let hookbro = Hookbro::ready(world.settings()).await;
+    world.publish(&poison).await;
+    until("an outage is suspected", SOON, async || {
+        (hookbro.metric("hookbro_paused{reason=\"failing\"}").await == 1.0).then_some(())
+    })
+    .await;
+    let fresh = generated("fresh", &["gigs"], 5);
+    let published = std::time::Instant::now();
+    world.publish(&fresh).await;
+    world.arrive(&fresh).await;
+    assert!(published.elapsed() < Duration::from_secs(25), "the fresh waited {:?}", published.elapsed());
+    // Now that others were accepted, the sick ones are given up.
+    until("all are given up", SOON, async || {
+        world.publish_one(&one(&format!("n{}", published.elapsed().as_nanos()), "gigs")).await;
+        (world.broker.ready_dead().await == 12).then_some(())
+    })
+    .await;
+    hookbro.stop().await;
+    world.end().await;
+}

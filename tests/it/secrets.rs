@@ -61,7 +61,7 @@ async fn no_secret_stands_in_what_is_said_of_a_broker_or_svix_that_refuses() {
         let world_settings: Vec<_> = world.settings().iter().filter(|(key, _)| key != "broker.url").cloned().collect();
         let settings = [world_settings, vec![("broker.url".into(), url)]].concat();
         let hookbro = Hookbro::start(&settings).await;
-        until("it was refused", SOON, async || (!hookbro.logged("no broker yet").is_empty()).then_some(())).await;
+        until("it was refused", SOON, async || (!hookbro.logged("not consuming yet").is_empty()).then_some(())).await;
         check(&hookbro.whole_log());
         check(&hookbro.page("/status").await.1);
         hookbro.stop().await;

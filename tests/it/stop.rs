@@ -95,7 +95,7 @@ async fn stopping_while_paused_does_not_wait_for_svix() {
 async fn it_starts_and_stops_without_a_broker() {
     let world = World::new("nobroker").await.with("broker.url", "amqp://127.0.0.1:1/%2f");
     let mut hookbro = Hookbro::start(world.settings()).await;
-    until("it has tried", SOON, async || (!hookbro.logged("no broker yet").is_empty()).then_some(())).await;
+    until("it has tried", SOON, async || (!hookbro.logged("not consuming yet").is_empty()).then_some(())).await;
     assert_eq!(hookbro.status_of("/readyz").await, 503);
     assert_eq!(hookbro.status_of("/livez").await, 200, "a missing broker is no reason to restart");
     hookbro.signal("TERM");
