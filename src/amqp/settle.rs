@@ -72,12 +72,15 @@ impl Receipt for AmqpReceipt {
         let (told, operation) = match verdict {
             Verdict::Delivered | Verdict::Duplicate => (verdict, Operation::Ack),
             Verdict::Retry(_) => (verdict, Operation::Retry),
-            Verdict::Dead(dead) => match self.copies.to_dead(&self.original, &dead, &body, &self.settler).await {
-                Placed::Confirmed => (Verdict::Dead(dead), Operation::Ack),
-                Placed::Not(why) => (Verdict::Released(why), Operation::Requeue),
-            },
+            // Copies are rare: boxed, they leave the task of every other event small.
+            Verdict::Dead(dead) => {
+                match Box::pin(self.copies.to_dead(&self.original, &dead, &body, &self.settler)).await {
+                    Placed::Confirmed => (Verdict::Dead(dead), Operation::Ack),
+                    Placed::Not(why) => (Verdict::Released(why), Operation::Requeue),
+                }
+            }
             Verdict::Released(Released::HeldTooLong) => {
-                match self.copies.to_own_queue(&self.original, &body, &self.settler).await {
+                match Box::pin(self.copies.to_own_queue(&self.original, &body, &self.settler)).await {
                     Placed::Confirmed => (verdict, Operation::Ack),
                     Placed::Not(_) => (verdict, Operation::Requeue),
                 }

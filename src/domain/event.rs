@@ -1,7 +1,7 @@
 //! An event: a checked head, and the body exactly as it was published.
 
 use super::ident::{EventId, EventType, InvalidIdent, ProjectId};
-use super::json::{REPEATED, RawHead, depth, read_head};
+use super::json::{REPEATED, RawHead, deeper_than, read_head};
 use bytes::Bytes;
 use jiff::Timestamp;
 use serde_json::value::RawValue;
@@ -127,7 +127,7 @@ impl Event {
         let kind = ident("type", head.kind, body, EventType::try_new);
         let known = (project.clone().ok(), id.clone().ok());
         let checked = || {
-            if depth(body) > MAX_DEPTH {
+            if deeper_than(MAX_DEPTH, body) {
                 return Err(Malformed::TooDeep);
             }
             let (id, project, kind) = (id?, project?, kind?);

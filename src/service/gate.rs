@@ -105,6 +105,11 @@ impl Gate {
         if self.is_open() {
             return Ok(Pass { gate: self, trial: None });
         }
+        // Boxed, so that an open gate does not make every task as large as a closed one would.
+        Box::pin(self.wait(standing, deadline, stop)).await
+    }
+
+    async fn wait(&self, standing: Standing, deadline: Instant, stop: &Stop) -> Result<Pass<'_>, Denied> {
         let _waiting = (standing == Standing::Ordinary).then(|| Waiting::count(&self.waiting));
         tokio::select! {
             biased;

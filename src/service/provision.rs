@@ -79,7 +79,8 @@ impl Provisioner {
             }
             answer = match (to, self.unknown_project) {
                 (Destination::OfProject(app), UnknownProject::Provision) => {
-                    self.create_and_deliver(sink, event, app, pass).await?
+                    // Boxed, since it is rare and would make the task of every event three times as large.
+                    Box::pin(self.create_and_deliver(sink, event, app, pass)).await?
                 }
                 _ => Answer::AppMissing(cause.clone()),
             };
