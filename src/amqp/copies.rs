@@ -5,13 +5,12 @@ use super::{
     connect::Backoff,
     headers::{dead_properties, portable},
     publish::{PublishError, Publisher},
-    settle::Settler,
 };
 use crate::{
     domain::{Attempt, Dead, Released},
     ports::delivery::HOLD,
 };
-use lapin::BasicProperties;
+use lapin::{BasicProperties, Channel};
 use std::{sync::Arc, time::Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -43,12 +42,12 @@ impl Copies {
         self.publisher.close().await;
     }
 
-    /// Places a copy in the dead queue. Tries again until [`HOLD`] after the delivery came in.
-    pub(super) async fn to_dead(&self, original: &Original, dead: &Dead, body: &[u8], settler: &Settler) -> Placed {
+    /// Places a copy in the dead queue. Tries again until [`HOLD`] after the delivery came in; `from` is its channel.
+    pub(super) async fn to_dead(&self, original: &Original, dead: &Dead, body: &[u8], from: &Channel) -> Placed {
         let mut backoff = Backoff::new();
         loop {
             let properties = dead_properties(&original.delivery.properties, dead, original.attempt.get());
-            let error = match self.place(&self.dead_exchange, original, properties, body, settler).await {
+            let error = match self.place(&self.dead_exchange, original, properties, body, from).await {
                 Ok(()) => return Placed::Confirmed,
                 Err(NotPlaced::Why(why)) => return Placed::Not(why),
                 Err(NotPlaced::Failed(error)) => error,
@@ -68,9 +67,9 @@ impl Copies {
 
     /// Places a copy at the end of the original's own queue. A plain return would count towards `x-delivery-limit`, which
     /// an outage of days must never use up, and would put the same event to the test first each time.
-    pub(super) async fn to_own_queue(&self, original: &Original, body: &[u8], settler: &Settler) -> Placed {
+    pub(super) async fn to_own_queue(&self, original: &Original, body: &[u8], from: &Channel) -> Placed {
         let properties = portable(&original.delivery.properties);
-        match self.place(&original.queue, original, properties, body, settler).await {
+        match self.place(&original.queue, original, properties, body, from).await {
             Ok(()) => Placed::Confirmed,
             Err(NotPlaced::Why(why)) => Placed::Not(why),
             Err(NotPlaced::Failed(error)) => {
@@ -86,9 +85,10 @@ impl Copies {
         original: &Original,
         properties: BasicProperties,
         body: &[u8],
-        settler: &Settler,
+        from: &Channel,
     ) -> Result<(), NotPlaced> {
-        if !settler.is_awaited() {
+        // Closed, the broker has taken the original back, and a copy would be a second event.
+        if !from.status().connected() {
             return Err(NotPlaced::Why(Released::SessionEnded));
         }
         let routing_key = original.delivery.routing_key.as_str();

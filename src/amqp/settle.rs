@@ -74,13 +74,13 @@ impl Receipt for AmqpReceipt {
             Verdict::Retry(_) => (verdict, Operation::Retry),
             // Copies are rare: boxed, they leave the task of every other event small.
             Verdict::Dead(dead) => {
-                match Box::pin(self.copies.to_dead(&self.original, &dead, &body, &self.settler)).await {
+                match Box::pin(self.copies.to_dead(&self.original, &dead, &body, &self.settler.channel)).await {
                     Placed::Confirmed => (Verdict::Dead(dead), Operation::Ack),
                     Placed::Not(why) => (Verdict::Released(why), Operation::Requeue),
                 }
             }
             Verdict::Released(Released::HeldTooLong) => {
-                match Box::pin(self.copies.to_own_queue(&self.original, &body, &self.settler)).await {
+                match Box::pin(self.copies.to_own_queue(&self.original, &body, &self.settler.channel)).await {
                     Placed::Confirmed => (verdict, Operation::Ack),
                     Placed::Not(_) => (verdict, Operation::Requeue),
                 }
@@ -108,12 +108,6 @@ impl Settler {
             Arc::new(Self { inbox: sender, channel: channel.clone() }),
             tokio::spawn(run(channel, prefetch, inbox, metrics)),
         )
-    }
-
-    /// Whether the broker still waits for settlements here. If not, it has taken the deliveries back, and a copy of one
-    /// would be a second event.
-    pub(super) fn is_awaited(&self) -> bool {
-        self.channel.status().connected()
     }
 
     fn tell(&self, tag: u64, operation: Operation) {
