@@ -13,14 +13,14 @@ mod plan;
 mod procs;
 mod profile;
 mod report;
+#[path = "../shared/mod.rs"]
+mod shared;
 mod standin;
 
 use clap::{Parser, Subcommand};
+use shared::{Error, asked_to_stop, find_hookbro};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use tokio::signal::unix::{SignalKind, signal};
-
-type Error = Box<dyn std::error::Error + Send + Sync>;
 
 /// hookbro's default; the configuration of a run leaves it alone.
 const QUEUE: &str = "hookbro.events";
@@ -114,33 +114,4 @@ async fn run(cli: &Cli, profile: Option<PathBuf>) -> Result<bool, Error> {
     let output = cli.output.clone().or((!cli.quick).then_some(default));
     let repetitions = cli.repetitions.unwrap_or(if cli.quick { 3 } else { 5 });
     plan::run(&bench, &plan::Size { quick: cli.quick, million: cli.million, repetitions }, output.as_deref()).await
-}
-
-/// Cargo puts examples into a folder beside the binaries.
-fn find_hookbro(given: Option<&Path>) -> Result<PathBuf, Error> {
-    let path = match given {
-        Some(path) => path.to_owned(),
-        None => {
-            let own = std::env::current_exe()?;
-            let folder = own.parent().and_then(Path::parent);
-            folder.ok_or("this program has no folder above its own")?.join("hookbro")
-        }
-    };
-    if !path.is_file() {
-        let path = path.display();
-        return Err(format!("{path} does not exist: build it with `cargo build --release --bin hookbro`").into());
-    }
-    Ok(path)
-}
-
-async fn asked_to_stop() {
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
-        // Without handlers the signals end this process, as they would any.
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-    }
 }

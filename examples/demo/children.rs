@@ -14,6 +14,7 @@ use tokio::time::timeout;
 
 use crate::Error;
 use crate::log::{Line, Settled};
+use crate::shared::find_hookbro;
 
 /// Longer than the 25 s that hookbro itself allows its events in flight.
 const GRACE: Duration = Duration::from_secs(30);
@@ -25,20 +26,8 @@ const LAST_WORDS_WITHIN: Duration = Duration::from_secs(1);
 pub(crate) struct Program(PathBuf);
 
 impl Program {
-    /// Cargo puts examples into a folder beside the binaries.
     pub(crate) fn find(given: Option<&Path>) -> Result<Self, Error> {
-        let path = match given {
-            Some(path) => path.to_owned(),
-            None => {
-                let own = std::env::current_exe()?;
-                let folder = own.parent().and_then(Path::parent);
-                folder.ok_or("this program has no folder above its own")?.join("hookbro")
-            }
-        };
-        if !path.is_file() {
-            return Err(format!("{} does not exist: build it with `cargo build --bin hookbro`", path.display()).into());
-        }
-        Ok(Self(path))
+        find_hookbro(given).map(Self)
     }
 
     pub(crate) fn command<I: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = I>) -> Command {

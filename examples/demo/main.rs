@@ -7,6 +7,8 @@
 mod children;
 mod http;
 mod log;
+#[path = "../shared/mod.rs"]
+mod shared;
 mod tally;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -15,12 +17,12 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use children::{Children, Program};
 use log::Settled;
+use shared::{Error, asked_to_stop};
 use tally::Tally;
 
 /// Connecting to a broker that just started, and declaring its queues, takes a second or two.
@@ -36,8 +38,6 @@ const DEFAULT_ADMIN: &str = "127.0.0.1:9464";
 
 /// The sandbox takes any token.
 const SANDBOX_TOKEN: &str = "sandbox";
-
-type Error = Box<dyn std::error::Error + Send + Sync>;
 
 /// Deliver the sample events and show what became of each.
 #[derive(Parser)]
@@ -175,18 +175,6 @@ async fn next(children: &mut Children, log: &mut mpsc::Receiver<Settled>) -> Res
         biased;
         Some(settled) = log.recv() => Ok(settled),
         gone = children.first_to_end() => Err(gone),
-    }
-}
-
-async fn asked_to_stop() {
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
-        // Without handlers the signals end this process, as they would any.
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
     }
 }
 

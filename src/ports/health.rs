@@ -76,11 +76,6 @@ impl Health {
         self.started.elapsed().saturating_sub(last) < STUCK_AFTER
     }
 
-    /// Whether events flow, or would if they were not held on purpose.
-    pub fn ready(&self) -> bool {
-        matches!(*self.broker.borrow(), Broker::Connected { .. })
-    }
-
     pub fn uptime(&self) -> Duration {
         self.started.elapsed()
     }

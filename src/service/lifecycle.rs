@@ -75,35 +75,28 @@ pub async fn run<S: Sink>(
     let deadline = tokio::time::Instant::now() + settings.grace.saturating_sub(GOODBYE).max(settings.grace / 2);
     health.broker.send_replace(Broker::Draining);
     tracing::info!(in_flight = pool.tasks.len(), "stopping");
-    let last_session = match ended {
-        Ok(Some(mut session)) => {
-            health.beating(pool.drain(&mut session, deadline)).await;
-            Ok(Some(session))
-        }
+    let (mut session, ended) = match ended {
+        Ok(session) => (session, Ok(())),
+        Err(fatal) => (None, Err(fatal)),
+    };
+    match &mut session {
+        Some(session) => health.beating(pool.drain(session, deadline)).await,
         // Without a session there is nobody to settle with: the broker has taken everything back.
-        other => {
-            pool.cut().await;
-            other
-        }
-    };
+        None => pool.cut().await,
+    }
     let goodbyes = async {
-        match last_session {
-            Ok(session) => {
-                tokio::join!(copies.close(), async {
-                    if let Some(session) = session {
-                        session.close().await;
-                    }
-                });
-                Ok(())
+        tokio::join!(copies.close(), async {
+            if let Some(session) = session {
+                session.close().await;
             }
-            Err(fatal) => Err(fatal),
-        }
+        })
     };
-    let ended = tokio::time::timeout(GOODBYE, goodbyes).await;
+    if tokio::time::timeout(GOODBYE, goodbyes).await.is_err() {
+        tracing::debug!("the broker did not answer the goodbye; it is left without one");
+    }
     metrics.broker_connected.set(0);
     tracing::info!("stopped");
-    // A broker that does not answer a goodbye is left without one.
-    ended.unwrap_or(Ok(()))
+    ended
 }
 
 /// One session after another, until told to stop: answers the one that was open then, if any.
