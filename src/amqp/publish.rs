@@ -2,11 +2,11 @@
 //! connection that publishes, and acknowledgements must not wait behind that.
 
 use super::connect::{ConnectError, Connector, close};
-use crate::ports::secret::Secret;
+use crate::{domain::Event, ports::secret::Secret};
 use lapin::{
     BasicProperties, Channel, Confirmation, Connection,
     options::{BasicPublishOptions, ConfirmSelectOptions},
-    types::ShortString,
+    types::{AMQPValue, FieldTable, ShortString},
 };
 use std::{
     sync::{Mutex, PoisonError},
@@ -47,9 +47,15 @@ pub struct EventProperties {
     pub id: Option<String>,
     /// `type`
     pub kind: Option<String>,
+    /// Headers of text.
+    pub headers: Vec<(&'static str, String)>,
 }
 
 impl EventProperties {
+    pub fn of(event: &Event) -> Self {
+        Self { id: Some(event.id.to_string()), kind: Some(event.kind.to_string()), headers: Vec::new() }
+    }
+
     pub fn to_amqp(&self) -> BasicProperties {
         let mut properties =
             BasicProperties::default().with_content_type("application/json".into()).with_delivery_mode(PERSISTENT);
@@ -60,7 +66,14 @@ impl EventProperties {
         if let Some(kind) = self.kind.clone().and_then(|kind| ShortString::try_new(kind).ok()) {
             properties = properties.with_type(kind);
         }
-        properties
+        if self.headers.is_empty() {
+            return properties;
+        }
+        let mut table = FieldTable::default();
+        for (name, value) in &self.headers {
+            table.insert((*name).into(), AMQPValue::LongString(value.as_str().into()));
+        }
+        properties.with_headers(table)
     }
 }
 

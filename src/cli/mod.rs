@@ -5,6 +5,7 @@ mod completions;
 mod dead;
 mod exit;
 mod feed;
+mod ingest;
 mod output;
 mod publish;
 mod run;

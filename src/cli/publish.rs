@@ -8,7 +8,7 @@ use super::{
 use crate::{
     amqp::{Backoff, CHANNELS, EventProperties, PublishError, Publisher},
     config::Settings,
-    domain::Event,
+    domain::{Event, MAX_ROUTING_KEY},
 };
 use futures_util::{Stream, StreamExt as _, stream};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -19,8 +19,6 @@ use tokio::sync::mpsc;
 const READ_AHEAD: usize = 64;
 /// Tries per event while the broker is away or refuses; with the waits between them about 20 s.
 const TRIES: u32 = 8;
-/// Longest routing key that AMQP carries, in bytes.
-const MAX_ROUTING_KEY: usize = 255;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct PublishArgs {
@@ -116,8 +114,7 @@ async fn publish_one(
         None => {
             let event = Event::parse(item.body.clone(), usize::MAX)
                 .map_err(|error| Refused::Input(format!("{}: {error}", item.place)))?;
-            let properties = EventProperties { id: Some(event.id.to_string()), kind: Some(event.kind.to_string()) };
-            (format!("{}.{}", event.project, event.kind), properties)
+            (event.routing_key(), EventProperties::of(&event))
         }
     };
     if key.len() > MAX_ROUTING_KEY {

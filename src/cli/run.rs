@@ -2,7 +2,7 @@
 
 use super::{
     exit::{Failure, runtime},
-    signals,
+    ingest, signals,
 };
 use crate::{
     amqp::Topology,
@@ -44,9 +44,16 @@ async fn serve(settings: Settings) -> Result<(), Failure> {
     let pages = http::router(http::Ops { metrics: Arc::clone(&metrics), health: Arc::clone(&health), topology });
     // The pages outlive the drain, so that its end can be watched.
     let done = tokio_util::sync::CancellationToken::new();
-    let (address, serving) = http::serve(settings.admin.listen, pages, done.clone().cancelled_owned()).await?;
+    let (address, serving) =
+        http::serve(settings.admin.listen, "admin.listen", pages, done.clone().cancelled_owned()).await?;
     let serving = tokio::spawn(serving);
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "metrics, health and status are served");
+
+    let grace = settings.shutdown_grace;
+    let shared = Arc::clone(&metrics);
+    let ingesting =
+        ingest::start(settings.ingest, &settings.broker, settings.max_payload_bytes, shared, &stop.requested, grace)
+            .await?;
 
     let service = service::Settings {
         broker: settings.broker,
@@ -55,9 +62,10 @@ async fn serve(settings: Settings) -> Result<(), Failure> {
         provision_limit: settings.routing.provision_limit,
         max_payload_bytes: settings.max_payload_bytes,
         rate_limit: settings.rate_limit,
-        grace: settings.shutdown_grace,
+        grace,
     };
     let ended = service::run(service, sink, metrics, health, stop).await;
+    ingesting.end().await;
     done.cancel();
     let _ = tokio::time::timeout(PAGES_GRACE, serving).await;
     Ok(ended?)

@@ -55,9 +55,10 @@ pub(super) fn settings(read: &mut Reader) -> Option<Settings> {
     let rate_limit = read.value("svix.rate_limit", |kind| text::integer(kind, 0..=MAX_RATE));
     let routing = routing(read);
     let admin_listen = read.value("admin.listen", text::address);
-    let admin_tokens = read.secrets("admin.tokens");
+    let admin_tokens = read.secrets("admin.tokens", rules::tokens);
     let ingest_listen = read.value("ingest.listen", optional_address);
-    let ingest_tokens = read.secrets("ingest.tokens");
+    let ingest_tokens = read.secrets("ingest.tokens", rules::tokens);
+    let webhook_secrets = read.secrets("ingest.webhook_secrets", rules::webhook_secrets);
     let shutdown_grace = read.value("shutdown.grace", |kind| text::duration(kind, ["1ms", "10m"]));
     let log = log(read);
     Some(Settings {
@@ -67,7 +68,7 @@ pub(super) fn settings(read: &mut Reader) -> Option<Settings> {
         rate_limit: rate_limit?,
         routing: routing?,
         admin: AdminSettings { listen: admin_listen?, tokens: admin_tokens? },
-        ingest: IngestSettings { listen: ingest_listen?, tokens: ingest_tokens? },
+        ingest: IngestSettings { listen: ingest_listen?, tokens: ingest_tokens?, webhook_secrets: webhook_secrets? },
         shutdown_grace: shutdown_grace?,
         log: log?,
         secret_files: SecretFiles::default(),
@@ -146,8 +147,8 @@ fn together(settings: &Settings, read: &mut Reader) {
         read.refuse("broker.exchange", format!("is a name that broker.queue = {:?} takes for itself", broker.queue));
     }
     let Some(listen) = ingest.listen else { return };
-    if !listen.ip().is_loopback() && ingest.tokens.is_empty() {
-        let remedy = "give ingest.tokens or a loopback address";
+    if !listen.ip().is_loopback() && ingest.tokens.is_empty() && ingest.webhook_secrets.is_empty() {
+        let remedy = "give ingest.tokens, ingest.webhook_secrets or a loopback address";
         read.refuse("ingest.listen", format!("would take events from anybody; {remedy}"));
     }
     if listen == admin.listen && listen.port() != 0 {

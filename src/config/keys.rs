@@ -1,7 +1,7 @@
 //! The keys that the program knows, their spellings, and the nearest one to a word that is none of them.
 
 /// Every key, as in `config/default.toml`.
-pub(super) const KEYS: [&str; 22] = [
+pub(super) const KEYS: [&str; 23] = [
     "broker.url",
     "broker.exchange",
     "broker.queue",
@@ -21,13 +21,15 @@ pub(super) const KEYS: [&str; 22] = [
     "admin.tokens",
     "ingest.listen",
     "ingest.tokens",
+    "ingest.webhook_secrets",
     "shutdown.grace",
     "log.format",
     "log.level",
 ];
 
 /// The keys whose value never prints, and which may be given as `KEY_file`.
-pub(super) const SECRETS: [&str; 4] = ["broker.url", "svix.token", "admin.tokens", "ingest.tokens"];
+pub(super) const SECRETS: [&str; 5] =
+    ["broker.url", "svix.token", "admin.tokens", "ingest.tokens", "ingest.webhook_secrets"];
 
 /// What environment variables of ours begin with. One underscore less is somebody else's.
 pub(super) const ENV_PREFIX: &str = "HOOKBRO__";

@@ -5,7 +5,7 @@ use super::{
     error::{Mistake, shown},
     keys::SECRETS,
     layer::{Given, Layers},
-    rules::{self, Rule},
+    rules::Rule,
     text::{self, Read},
 };
 use crate::ports::secret::{Secret, SecretList};
@@ -37,7 +37,7 @@ impl Reader {
     }
 
     /// A secret of several tokens, by value or by file.
-    pub(super) fn secrets(&mut self, key: &'static str) -> Option<SecretList> {
+    pub(super) fn secrets(&mut self, key: &'static str, rule: Rule) -> Option<SecretList> {
         // In a list, a comma inside a token would make two of it.
         let joined = |kind: &ValueKind| {
             let list = text::list(kind)?;
@@ -46,7 +46,7 @@ impl Reader {
                 None => Ok(list.join("\n")),
             }
         };
-        self.secret_of(key, rules::tokens, joined).map(SecretList::lines_of)
+        self.secret_of(key, rule, joined).map(SecretList::lines_of)
     }
 
     fn secret_of(

@@ -8,6 +8,7 @@ use crate::{
     telemetry,
 };
 use lapin::uri::AMQPUri;
+use standardwebhooks::Webhook;
 use url::Url;
 
 /// Longest exchange or queue name: AMQP's 255 bytes with room for `.delay.16` and whatever follows one day.
@@ -127,6 +128,16 @@ pub(super) fn tokens(text: &str) -> Read<String> {
         token(one).map_err(|problem| format!("token {} {problem}", n + 1))?;
     }
     Ok(all.join("\n"))
+}
+
+/// Secrets of Standard Webhooks, one a line or comma-separated; one a line afterwards.
+pub(super) fn webhook_secrets(text: &str) -> Read<String> {
+    let all = tokens(text)?;
+    let bad = |secret: &str| Webhook::new(secret).is_err() || !secret.starts_with("whsec_");
+    match all.lines().position(bad) {
+        Some(n) => Err(format!("secret {} is not whsec_ and base64", n + 1)),
+        None => Ok(all),
+    }
 }
 
 pub(super) fn routes(pairs: Vec<(String, String)>) -> Read<Routes> {

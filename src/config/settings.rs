@@ -43,9 +43,11 @@ pub struct AdminSettings {
 
 #[derive(Debug)]
 pub struct IngestSettings {
-    /// `None`: off. Loopback, unless there are tokens.
+    /// `None`: off. Loopback, unless there are tokens or webhook secrets.
     pub listen: Option<SocketAddr>,
     pub tokens: SecretList,
+    /// As Standard Webhooks has them, `whsec_` and base64.
+    pub webhook_secrets: SecretList,
 }
 
 #[derive(Debug)]

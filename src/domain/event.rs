@@ -73,6 +73,17 @@ pub enum Malformed {
     Headers { size: usize, limit: usize },
 }
 
+impl Malformed {
+    /// The member of the event that is wrong, where it is one.
+    pub fn field(&self) -> Option<&str> {
+        match self {
+            Self::DuplicateKey(name) => Some(name),
+            Self::Missing(name) | Self::NotAString { name, .. } | Self::Ident { name, .. } => Some(name),
+            _ => None,
+        }
+    }
+}
+
 /// Why an event cannot be sent on, decided before any call.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ParseFailure {
@@ -143,6 +154,11 @@ impl Event {
     /// The event's own bytes, without white space around them.
     pub fn body(&self) -> &Bytes {
         &self.body
+    }
+
+    /// The key that it is published under: `<project>.<type>`. May be longer than AMQP carries.
+    pub fn routing_key(&self) -> String {
+        format!("{}.{}", self.project, self.kind)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Floor 0: what an event is and what may become of it. Plain values and pure functions; no IO, no clock of its own.
 
+mod batch;
 mod dead_event;
 mod event;
 mod gradient;
@@ -10,6 +11,7 @@ mod pause;
 mod route;
 mod verdict;
 
+pub use batch::{BatchError, BatchLimits, Form, MAX_ROUTING_KEY, read_batch};
 pub use dead_event::{DeadEvent, DeadFilter};
 pub use event::{Event, Malformed, Oddity, ParseFailure, Rejected};
 pub use gradient::Gradient;

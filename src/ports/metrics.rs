@@ -36,6 +36,9 @@ pub struct Metrics {
     pub broker_connected: IntGauge,
     pub broker_reconnects: IntCounter,
     pub apps_provisioned: IntCounter,
+    pub ingest_requests: IntCounterVec,
+    pub ingest_request_duration: Histogram,
+    pub ingest_events: IntCounter,
 }
 
 impl Metrics {
@@ -103,6 +106,19 @@ impl Metrics {
             broker_connected: gauge("hookbro_broker_connected", "1 while consuming is possible.")?,
             broker_reconnects: counter("hookbro_broker_reconnects_total", "Connections made anew after a loss.")?,
             apps_provisioned: counter("hookbro_apps_provisioned_total", "Svix applications created for projects.")?,
+            ingest_requests: counters(
+                "hookbro_ingest_requests_total",
+                "Requests to POST /notifications, by the status of their answer.",
+                &["status"],
+            )?,
+            ingest_request_duration: registered(
+                &registry,
+                Histogram::with_opts(
+                    HistogramOpts::new("hookbro_ingest_request_duration_seconds", "Duration of POST /notifications.")
+                        .buckets(REQUEST_BUCKETS.into()),
+                )?,
+            )?,
+            ingest_events: counter("hookbro_ingest_events_total", "Events by HTTP that the broker confirmed.")?,
             registry,
         };
         #[cfg(target_os = "linux")]

@@ -2,6 +2,7 @@
 
 pub mod delivery;
 pub mod health;
+pub mod intake;
 pub mod metrics;
 pub mod secret;
 pub mod sink;

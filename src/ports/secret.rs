@@ -82,6 +82,11 @@ impl SecretList {
         let known = self.0.current();
         known.lines().filter(|line| !line.is_empty()).fold(false, |found, line| same(line, candidate) | found)
     }
+
+    /// Whether `good` says so of any of them. Must not keep or print what it is shown.
+    pub fn any(&self, good: impl FnMut(&str) -> bool) -> bool {
+        self.0.current().lines().filter(|line| !line.is_empty()).any(good)
+    }
 }
 
 /// Compares without stopping at the first difference. The lengths may show; the contents may not.

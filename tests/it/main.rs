@@ -8,6 +8,7 @@ mod contract;
 mod dead;
 mod deliver;
 mod hostile;
+mod ingest;
 mod ladder;
 mod live;
 mod migrate;

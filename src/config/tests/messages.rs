@@ -69,7 +69,7 @@ fn a_bad_value_is_named_with_what_was_expected() {
         (
             "ingest.listen=0.0.0.0:80",
             r#" = "0.0.0.0:80""#,
-            "would take events from anybody; give ingest.tokens or a loopback address",
+            "would take events from anybody; give ingest.tokens, ingest.webhook_secrets or a loopback address",
         ),
         ("ingest.listen=127.0.0.1:9464", r#" = "127.0.0.1:9464""#, "is admin.listen too; give them different ports"),
         ("shutdown.grace=11m", r#" = "11m""#, "expected a duration from 1ms to 10m, such as 15s or 1m30s"),
