@@ -137,6 +137,11 @@ pub(super) fn portable(from: &BasicProperties) -> BasicProperties {
     if headers.is_empty() { to } else { to.with_headers(FieldTable::from(headers)) }
 }
 
+/// Whether `hookbro dead replay` sent it.
+pub(super) fn is_replay(properties: &BasicProperties) -> bool {
+    header(properties, REPLAYED).is_some()
+}
+
 /// Roughly what a header takes on the wire.
 fn entry_size(name: &ShortString, value: &AMQPValue) -> usize {
     name.as_str().len() + 2 + value_size(value)

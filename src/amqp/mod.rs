@@ -13,6 +13,7 @@ mod session;
 mod settings;
 mod settle;
 mod topology;
+mod trace;
 mod window;
 
 pub use connect::{Backoff, ConnectError, Connector, close};

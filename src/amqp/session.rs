@@ -10,6 +10,7 @@ use super::{
     headers::header_bytes,
     settle::{AmqpReceipt, Settler},
     topology::{Rung, Topology},
+    trace,
 };
 use crate::{
     domain::Attempt,
@@ -17,6 +18,7 @@ use crate::{
         delivery::{Delivery, Message, Unsettled},
         health::Health,
         metrics::Metrics,
+        trace::Traces,
     },
 };
 use futures_util::{
@@ -105,6 +107,7 @@ pub struct Session {
     flow: Flow,
     copies: Arc<Copies>,
     metrics: Arc<Metrics>,
+    traces: Traces,
 }
 
 impl Session {
@@ -115,10 +118,12 @@ impl Session {
         copies: Arc<Copies>,
         metrics: Arc<Metrics>,
         health: Arc<Health>,
+        traces: Traces,
     ) -> Result<Self, OpenError> {
         let connection = connector.connect("hookbro consumer").await?;
         let opening = Self::open_on(connection, topology, copies, metrics, health);
-        tokio::time::timeout(OPEN_TIMEOUT, opening).await.unwrap_or(Err(OpenError::Silent))
+        let opened = tokio::time::timeout(OPEN_TIMEOUT, opening).await.unwrap_or(Err(OpenError::Silent));
+        opened.map(|session| Self { traces, ..session })
     }
 
     async fn open_on(
@@ -142,7 +147,16 @@ impl Session {
         let mut streams = SelectAll::new();
         streams.push(connection.events_listener().map(Incoming::Connection).boxed());
         streams.push(stream::once(depths).map(Incoming::Failed).boxed());
-        Ok(Self { connection, lanes, streams, epoch: 0, flow: Flow::Nothing, copies, metrics })
+        Ok(Self {
+            connection,
+            lanes,
+            streams,
+            epoch: 0,
+            flow: Flow::Nothing,
+            copies,
+            metrics,
+            traces: Traces::default(),
+        })
     }
 
     /// Starts or stops consuming. What the broker sent before a stop still comes out of [`Session::next`].
@@ -219,6 +233,7 @@ impl Session {
         let lane = &self.lanes[lane];
         lane.received.inc();
         let attempt: Attempt = lane.rung.attempt;
+        let trace = trace::begin(&self.traces, &delivery, &lane.queue, attempt);
         let body = std::mem::take(&mut delivery.data).into();
         let properties = &delivery.properties;
         let owned = |text: &Option<ShortString>| text.as_ref().map(|t| t.as_str().to_owned());
@@ -230,6 +245,7 @@ impl Session {
             content_encoding: owned(properties.content_encoding()),
             header_bytes: header_bytes(properties),
             received,
+            trace,
         };
         let receipt = AmqpReceipt {
             tag: delivery.delivery_tag,

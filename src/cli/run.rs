@@ -15,6 +15,7 @@ use crate::{
 };
 use serde_json::json;
 use std::{io::IsTerminal as _, sync::Arc, time::Duration};
+use tokio::time::Instant;
 
 /// Longest wait for a scraper that is still reading when the process ends.
 const PAGES_GRACE: Duration = Duration::from_secs(1);
@@ -34,8 +35,9 @@ async fn serve(settings: Settings) -> Result<(), Failure> {
     let stop = signals::listen().await?;
     let metrics = Arc::new(Metrics::new().map_err(|error| Failure::Running(error.to_string()))?);
     let health = Arc::new(Health::new());
-    let sink = SvixSink::new(&settings.svix, Arc::clone(&metrics))
-        .map_err(|error| Failure::Running(format!("cannot set up HTTPS: {error}")))?;
+    let no_https = |error| Failure::Running(format!("cannot set up HTTPS: {error}"));
+    let (traces, exporting) = telemetry::start(&settings.tracing, &metrics).map_err(no_https)?;
+    let sink = SvixSink::new(&settings.svix, Arc::clone(&metrics)).map_err(no_https)?.traced(traces.clone());
     tokio::spawn(settings.secret_files.watch());
 
     let topology = Topology::new(&settings.broker);
@@ -63,9 +65,19 @@ async fn serve(settings: Settings) -> Result<(), Failure> {
         max_payload_bytes: settings.max_payload_bytes,
         rate_limit: settings.rate_limit,
         grace,
+        traces,
     };
+    let requested = stop.requested.clone();
+    let asked = requested.clone();
+    let deadline = tokio::spawn(async move {
+        asked.cancelled().await;
+        Instant::now() + grace
+    });
     let ended = service::run(service, sink, metrics, health, stop).await;
     ingesting.end().await;
+    // Unasked, it ends over what no waiting mends: then for the spans there is no grace either.
+    let deadline = if requested.is_cancelled() { deadline.await.ok() } else { None };
+    exporting.close(deadline.unwrap_or_else(Instant::now)).await;
     done.cancel();
     let _ = tokio::time::timeout(PAGES_GRACE, serving).await;
     Ok(ended?)

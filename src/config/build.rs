@@ -11,7 +11,7 @@ use crate::{
     amqp,
     domain::{RetryLadder, UnknownProject},
     svix,
-    telemetry::Format,
+    telemetry::{self, Format},
 };
 use config::ValueKind;
 use std::{ffi::OsString, net::SocketAddr, path::Path};
@@ -61,6 +61,7 @@ pub(super) fn settings(read: &mut Reader) -> Option<Settings> {
     let webhook_secrets = read.secrets("ingest.webhook_secrets", rules::webhook_secrets);
     let shutdown_grace = read.value("shutdown.grace", |kind| text::duration(kind, ["1ms", "10m"]));
     let log = log(read);
+    let tracing = tracing(read);
     Some(Settings {
         broker: broker?,
         svix: svix?,
@@ -71,6 +72,7 @@ pub(super) fn settings(read: &mut Reader) -> Option<Settings> {
         ingest: IngestSettings { listen: ingest_listen?, tokens: ingest_tokens?, webhook_secrets: webhook_secrets? },
         shutdown_grace: shutdown_grace?,
         log: log?,
+        tracing: tracing?,
         secret_files: SecretFiles::default(),
     })
 }
@@ -117,6 +119,13 @@ fn log(read: &mut Reader) -> Option<LogSettings> {
     let format = read.value("log.format", |kind| text::word(kind, &formats));
     let level = read.value("log.level", |kind| rules::log_level(text::text(kind)?));
     Some(LogSettings { format: format?, level: level? })
+}
+
+fn tracing(read: &mut Reader) -> Option<telemetry::Settings> {
+    let endpoint = read.value("tracing.otlp_endpoint", |kind| rules::otlp_endpoint(&text::text(kind)?));
+    let sample_ratio = read.value("tracing.sample_ratio", text::ratio);
+    let headers = read.secret("tracing.headers", rules::headers);
+    Some(telemetry::Settings { endpoint: endpoint?, sample_ratio: sample_ratio?, headers: headers? })
 }
 
 fn name(kind: &ValueKind) -> Read<String> {

@@ -1,7 +1,7 @@
 //! The keys that the program knows, their spellings, and the nearest one to a word that is none of them.
 
 /// Every key, as in `config/default.toml`.
-pub(super) const KEYS: [&str; 23] = [
+pub(super) const KEYS: [&str; 26] = [
     "broker.url",
     "broker.exchange",
     "broker.queue",
@@ -25,11 +25,14 @@ pub(super) const KEYS: [&str; 23] = [
     "shutdown.grace",
     "log.format",
     "log.level",
+    "tracing.otlp_endpoint",
+    "tracing.sample_ratio",
+    "tracing.headers",
 ];
 
 /// The keys whose value never prints, and which may be given as `KEY_file`.
-pub(super) const SECRETS: [&str; 5] =
-    ["broker.url", "svix.token", "admin.tokens", "ingest.tokens", "ingest.webhook_secrets"];
+pub(super) const SECRETS: [&str; 6] =
+    ["broker.url", "svix.token", "admin.tokens", "ingest.tokens", "ingest.webhook_secrets", "tracing.headers"];
 
 /// What environment variables of ours begin with. One underscore less is somebody else's.
 pub(super) const ENV_PREFIX: &str = "HOOKBRO__";

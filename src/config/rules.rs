@@ -113,6 +113,37 @@ pub(super) fn svix_url(text: &str) -> Read<String> {
     Ok(base.to_owned())
 }
 
+/// Where spans are posted: the collector's base URL with OTLP's path added, unless it is there; empty is off.
+pub(super) fn otlp_endpoint(text: &str) -> Read<Option<Url>> {
+    const FORM: &str = "expected a base URL such as http://localhost:4318";
+    /// OTLP 1.5, "OTLP/HTTP Request".
+    const PATH: &str = "/v1/traces";
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let mut url = Url::parse(text).map_err(|e| format!("is no URL ({e}); {FORM}"))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(format!("is neither http nor https; {FORM}"));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("holds a user or password; put an authorization header into tracing.headers".to_owned());
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(format!("has a query or fragment; {FORM}"));
+    }
+    let base = url.path().trim_end_matches('/');
+    let path = if base.ends_with(PATH) { base.to_owned() } else { format!("{base}{PATH}") };
+    url.set_path(&path);
+    Ok(Some(url))
+}
+
+/// Headers as `name=value`, comma-separated or one a line; one a line afterwards.
+pub(super) fn headers(text: &str) -> Read<String> {
+    let all: Vec<_> = text.split(['\n', ',']).map(str::trim).filter(|header| !header.is_empty()).collect();
+    let lines = all.join("\n");
+    telemetry::headers(&lines).map(|_| lines)
+}
+
 /// Svix's token; empty is possible, and Svix will say what it thinks of it.
 pub(super) fn token(text: &str) -> Read<String> {
     match text.chars().all(|c| c.is_ascii_graphic()) {

@@ -22,6 +22,7 @@ pub struct Settings {
     pub ingest: IngestSettings,
     pub shutdown_grace: Duration,
     pub log: LogSettings,
+    pub tracing: telemetry::Settings,
     /// The secrets that stand in files. They change only while [`SecretFiles::watch`] runs.
     pub secret_files: SecretFiles,
 }

@@ -71,6 +71,18 @@ pub(super) fn integer<T: TryFrom<u64>>(kind: &ValueKind, range: RangeInclusive<u
     fitting.ok_or_else(|| format!("expected a whole number from {} to {}", range.start(), range.end()))
 }
 
+/// A share from 0 to 1, in digits or as text.
+pub(super) fn ratio(kind: &ValueKind) -> Read<f64> {
+    let number = match kind {
+        ValueKind::Float(number) => Some(*number),
+        ValueKind::I64(0) => Some(0.0),
+        ValueKind::I64(1) => Some(1.0),
+        ValueKind::String(text) => text.trim().parse().ok(),
+        _ => None,
+    };
+    number.filter(|number| (0.0..=1.0).contains(number)).ok_or_else(|| "expected a number from 0 to 1".to_owned())
+}
+
 /// A duration in `range`, which is given in text form so that the message can repeat it.
 pub(super) fn duration(kind: &ValueKind, range: [&str; 2]) -> Read<Duration> {
     let bound = |text| parse_duration(text).unwrap_or_default();

@@ -2,7 +2,7 @@
 
 use crate::{
     domain::{Attempt, Verdict},
-    ports::metrics::Metrics,
+    ports::{metrics::Metrics, trace::Trace},
 };
 use bytes::Bytes;
 use std::{
@@ -14,7 +14,7 @@ use std::{
 /// channel of a consumer that acknowledges nothing for 30 minutes.
 pub const HOLD: Duration = Duration::from_secs(10 * 60);
 
-/// What the handler may look at. Headers are not among it: none is trusted.
+/// What the handler may look at. Headers are not among it: none is trusted. The trace that one may name decides nothing.
 #[derive(Debug, Clone)]
 pub struct Message {
     pub body: Bytes,
@@ -25,6 +25,8 @@ pub struct Message {
     pub header_bytes: usize,
     /// When this process received it.
     pub received: Instant,
+    /// The span of this attempt.
+    pub trace: Trace,
 }
 
 /// How a broker is told the end of one delivery. [`Unsettled`] calls one of these two, once.

@@ -1,5 +1,6 @@
 //! Every metric: name, help, labels and buckets in one place, passed in and never global.
 
+use super::trace::SpanLoss;
 use crate::domain::{Attempt, DeadReason, Oddity, PauseReason, Verdict};
 use prometheus::{
     Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
@@ -39,6 +40,8 @@ pub struct Metrics {
     pub ingest_requests: IntCounterVec,
     pub ingest_request_duration: Histogram,
     pub ingest_events: IntCounter,
+    pub spans_exported: IntCounter,
+    pub spans_dropped: IntCounterVec,
 }
 
 impl Metrics {
@@ -119,6 +122,12 @@ impl Metrics {
                 )?,
             )?,
             ingest_events: counter("hookbro_ingest_events_total", "Events by HTTP that the broker confirmed.")?,
+            spans_exported: counter("hookbro_spans_exported_total", "Spans that the collector took.")?,
+            spans_dropped: counters(
+                "hookbro_spans_dropped_total",
+                "Spans that no collector took, by reason; no event is worse off.",
+                &["reason"],
+            )?,
             registry,
         };
         #[cfg(target_os = "linux")]
@@ -178,6 +187,9 @@ impl Metrics {
         }
         for oddity in Oddity::ALL {
             self.events_odd.with_label_values(&[oddity.as_str()]);
+        }
+        for reason in SpanLoss::ALL {
+            self.spans_dropped.with_label_values(&[reason.as_str()]);
         }
         self.show_pause(None);
     }

@@ -7,3 +7,4 @@ pub mod metrics;
 pub mod secret;
 pub mod sink;
 pub mod stop;
+pub mod trace;

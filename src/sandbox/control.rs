@@ -135,6 +135,7 @@ fn show_request(inner: &Inner, line: &RequestLine) -> Value {
         "event_id": line.event_id,
         "event_type": line.event_type,
         "had_application": line.had_application,
+        "traceparent": line.traceparent,
         "status": status,
         "effect": line.effect,
         "fault": line.fault,

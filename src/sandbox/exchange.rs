@@ -96,7 +96,7 @@ pub(super) async fn answer(inner: Arc<Inner>, request: Request<Incoming>, line: 
         Body::Whole(body) if kind == RequestKind::MessageCreate => Some(wire::decode::<MessageIn>(body)),
         _ => None,
     };
-    let (mut entry, struck) = open(&inner, at, kind, &route, message.as_ref());
+    let (mut entry, struck) = open(&inner, at, kind, &route, &head.headers, message.as_ref());
     let (before, after) = match struck {
         Some(fault) if fault.after_commit => (None, Some(fault)),
         struck => (struck, None),
@@ -120,6 +120,7 @@ fn open<'a>(
     at: Instant,
     kind: RequestKind,
     route: &Route,
+    headers: &HeaderMap,
     message: Option<&Result<MessageIn, Answer>>,
 ) -> (Entry<'a>, Option<Fault>) {
     let message = message.and_then(|message| message.as_ref().ok());
@@ -138,6 +139,7 @@ fn open<'a>(
         event_id: traits.event_id.map(str::to_owned),
         event_type: traits.event_type.map(str::to_owned),
         had_application: message.is_some_and(|message| message.application.is_some()),
+        traceparent: headers.get("traceparent").and_then(|value| value.to_str().ok()).map(str::to_owned),
         outcome: Outcome::Abandoned,
         effect: Effect::None,
         fault: struck.as_ref().map(|(id, _)| *id),

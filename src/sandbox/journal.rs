@@ -49,6 +49,8 @@ pub struct RequestLine {
     pub event_type: Option<String>,
     /// The body had an inline `application`.
     pub had_application: bool,
+    /// The header of W3C Trace Context, which Svix itself has no use for.
+    pub traceparent: Option<String>,
     pub outcome: Outcome,
     pub effect: Effect,
     pub fault: Option<FaultId>,

@@ -82,6 +82,7 @@ impl<S: Sink> Pool<S> {
         }
         while let Some(Delivery { message, token }) = session.next_arrived() {
             let told = token.settle(Verdict::Released(Released::Stopping), message.body).await;
+            message.trace.settled(&told, None);
             log(&told, None, message.attempt);
         }
         self.tasks.close();
@@ -118,7 +119,13 @@ impl<S: Sink> Pool<S> {
     }
 
     fn begin(&self, delivery: Delivery<AmqpReceipt>, permit: Option<OwnedSemaphorePermit>) {
-        self.tasks.spawn(one(Arc::clone(&self.handler), delivery, permit));
+        let trace = delivery.message.trace.clone();
+        let work = one(Arc::clone(&self.handler), delivery, permit);
+        if trace.is_on() {
+            self.tasks.spawn(trace.around(work));
+        } else {
+            self.tasks.spawn(work);
+        }
     }
 }
 
@@ -144,6 +151,7 @@ async fn one<S: Sink, R: Receipt>(
     };
     let (verdict, event) = judged;
     let told = token.settle(verdict, message.body).await;
+    message.trace.settled(&told, event.as_ref());
     log(&told, event.as_ref(), message.attempt);
 }
 

@@ -35,6 +35,7 @@ fn message(body: &str, rung: u8) -> Message {
         content_encoding: None,
         header_bytes: 0,
         received: std::time::Instant::now(),
+        trace: crate::ports::trace::Trace::default(),
     }
 }
 

@@ -10,6 +10,7 @@ use crate::{
         secret::Secret,
         sink::Sink,
         stop::Stop,
+        trace::Traces,
     },
 };
 use std::{
@@ -35,6 +36,7 @@ pub struct Settings {
     pub rate_limit: u32,
     /// From the first signal to the end of the process.
     pub grace: Duration,
+    pub traces: Traces,
 }
 
 /// What no reconnect can mend.
@@ -71,7 +73,7 @@ pub async fn run<S: Sink>(
     let _keeper = AbortOnDropHandle::new(tokio::spawn(async move { keeper::keep(&gate, &*sink).await }));
     let pool = Pool::new(handler, topology.max_in_flight(), Arc::clone(&health));
 
-    let ended = sessions(&pool, &topology, Arc::clone(&copies), &settings.broker.url).await;
+    let ended = sessions(&pool, &topology, Arc::clone(&copies), &settings.broker.url, &settings.traces).await;
     let deadline = tokio::time::Instant::now() + settings.grace.saturating_sub(GOODBYE).max(settings.grace / 2);
     health.broker.send_replace(Broker::Draining);
     tracing::info!(in_flight = pool.tasks.len(), "stopping");
@@ -105,13 +107,15 @@ async fn sessions<S: Sink>(
     topology: &Topology,
     copies: Arc<Copies>,
     url: &Secret,
+    traces: &Traces,
 ) -> Result<Option<Session>, Fatal> {
     let (stop, metrics, health) = (&pool.handler.stop, &pool.handler.metrics, &pool.health);
     let connector = Connector::new(url.clone());
     let mut backoff = Backoff::new();
     let mut lost_before = false;
     loop {
-        let opening = Session::open(&connector, topology, Arc::clone(&copies), Arc::clone(metrics), Arc::clone(health));
+        let (copies, metrics_of, health_of) = (Arc::clone(&copies), Arc::clone(metrics), Arc::clone(health));
+        let opening = Session::open(&connector, topology, copies, metrics_of, health_of, traces.clone());
         let opened = tokio::select! {
             biased;
             () = stop.requested.cancelled() => return Ok(None),

@@ -139,7 +139,7 @@ fn describe(reply: &Reply<'_>, told: &str) -> String {
 }
 
 /// The innermost reason; reqwest's own text repeats the URL, which is noise in every line.
-fn root_cause(error: &reqwest::Error) -> String {
+pub(super) fn root_cause(error: &reqwest::Error) -> String {
     let mut inner: &dyn std::error::Error = error;
     while let Some(source) = inner.source() {
         inner = source;

@@ -3,6 +3,7 @@
 use super::{
     classify::{Reply, classify, classify_error, error_label},
     settings::Settings,
+    trace,
     wire::{message_body, message_path, regional_url, retry_after},
 };
 use crate::{
@@ -11,6 +12,7 @@ use crate::{
         metrics::Metrics,
         secret::{Generation, Secret},
         sink::{Answer, Create, Sink},
+        trace::Traces,
     },
 };
 use bytes::Bytes;
@@ -46,6 +48,7 @@ pub struct SvixSink {
     /// Made anew when the token changes.
     access: RwLock<Option<Arc<Access>>>,
     metrics: Arc<Metrics>,
+    traces: Traces,
     accepted: OnceLock<IntCounter>,
 }
 
@@ -68,7 +71,13 @@ impl SvixSink {
             .redirect(redirect::Policy::none())
             .build()?;
         let (url, token) = (settings.url.clone(), settings.token.clone());
-        Ok(Self { client, url, token, access: RwLock::default(), metrics, accepted: OnceLock::new() })
+        let (access, traces, accepted) = (RwLock::default(), Traces::default(), OnceLock::new());
+        Ok(Self { client, url, token, access, metrics, traces, accepted })
+    }
+
+    /// With a span for every message call.
+    pub fn traced(self, traces: Traces) -> Self {
+        Self { traces, ..self }
     }
 
     /// What calls need under the token of now, or why none can be made.
@@ -94,9 +103,11 @@ impl SvixSink {
         request.headers_mut().insert(header::AUTHORIZATION, authorization);
         request.headers_mut().insert(header::CONTENT_TYPE, JSON);
         *request.body_mut() = Some(body.into());
+        let span = trace::begin(&self.traces, &mut request);
         let started = Instant::now();
         let answered = read(self.client.execute(request).await).await;
         self.metrics.svix_request_duration.observe(started.elapsed().as_secs_f64());
+        trace::end(&span, answered.as_ref().map(|(head, _)| head.status));
         match &answered {
             Ok((head, _)) if head.status == StatusCode::ACCEPTED => self.accepted().inc(),
             Ok((head, _)) => self.metrics.svix_requests.with_label_values(&[head.status.as_str()]).inc(),

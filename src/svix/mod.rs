@@ -3,6 +3,7 @@
 mod classify;
 mod client;
 mod settings;
+mod trace;
 mod wire;
 
 pub use client::SvixSink;

@@ -19,3 +19,4 @@ mod sandbox;
 mod secrets;
 mod stop;
 mod support;
+mod trace;

@@ -1,6 +1,7 @@
 //! What the tests on a real broker share: a world of its own for each test, and patience that ends.
 
 pub mod broker;
+pub mod collector;
 pub mod events;
 pub mod hookbro;
 pub mod ledger;

@@ -1,4 +1,4 @@
-//! Floor 4: the log, on standard error. Standard output belongs to what commands print.
+//! The log, on standard error: which lines are written, and how they look.
 
 use std::{env, io, str::FromStr as _};
 use tracing::Subscriber;
@@ -21,7 +21,7 @@ const INDISCREET: &str = "lapin::returned_messages";
 pub enum Format {
     /// For people.
     Text,
-    /// One object a line, with `timestamp`, `level`, `target` and `fields`.
+    /// One object a line, with `timestamp`, `level`, `target` and `fields`; of a traced event also `span`.
     Json,
 }
 
@@ -60,7 +60,7 @@ where
     let base = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).log_internal_errors(false);
     match format {
         Format::Text => Box::new(base.with_ansi(colours).finish()),
-        Format::Json => Box::new(base.json().with_ansi(false).with_current_span(false).finish()),
+        Format::Json => Box::new(base.json().with_ansi(false).with_span_list(false).finish()),
     }
 }
 
@@ -155,7 +155,7 @@ mod tests {
         let lines: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         let [line] = lines.as_slice() else { panic!("{text}") };
         assert_eq!(line["level"], "INFO");
-        assert_eq!(line["target"], "hookbro::telemetry::tests");
+        assert_eq!(line["target"], "hookbro::telemetry::log::tests");
         assert!(line["timestamp"].as_str().unwrap().ends_with('Z'));
         let fields = serde_json::json!({"message": "delivered\nindeed", "event.id": "evt_1", "attempts": 2});
         assert_eq!(line["fields"], fields);
