@@ -134,3 +134,21 @@ fn secrets_are_text_or_lists_without_stray_white_space() {
     ];
     check(&urls, |s| s.broker.url.current(), "amqp://a,amqps://u:p%2Cq@b:5671/v".to_owned());
 }
+
+#[test]
+fn a_collector_is_named_by_its_base_url_or_by_the_whole() {
+    for (given, posted) in [
+        ("http://c:4318", "http://c:4318/v1/traces"),
+        ("http://c:4318/", "http://c:4318/v1/traces"),
+        ("https://c/otlp", "https://c/otlp/v1/traces"),
+        ("https://c/otlp/v1/traces/", "https://c/otlp/v1/traces"),
+    ] {
+        let set = format!("tracing.otlp_endpoint={given}");
+        let settings = Words { sets: &[&set], ..Words::default() }.settings();
+        assert_eq!(settings.tracing.endpoint.unwrap().as_str(), posted);
+    }
+    for (given, ratio) in [("0", 0.0), ("1", 1.0), ("0.25", 0.25), ("1e-3", 0.001)] {
+        let set = format!("tracing.sample_ratio={given}");
+        assert_eq!(Words { sets: &[&set], ..Words::default() }.settings().tracing.sample_ratio, ratio);
+    }
+}

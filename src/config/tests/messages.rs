@@ -85,6 +85,24 @@ fn a_bad_value_is_named_with_what_was_expected() {
             r#" = "a=b=c""#,
             "is no list of levels and target=level; expected such as info or info,hookbro=debug",
         ),
+        (
+            "tracing.otlp_endpoint=localhost:4318",
+            r#" = "localhost:4318""#,
+            "is neither http nor https; expected a base URL such as http://localhost:4318",
+        ),
+        (
+            "tracing.otlp_endpoint=http://u:hidden@x",
+            "",
+            "holds a user or password; put an authorization header into tracing.headers",
+        ),
+        (
+            "tracing.otlp_endpoint=http://x/?a=b",
+            "",
+            "has a query or fragment; expected a base URL such as http://localhost:4318",
+        ),
+        ("tracing.sample_ratio=1.5", r#" = "1.5""#, "expected a number from 0 to 1"),
+        ("tracing.sample_ratio=NaN", r#" = "NaN""#, "expected a number from 0 to 1"),
+        ("tracing.headers=a=b,hunter2", "", "header 2 has no =; expected name=value"),
     ] {
         let key = set.split('=').next().unwrap();
         check(sets(&[set]), &[&format!("{key}{value} (flag --set {key}): {problem}")]);

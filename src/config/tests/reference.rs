@@ -73,4 +73,6 @@ fn nothing_given_means_the_documented_defaults() {
     assert_eq!(settings.ingest.listen, None);
     assert_eq!(settings.shutdown_grace, Duration::from_secs(25));
     assert_eq!((settings.log.format, settings.log.level.as_str()), (None, "info"));
+    let tracing = settings.tracing;
+    assert_eq!((tracing.endpoint, tracing.sample_ratio, tracing.headers.is_empty()), (None, 1.0, true));
 }
