@@ -132,7 +132,8 @@ pub(super) fn not_found(error: &lapin::Error) -> Option<String> {
     amqp_error(error, 404)
 }
 
-fn amqp_error(error: &lapin::Error, code: u16) -> Option<String> {
+/// The broker's own words, if it closed the channel or connection with this code.
+pub(super) fn amqp_error(error: &lapin::Error, code: u16) -> Option<String> {
     match error.kind() {
         ErrorKind::ProtocolError(amqp) if amqp.get_id() == code => Some(amqp.get_message().to_string()),
         _ => None,

@@ -101,7 +101,7 @@ impl DeadQueue {
     ) -> Result<(), DeadQueueError> {
         let properties = replay_properties(&in_hand.properties);
         let event = &in_hand.event;
-        publisher.publish(topology.entry(), &event.routing_key, properties, &event.body).await?;
+        publisher.publish(topology.entry(&event.routing_key), &event.routing_key, properties, &event.body).await?;
         self.remove(in_hand.claim).await
     }
 

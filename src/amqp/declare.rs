@@ -2,11 +2,11 @@
 
 use super::{
     connect::{not_found, precondition_failed},
-    topology::{Queue, Topology},
+    topology::{Fork, Queue, Topology},
 };
 use lapin::{
     Channel, Connection, ExchangeKind,
-    options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions},
+    options::{ExchangeBindOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions},
     types::FieldTable,
 };
 use std::fmt;
@@ -34,6 +34,9 @@ pub async fn declare(connection: &Connection, topology: &Topology) -> Result<(),
             .await;
         check(done, || format!("exchange `{name}`"))?;
     }
+    if let Some(fork) = &topology.fork {
+        declare_fork(&channel, fork).await?;
+    }
     for queue in &topology.queues {
         // A refusal closes the channel that it came on; the next object would then fail without a reason of its own.
         channel = if channel.status().connected() { channel } else { open(connection).await? };
@@ -51,6 +54,26 @@ pub async fn declare(connection: &Connection, topology: &Topology) -> Result<(),
             )
             .await;
         check(done, || format!("binding of `{}` to `{}`", binding.queue, binding.exchange))?;
+    }
+    // Last, when everything that it leads to is in place.
+    if let Some(fork) = &topology.fork {
+        bind_fork(&channel, fork, &topology.topic_exchange).await?;
+    }
+    Ok(())
+}
+
+async fn declare_fork(channel: &Channel, fork: &Fork) -> Result<(), DeclareError> {
+    let name = fork.exchange.as_str();
+    let done = channel.exchange_declare(name.into(), ExchangeKind::Topic, internal_exchange(), fork.table()).await;
+    check(done, || format!("exchange `{name}`"))
+}
+
+async fn bind_fork(channel: &Channel, fork: &Fork, topic_exchange: &str) -> Result<(), DeclareError> {
+    for key in &fork.bindings {
+        let (to, from, options) = (fork.exchange.as_str(), topic_exchange, ExchangeBindOptions::default());
+        let bound =
+            channel.exchange_bind(to.into(), from.into(), key.as_str().into(), options, FieldTable::default()).await;
+        check(bound, || format!("binding of exchange `{to}` to `{from}`"))?;
     }
     Ok(())
 }
@@ -83,7 +106,8 @@ impl fmt::Display for Difference {
 /// refusal closes it.
 pub async fn differences(connection: &Connection, topology: &Topology) -> Result<Vec<Difference>, DeclareError> {
     let mut found = Vec::new();
-    for name in topology.fanouts.iter().chain([&topology.topic_exchange]) {
+    let forks = topology.fork.iter().map(|fork| &fork.exchange);
+    for name in topology.fanouts.iter().chain(forks).chain([&topology.topic_exchange]) {
         let object = format!("exchange `{name}`");
         let done = open(connection)
             .await?
@@ -152,6 +176,11 @@ async fn open(connection: &Connection) -> Result<Channel, DeclareError> {
 
 fn durable_exchange() -> ExchangeDeclareOptions {
     ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() }
+}
+
+/// Publishers cannot reach it, only the exchange that it is bound to.
+fn internal_exchange() -> ExchangeDeclareOptions {
+    ExchangeDeclareOptions { internal: true, ..durable_exchange() }
 }
 
 fn durable_queue() -> QueueDeclareOptions {

@@ -1,5 +1,6 @@
 //! Floor 2: RabbitMQ. The only place that knows lapin, queue names and acknowledgements.
 
+mod changeover;
 mod connect;
 mod copies;
 mod dead_queue;
@@ -16,14 +17,15 @@ mod topology;
 mod trace;
 mod window;
 
+pub use changeover::{StandError, Stranded, stand, stranded};
 pub use connect::{Backoff, ConnectError, Connector, close};
 pub use copies::Copies;
 pub use dead_queue::{Claim, DeadQueue, DeadQueueError, InHand};
-pub use declare::{DeclareError, Difference, declare, differences};
+pub use declare::{DeclareError, Difference, differences};
 pub use intake::BrokerIntake;
 pub use migrate::{MigrateError, Migration};
 pub use publish::{CHANNELS, EventProperties, PublishError, Publisher};
 pub use session::{Ended, Flow, OpenError, Session};
-pub use settings::Settings;
+pub use settings::{Lane, Settings};
 pub use settle::AmqpReceipt;
-pub use topology::{Argument, Binding, Queue, Rung, Topology};
+pub use topology::{Argument, Binding, Fork, Queue, Rung, Topology};

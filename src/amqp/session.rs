@@ -3,9 +3,9 @@
 //! Any channel error, a stream that ends unasked and a lost connection all end the session; the owner opens another.
 
 use super::{
+    changeover::{StandError, stand},
     connect::{ConnectError, Connector, close},
     copies::{Copies, Original},
-    declare::{DeclareError, declare},
     depths::watch_depths,
     headers::header_bytes,
     settle::{AmqpReceipt, Settler},
@@ -59,7 +59,7 @@ pub enum OpenError {
     #[error(transparent)]
     Connect(#[from] ConnectError),
     #[error(transparent)]
-    Declare(#[from] DeclareError),
+    Declare(#[from] StandError),
     #[error("cannot open a channel: {0}")]
     Channel(lapin::Error),
     #[error("the broker did not declare everything within {OPEN_TIMEOUT:?}")]
@@ -121,19 +121,22 @@ impl Session {
         traces: Traces,
     ) -> Result<Self, OpenError> {
         let connection = connector.connect("hookbro consumer").await?;
-        let opening = Self::open_on(connection, topology, copies, metrics, health);
+        let opening = Self::open_on(connector, connection, topology, copies, metrics, health);
         let opened = tokio::time::timeout(OPEN_TIMEOUT, opening).await.unwrap_or(Err(OpenError::Silent));
         opened.map(|session| Self { traces, ..session })
     }
 
     async fn open_on(
+        connector: &Connector,
         connection: Connection,
         topology: &Topology,
         copies: Arc<Copies>,
         metrics: Arc<Metrics>,
         health: Arc<Health>,
     ) -> Result<Self, OpenError> {
-        declare(&connection, topology).await?;
+        for stranded in stand(connector, &connection, topology).await? {
+            tracing::warn!("{stranded}");
+        }
         let mut lanes = Vec::with_capacity(topology.rungs.len());
         for rung in &topology.rungs {
             let channel = connection.create_channel().await.map_err(OpenError::Channel)?;
@@ -180,7 +183,8 @@ impl Session {
                 Flow::Full => lane.rung.prefetch,
             };
             lane.channel.basic_qos(prefetch, BasicQosOptions::default()).await?;
-            let tag: ShortString = format!("hookbro.{}.{}", lane.rung.attempt.get(), self.epoch).into();
+            let tag: ShortString =
+                format!("hookbro.{}.{}.{}", lane.rung.lane, lane.rung.attempt.get(), self.epoch).into();
             let queue = lane.rung.queue.as_str().into();
             let options = BasicConsumeOptions::default();
             let consumer = lane.channel.basic_consume(queue, tag.clone(), options, FieldTable::default()).await?;
@@ -246,6 +250,9 @@ impl Session {
             header_bytes: header_bytes(properties),
             received,
             trace,
+            waited: lane.rung.waited,
+            next_delay: lane.rung.next_delay,
+            lane: lane.rung.lane,
         };
         let receipt = AmqpReceipt {
             tag: delivery.delivery_tag,

@@ -18,4 +18,16 @@ pub struct Settings {
     /// `x-delivery-limit` of Q and the retry queues.
     pub delivery_limit: u32,
     pub ladder: RetryLadder,
+    pub lanes: Vec<Lane>,
+}
+
+/// A queue, a prefetch and a ladder of their own for some routing keys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lane {
+    /// Part of its objects' names.
+    pub name: String,
+    /// Patterns of routing keys, none of which overlaps another lane's. None at all: what lies in it is still delivered.
+    pub keys: Vec<String>,
+    pub prefetch: u16,
+    pub ladder: RetryLadder,
 }

@@ -4,15 +4,19 @@
 //! survives without `x-dead-letter-routing-key`. At-least-once dead-lettering needs quorum queues with
 //! `x-overflow=reject-publish`; without it RabbitMQ falls back to at-most-once in silence.
 
-use super::settings::Settings;
-use crate::domain::Attempt;
+use super::settings::{Lane, Settings};
+use crate::domain::{Attempt, RetryLadder, topic};
 use lapin::types::{AMQPValue, FieldTable, LongString};
+use sha2::{Digest as _, Sha256};
 use std::{collections::BTreeMap, time::Duration};
 
 /// Returns a dead event survives while people look at it: RabbitMQ 4 would drop it after 20 by default.
 const DEAD_DELIVERY_LIMIT: u32 = 1_000_000;
 /// A retry queue gets this part of Q's prefetch: retries are fewer, and must not crowd out fresh events.
 const RETRY_PREFETCH_PART: u16 = 8;
+
+/// Bytes of the hash in a fork's name: two arrangements of one installation must not meet.
+const FORK_HASH: usize = 8;
 
 /// One queue argument, in the few types that are used.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,12 +40,29 @@ pub struct Binding {
     pub routing_key: String,
 }
 
-/// A queue that hookbro consumes, and the attempt that its deliveries are.
+/// A queue that hookbro consumes, and what its deliveries have behind and before them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rung {
     pub queue: String,
+    /// Counted from the default lane.
+    pub lane: usize,
     pub attempt: Attempt,
+    /// The delay before this attempt.
+    pub waited: Duration,
+    /// The delay after it; `None` on the last rung.
+    pub next_delay: Option<Duration>,
     pub prefetch: u16,
+}
+
+/// Where events part ways between lanes: an internal topic exchange, from which what no lane's keys take goes to Q.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fork {
+    /// Named by its bindings, so that other bindings are another exchange: which ones stand cannot be asked over AMQP.
+    pub exchange: String,
+    /// Its alternate exchange, which leads to Q.
+    pub otherwise: String,
+    /// The routing keys that bind it to the publishers' exchange.
+    pub bindings: Vec<String>,
 }
 
 /// Everything that must stand, each list in the order of its declaration: the far end first, the work queue last.
@@ -49,66 +70,97 @@ pub struct Rung {
 pub struct Topology {
     /// The publishers' topic exchange: used as it is, created only if missing.
     pub topic_exchange: String,
-    /// Our own exchanges, all fanout and durable.
+    /// Our own exchanges that lead to one queue each, all fanout and durable.
     pub fanouts: Vec<String>,
+    /// None without lanes: then Q is bound to the publishers' exchange itself.
+    pub fork: Option<Fork>,
     pub queues: Vec<Queue>,
     pub bindings: Vec<Binding>,
     /// Q first.
     pub rungs: Vec<Rung>,
+    /// What led to Q directly, where a fork leads to it now.
+    pub(super) unbound: Vec<Binding>,
+    /// The lanes' names and patterns, in order.
+    lanes: Vec<Lane>,
+    dead: String,
 }
 
 impl Topology {
     pub fn new(settings: &Settings) -> Self {
-        let names = Names(&settings.queue);
-        let delays = settings.ladder.delays();
-        let mut queues = vec![dead_queue(names.dead())];
-        // From the last rung down, so that every dead-letter target stands before what leads to it.
-        for (rung, delay) in (1..).zip(delays).collect::<Vec<_>>().into_iter().rev() {
-            let beyond = if rung == delays.len() { names.dead() } else { names.delay(rung + 1) };
-            queues.push(work_queue(names.retry(rung), &beyond, settings.delivery_limit));
-            queues.push(delay_queue(names.delay(rung), &names.retry(rung), *delay));
+        let dead = format!("{}.dead", settings.queue);
+        let default = Ladder { stem: settings.queue.clone(), dead: &dead, limit: settings.delivery_limit };
+        let mut queues = vec![dead_queue(dead.clone())];
+        let mut rungs = default.rungs(0, &settings.ladder, settings.prefetch);
+        for (lane, number) in settings.lanes.iter().zip(1..) {
+            let own = Ladder { stem: lane_queue(&settings.queue, &lane.name), ..default };
+            queues.extend(own.queues(&lane.ladder));
+            rungs.extend(own.rungs(number, &lane.ladder, lane.prefetch));
         }
-        let beyond = if delays.is_empty() { names.dead() } else { names.delay(1) };
-        queues.push(work_queue(names.work(), &beyond, settings.delivery_limit));
+        queues.extend(default.queues(&settings.ladder));
 
         let fanouts: Vec<String> = queues.iter().map(|q| q.name.clone()).collect();
         let own = fanouts.iter().map(|name| bind(name, name, ""));
-        let from_publishers = settings.bindings.iter().map(|key| bind(&settings.queue, &settings.exchange, key));
-        let rungs = settings.ladder.attempts().map(|attempt| Rung {
-            queue: if attempt == Attempt::FIRST { names.work() } else { names.retry(attempt.rung()) },
-            attempt,
-            prefetch: match attempt {
-                Attempt::FIRST => settings.prefetch,
-                _ => (settings.prefetch / RETRY_PREFETCH_PART).max(1),
-            },
-        });
+        let direct = settings.bindings.iter().map(|key| bind(&settings.queue, &settings.exchange, key));
+        let fork = fork(settings);
+        let (to_queues, unbound): (Vec<_>, Vec<_>) = match &fork {
+            None => (direct.collect(), Vec::new()),
+            Some(fork) => {
+                let keys = settings.lanes.iter().flat_map(|lane| lane.keys.iter().map(move |key| (lane, key)));
+                let to_lanes =
+                    keys.map(|(lane, key)| bind(&lane_queue(&settings.queue, &lane.name), &fork.exchange, key));
+                (to_lanes.collect(), direct.collect())
+            }
+        };
         Self {
             topic_exchange: settings.exchange.clone(),
-            bindings: own.chain(from_publishers).collect(),
-            rungs: rungs.collect(),
+            bindings: own.chain(to_queues).collect(),
+            lanes: settings.lanes.clone(),
+            rungs,
             fanouts,
+            fork,
             queues,
+            unbound,
+            dead,
         }
     }
 
     /// The fanout exchange and queue of events given up.
     pub fn dead(&self) -> &str {
-        self.queues.first().map_or("", |q| q.name.as_str())
+        &self.dead
     }
 
     /// The part of the topology that is about one queue.
     pub(super) fn only(&self, queue: &Queue) -> Self {
         Self {
-            topic_exchange: self.topic_exchange.clone(),
             fanouts: vec![queue.name.clone()],
             queues: vec![queue.clone()],
             bindings: self.bindings.iter().filter(|binding| binding.queue == queue.name).cloned().collect(),
             rungs: Vec::new(),
+            unbound: Vec::new(),
+            ..self.clone()
         }
     }
 
-    /// The fanout exchange through which replays enter: every other consumer of the publishers' exchange would see them.
-    pub fn entry(&self) -> &str {
+    /// The fanout exchange through which an event of this routing key is replayed, its lane's own: every other consumer of
+    /// the publishers' exchange would see it there.
+    pub fn entry(&self, routing_key: &str) -> &str {
+        let of_lane = |lane: &&Lane| lane.keys.iter().any(|pattern| topic::matches(pattern, routing_key));
+        let number = self.lanes.iter().zip(1..).find(|(lane, _)| of_lane(lane)).map_or(0, |(_, number)| number);
+        self.rungs.iter().find(|rung| rung.lane == number).map_or("", |rung| rung.queue.as_str())
+    }
+
+    /// How many lanes there are, the default one among them.
+    pub fn lanes(&self) -> usize {
+        self.lanes.len() + 1
+    }
+
+    /// Each lane's name and how many delays it has.
+    pub(super) fn lane_ladders(&self) -> impl Iterator<Item = (&str, usize)> {
+        self.lanes.iter().map(|lane| (lane.name.as_str(), lane.ladder.delays().len()))
+    }
+
+    /// Q
+    pub(super) fn work_queue(&self) -> &str {
         self.rungs.first().map_or("", |rung| rung.queue.as_str())
     }
 
@@ -118,21 +170,78 @@ impl Topology {
     }
 }
 
-/// The names that derive from `broker.queue`.
-struct Names<'a>(&'a str);
+/// The queue of a lane, and the stem of its other names; Q's own is `queue`.
+pub(super) fn lane_queue(queue: &str, lane: &str) -> String {
+    format!("{queue}.lane.{lane}")
+}
 
-impl Names<'_> {
-    fn work(&self) -> String {
-        self.0.to_owned()
+/// The queues of a lane's ladder, from the stem of their names and the number of its delays.
+pub(super) fn ladder_queues(stem: &str, delays: usize) -> impl Iterator<Item = String> {
+    let rungs = (1..=delays).flat_map(move |rung| [format!("{stem}.delay.{rung}"), format!("{stem}.retry.{rung}")]);
+    std::iter::once(stem.to_owned()).chain(rungs)
+}
+
+/// No lanes, no fork: a lane that only drains needs none either, but one exchange less is not worth a case of its own.
+fn fork(settings: &Settings) -> Option<Fork> {
+    if settings.lanes.is_empty() {
+        return None;
     }
+    let mut hash = Sha256::new();
+    for lane in &settings.lanes {
+        // Neither a lane's name nor a key that AMQP carries has a line break inside.
+        hash.update(format!("{}\n{}\n\n", lane.name, lane.keys.join("\n")));
+    }
+    let name: String = hash.finalize().iter().take(FORK_HASH).map(|byte| format!("{byte:02x}")).collect();
+    Some(Fork {
+        exchange: format!("{}.lanes.{name}", settings.queue),
+        otherwise: settings.queue.clone(),
+        bindings: settings.bindings.clone(),
+    })
+}
+
+/// One lane's ladder.
+struct Ladder<'a> {
+    stem: String,
+    dead: &'a str,
+    limit: u32,
+}
+
+impl Ladder<'_> {
+    /// From the last rung down, so that every dead-letter target stands before what leads to it.
+    fn queues(&self, ladder: &RetryLadder) -> Vec<Queue> {
+        let delays = ladder.delays();
+        let mut queues = Vec::new();
+        for (rung, delay) in (1..).zip(delays).collect::<Vec<_>>().into_iter().rev() {
+            let beyond = if rung == delays.len() { self.dead.to_owned() } else { self.delay(rung + 1) };
+            queues.push(work_queue(self.retry(rung), &beyond, self.limit));
+            queues.push(delay_queue(self.delay(rung), &self.retry(rung), *delay));
+        }
+        let beyond = if delays.is_empty() { self.dead.to_owned() } else { self.delay(1) };
+        queues.push(work_queue(self.stem.clone(), &beyond, self.limit));
+        queues
+    }
+
+    fn rungs(&self, lane: usize, ladder: &RetryLadder, prefetch: u16) -> Vec<Rung> {
+        let rung = |attempt: Attempt| Rung {
+            queue: if attempt == Attempt::FIRST { self.stem.clone() } else { self.retry(attempt.rung()) },
+            lane,
+            attempt,
+            waited: ladder.waited_before(attempt),
+            next_delay: ladder.delay_after(attempt),
+            prefetch: match attempt {
+                Attempt::FIRST => prefetch,
+                _ => (prefetch / RETRY_PREFETCH_PART).max(1),
+            },
+        };
+        ladder.attempts().map(rung).collect()
+    }
+
     fn delay(&self, rung: usize) -> String {
-        format!("{}.delay.{rung}", self.0)
+        format!("{}.delay.{rung}", self.stem)
     }
+
     fn retry(&self, rung: usize) -> String {
-        format!("{}.retry.{rung}", self.0)
-    }
-    fn dead(&self) -> String {
-        format!("{}.dead", self.0)
+        format!("{}.retry.{rung}", self.stem)
     }
 }
 
@@ -178,6 +287,14 @@ impl From<&Argument> for AMQPValue {
     }
 }
 
+impl Fork {
+    pub(super) fn table(&self) -> FieldTable {
+        let mut table = FieldTable::default();
+        table.insert("alternate-exchange".into(), AMQPValue::LongString(self.otherwise.as_str().into()));
+        table
+    }
+}
+
 impl Queue {
     /// A queue that keeps what another one held while that is made anew.
     pub(super) fn holding(name: String) -> Self {
@@ -196,11 +313,11 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{domain::RetryLadder, ports::secret::Secret};
+    use crate::ports::secret::Secret;
 
-    fn topology(delays: &[u64], prefetch: u16) -> Topology {
+    fn settings(delays: &[u64], prefetch: u16) -> Settings {
         let delays = delays.iter().copied().map(Duration::from_secs).collect();
-        Topology::new(&Settings {
+        Settings {
             url: Secret::fixed("amqp://localhost"),
             exchange: "x".into(),
             queue: "q".into(),
@@ -208,7 +325,12 @@ mod tests {
             prefetch,
             delivery_limit: 100,
             ladder: RetryLadder::try_new(delays).unwrap(),
-        })
+            lanes: Vec::new(),
+        }
+    }
+
+    fn topology(delays: &[u64], prefetch: u16) -> Topology {
+        Topology::new(&settings(delays, prefetch))
     }
 
     fn leads_to(topology: &Topology, queue: &str) -> Option<String> {

@@ -38,9 +38,16 @@ fn say(what: &str, checked: &Result<Vec<String>, Failure>) -> Result<(), Failure
 /// Objects that are missing are no fault: `hookbro run` declares them. Ones that differ are.
 async fn check_broker(settings: &Settings) -> Result<Vec<String>, Failure> {
     let connection = amqp::Connector::new(settings.broker.url.clone()).connect("hookbro check").await?;
-    let found = amqp::differences(&connection, &Topology::new(&settings.broker)).await;
+    let topology = Topology::new(&settings.broker);
+    let asked = async {
+        Ok::<_, amqp::StandError>((
+            amqp::differences(&connection, &topology).await?,
+            amqp::stranded(&connection, &topology).await?,
+        ))
+    };
+    let asked = asked.await;
     amqp::close(connection).await;
-    let found = found?;
+    let (found, stranded) = asked?;
     if found.iter().any(Difference::blocks) {
         let lines: Vec<_> = found.iter().filter(|d| d.blocks()).map(ToString::to_string).collect();
         return Err(Failure::Broker(format!(
@@ -50,12 +57,11 @@ async fn check_broker(settings: &Settings) -> Result<Vec<String>, Failure> {
         )));
     }
     let missing: Vec<_> = found.iter().map(|missing| missing.object.as_str()).collect();
-    Ok(match missing.as_slice() {
-        [] => Vec::new(),
-        [first, ..] => {
-            vec![format!("{} objects are missing ({first}, …); `hookbro run` declares them", missing.len())]
-        }
-    })
+    let mut notes: Vec<_> = stranded.iter().map(ToString::to_string).collect();
+    if let [first, ..] = missing.as_slice() {
+        notes.push(format!("{} objects are missing ({first}, …); `hookbro run` declares them", missing.len()));
+    }
+    Ok(notes)
 }
 
 async fn check_svix(settings: &Settings) -> Result<Vec<String>, Failure> {

@@ -1,7 +1,7 @@
 //! How a command can fail, and with which exit code.
 
 use crate::{
-    amqp::{ConnectError, DeadQueueError, DeclareError, MigrateError, PublishError},
+    amqp::{ConnectError, DeadQueueError, DeclareError, MigrateError, PublishError, StandError},
     config::ConfigError,
     http::ListenError,
     service::Fatal,
@@ -74,6 +74,12 @@ impl From<DeclareError> for Failure {
 
 impl From<DeadQueueError> for Failure {
     fn from(error: DeadQueueError) -> Self {
+        Self::Broker(error.to_string())
+    }
+}
+
+impl From<StandError> for Failure {
+    fn from(error: StandError) -> Self {
         Self::Broker(error.to_string())
     }
 }

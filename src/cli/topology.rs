@@ -40,10 +40,11 @@ pub(super) fn run(args: &TopologyArgs, settings: Settings) -> Result<(), Failure
         Action::Show { output: Output::Json } => output::print(&format!("{:#}\n", as_json(&topology))),
         Action::Migrate { yes } => runtime()?.block_on(migrate(&settings, &topology, yes)),
         Action::Declare => runtime()?.block_on(async {
-            let connection = amqp::Connector::new(settings.broker.url.clone()).connect("hookbro topology").await?;
-            let declared = amqp::declare(&connection, &topology).await;
+            let connector = amqp::Connector::new(settings.broker.url.clone());
+            let connection = connector.connect("hookbro topology").await?;
+            let stood = amqp::stand(&connector, &connection, &topology).await;
             amqp::close(connection).await;
-            declared?;
+            stood?.iter().try_for_each(|stranded| output::print(&format!("{stranded}\n")))?;
             output::print(&format!("{} queues stand\n", topology.queues.len()))
         }),
     }
@@ -74,12 +75,23 @@ fn as_table(topology: &Topology) -> String {
     let exchanges = [["exchange".into(), topology.topic_exchange.clone(), "topic, created only if missing".into()]]
         .into_iter()
         .chain(topology.fanouts.iter().map(|name| ["exchange".into(), name.clone(), "fanout".into()]));
+    let fork = topology.fork.iter().map(|fork| {
+        let details = format!("topic, internal, alternate-exchange={}", fork.otherwise);
+        ["exchange".into(), fork.exchange.clone(), details]
+    });
     let queues = topology.queues.iter().map(|queue| ["queue".into(), queue.name.clone(), arguments(queue)]);
+    let forked = topology.fork.iter().flat_map(|fork| {
+        let to = |key| ["binding".into(), fork.exchange.clone(), format!("to {} key {key}", topology.topic_exchange)];
+        fork.bindings.iter().map(to)
+    });
     let bindings = topology.bindings.iter().map(|binding| {
         let key = if binding.routing_key.is_empty() { String::new() } else { format!(" key {}", binding.routing_key) };
         ["binding".into(), binding.queue.clone(), format!("to {}{key}", binding.exchange)]
     });
-    output::table(["KIND", "NAME", "DETAILS"].map(str::to_owned), exchanges.chain(queues).chain(bindings))
+    output::table(
+        ["KIND", "NAME", "DETAILS"].map(str::to_owned),
+        exchanges.chain(fork).chain(queues).chain(bindings).chain(forked),
+    )
 }
 
 fn arguments(queue: &Queue) -> String {
@@ -111,9 +123,20 @@ fn as_json(topology: &Topology) -> Value {
         let (queue, exchange) = (&binding.queue, &binding.exchange);
         json!({"kind": "binding", "queue": queue, "exchange": exchange, "routing_key": binding.routing_key})
     });
+    let fork = topology.fork.iter().map(|fork| {
+        let arguments = json!({"alternate-exchange": fork.otherwise});
+        json!({"kind": "exchange", "name": fork.exchange, "type": "topic", "durable": true, "internal": true, "arguments": arguments})
+    });
+    let forked = topology.fork.iter().flat_map(|fork| {
+        let from = &topology.topic_exchange;
+        let to = move |key| json!({"kind": "binding", "to": fork.exchange, "exchange": from, "routing_key": key});
+        fork.bindings.iter().map(to)
+    });
     std::iter::once(exchange(&topology.topic_exchange, "topic"))
         .chain(topology.fanouts.iter().map(|name| exchange(name, "fanout")))
+        .chain(fork)
         .chain(queues)
         .chain(bindings)
+        .chain(forked)
         .collect()
 }

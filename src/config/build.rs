@@ -1,7 +1,7 @@
 //! From layers to settings: every key once, then what only two keys together can get wrong.
 
 use super::{
-    AdminSettings, ConfigError, IngestSettings, LogSettings, RoutingSettings, SecretFiles, Settings,
+    AdminSettings, ConfigError, IngestSettings, LogSettings, RoutingSettings, SecretFiles, Settings, lanes,
     layer::Layers,
     read::Reader,
     rules,
@@ -88,6 +88,10 @@ fn broker(read: &mut Reader) -> Option<amqp::Settings> {
     let prefetch = read.value("broker.prefetch", |kind| text::integer(kind, 1..=u64::from(u16::MAX)));
     let delivery_limit = read.value("broker.delivery_limit", |kind| text::integer(kind, 1..=MAX_DELIVERY_LIMIT));
     let ladder = read.value("retry.delays", ladder);
+    let lanes = match &ladder {
+        Some(ladder) => lanes::lanes(read, ladder),
+        None => None,
+    };
     Some(amqp::Settings {
         url: url?,
         exchange: exchange?,
@@ -96,6 +100,7 @@ fn broker(read: &mut Reader) -> Option<amqp::Settings> {
         prefetch: prefetch?,
         delivery_limit: delivery_limit?,
         ladder: ladder?,
+        lanes: lanes?,
     })
 }
 
@@ -133,7 +138,7 @@ fn name(kind: &ValueKind) -> Read<String> {
     rules::broker_name(&name).map(|()| name)
 }
 
-fn ladder(kind: &ValueKind) -> Read<RetryLadder> {
+pub(super) fn ladder(kind: &ValueKind) -> Read<RetryLadder> {
     let delay = |(n, text): (usize, String)| {
         let wrong = || format!("element {} is no duration; expected such as 5s or 1m30s", n + 1);
         text::parse_duration(&text).ok_or_else(wrong)

@@ -4,6 +4,7 @@ use super::{
     DEFAULTS,
     error::{Mistake, shown},
     keys::{ENV_PREFIX, KEYS, Slot},
+    lanes::{self, GivenLanes},
     secret_file::read_bounded,
 };
 use config::{ConfigError as Unparsed, File, FileFormat, Map, Source as _, Value, ValueKind};
@@ -31,6 +32,7 @@ impl Given {
 #[derive(Default)]
 pub(super) struct Layers {
     pub(super) given: BTreeMap<&'static str, Given>,
+    pub(super) lanes: GivenLanes,
     pub(super) mistakes: Vec<Mistake>,
 }
 
@@ -63,6 +65,10 @@ impl Layers {
         let mut layer = Layer::new(self);
         // Sorted, so that the same file always says the same.
         for (section, value) in tables.into_iter().collect::<BTreeMap<_, _>>() {
+            if section == lanes::SECTION {
+                layer.lane_tables(value.kind, origin);
+                continue;
+            }
             let known = KEYS.iter().any(|key| key.split('.').next() == Some(&section));
             match value.kind {
                 ValueKind::Table(keys) if !keys.is_empty() => {
@@ -90,6 +96,10 @@ impl Layers {
             match value.into_string() {
                 Ok(text) => {
                     let kind = ValueKind::String(text);
+                    if let Some(path) = of_lanes(&name) {
+                        layer.lane(&path.replacen("__", ".", 1), kind, &origin);
+                        continue;
+                    }
                     layer.give(&name, Slot::of_variable(&variable), kind, &origin, Slot::variable);
                 }
                 Err(_) => layer.refuse(&name, String::new(), &origin, "expected UTF-8".to_owned()),
@@ -103,7 +113,11 @@ impl Layers {
             match set.split_once('=') {
                 Some((name, text)) => {
                     let (name, kind) = (name.trim(), ValueKind::String(text.to_owned()));
-                    layer.give(name, Slot::of_name(name), kind, &format!("flag --set {name}"), Slot::name);
+                    let origin = format!("flag --set {name}");
+                    match of_lanes(name) {
+                        Some(path) => layer.lane(path, kind, &origin),
+                        None => layer.give(name, Slot::of_name(name), kind, &origin, Slot::name),
+                    }
                 }
                 // What was meant as a value stays unprinted: it may be a secret.
                 None => layer.layers.mistakes.push(Mistake::Layer {
@@ -154,6 +168,34 @@ impl<'a> Layer<'a> {
         self.layers.given.insert(slot.key, Given { slot, value });
     }
 
+    fn lane_tables(&mut self, kind: ValueKind, origin: &str) {
+        let ValueKind::Table(tables) = kind else {
+            return self.refuse(lanes::SECTION, shown(&kind), origin, "expected a section a lane".to_owned());
+        };
+        for (lane, value) in tables.into_iter().collect::<BTreeMap<_, _>>() {
+            match value.kind {
+                ValueKind::Table(fields) => {
+                    for (field, value) in fields.into_iter().collect::<BTreeMap<_, _>>() {
+                        self.lane(&format!("{lane}.{field}"), value.kind, origin);
+                    }
+                }
+                kind => self.lane(&lane, kind, origin),
+            }
+        }
+    }
+
+    /// `path` is what comes behind `lanes.`
+    fn lane(&mut self, path: &str, kind: ValueKind, origin: &str) {
+        let value = shown(&kind);
+        let given = match path.split_once('.') {
+            Some((lane, field)) => self.layers.lanes.give(lane, field, kind, origin),
+            None => Err("expected a lane's name and its key, such as lanes.bulk.keys".to_owned()),
+        };
+        if let Err(problem) = given {
+            self.refuse(&format!("{}.{path}", lanes::SECTION), value, origin, problem);
+        }
+    }
+
     fn unknown(&mut self, name: &str, origin: &str, spell: fn(Slot) -> String) {
         let remedy = match Slot::nearest(name) {
             Some(slot) => format!("did you mean {}?", spell(slot)),
@@ -168,6 +210,14 @@ impl<'a> Layer<'a> {
     }
 }
 
+/// What stands behind `lanes.`, if `name` is about lanes.
+fn of_lanes(name: &str) -> Option<&str> {
+    match name.strip_prefix(lanes::SECTION)? {
+        "" => Some(""),
+        rest => rest.strip_prefix('.'),
+    }
+}
+
 /// What there is instead of a word that resembles no key.
 fn siblings(name: &str) -> String {
     let section = name.split('.').next().unwrap_or(name);
@@ -176,6 +226,7 @@ fn siblings(name: &str) -> String {
         return format!("the keys of {section} are {}", keys.join(", "));
     }
     let mut sections: Vec<_> = KEYS.iter().filter_map(|key| key.split('.').next()).collect();
+    sections.push(lanes::SECTION);
     sections.dedup();
     format!("the sections are {}", sections.join(", "))
 }

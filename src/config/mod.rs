@@ -6,6 +6,7 @@
 mod build;
 mod error;
 mod keys;
+mod lanes;
 mod layer;
 mod read;
 mod rules;

@@ -4,6 +4,7 @@ use super::{
     ConfigError, SecretFiles,
     error::{Mistake, shown},
     keys::SECRETS,
+    lanes::GivenLanes,
     layer::{Given, Layers},
     rules::Rule,
     text::{self, Read},
@@ -89,6 +90,15 @@ impl Reader {
             origin: given.map(Given::origin).unwrap_or_default(),
             problem,
         });
+    }
+
+    /// What was given about lanes, to be read as a whole.
+    pub(super) fn take_lanes(&mut self) -> GivenLanes {
+        std::mem::take(&mut self.layers.lanes)
+    }
+
+    pub(super) fn add_mistakes(&mut self, mistakes: Vec<Mistake>) {
+        self.layers.mistakes.extend(mistakes);
     }
 
     pub(super) fn is_clean(&self) -> bool {

@@ -77,17 +77,25 @@ pub(super) fn bindings(keys: &[String]) -> Read<()> {
     if keys.is_empty() {
         return Err("expected at least one routing key, such as \"#\" for all events".to_owned());
     }
+    binding_lengths(keys)
+}
+
+/// None at all is fine here.
+pub(super) fn binding_lengths(keys: &[String]) -> Read<()> {
     match keys.iter().position(|key| key.len() > MAX_BINDING) {
         Some(n) => Err(format!("element {} has {} bytes, at most {MAX_BINDING} are possible", n + 1, keys[n].len())),
         None => Ok(()),
     }
 }
 
+/// What the names of our objects go on with behind that of the work queue, apart from `.dead`.
+const OWN_NAMES: [&str; 4] = [".delay.", ".retry.", ".lane.", ".lanes"];
+
 /// Whether `exchange` would be the same as an exchange that derives from `queue`, which is of another type.
 pub(super) fn collides(exchange: &str, queue: &str) -> bool {
     exchange
         .strip_prefix(queue)
-        .is_some_and(|rest| matches!(rest, "" | ".dead") || rest.starts_with(".delay.") || rest.starts_with(".retry."))
+        .is_some_and(|rest| matches!(rest, "" | ".dead") || OWN_NAMES.iter().any(|begin| rest.starts_with(begin)))
 }
 
 /// Svix's base URL without a slash at its end; empty stays empty.

@@ -9,6 +9,7 @@ mod json;
 mod ladder;
 mod pause;
 mod route;
+pub mod topic;
 mod verdict;
 
 pub use batch::{BatchError, BatchLimits, Form, MAX_ROUTING_KEY, read_batch};

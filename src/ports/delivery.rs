@@ -27,6 +27,12 @@ pub struct Message {
     pub received: Instant,
     /// The span of this attempt.
     pub trace: Trace,
+    /// How long it waited on the broker before this attempt.
+    pub waited: Duration,
+    /// How long it will wait should this attempt fail; `None` if this is the last.
+    pub next_delay: Option<Duration>,
+    /// Which lane it came on, counted from the default one.
+    pub lane: usize,
 }
 
 /// How a broker is told the end of one delivery. [`Unsettled`] calls one of these two, once.

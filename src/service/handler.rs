@@ -8,7 +8,7 @@ use super::{
 use crate::{
     domain::{
         Cause, Dead, DeadReason, Destination, Event, Malformed, Oddity, ParseFailure, PauseReason, Rejected, Released,
-        RetryLadder, Routes, Verdict,
+        Routes, Verdict,
     },
     ports::{
         delivery::{HOLD, Message},
@@ -39,7 +39,6 @@ pub struct Handler<S> {
     pub gate: Arc<Gate>,
     pub pacer: Pacer,
     pub routes: Routes,
-    pub ladder: RetryLadder,
     pub provisioner: Provisioner,
     pub max_payload_bytes: usize,
     pub metrics: Arc<Metrics>,
@@ -78,20 +77,20 @@ impl<S: Sink> Handler<S> {
     async fn send(&self, message: &Message, event: &Event) -> Verdict {
         let destination = self.routes.destination(&event.project);
         let deadline = Instant::from_std(message.received) + HOLD;
-        let waited = self.ladder.waited_before(message.attempt);
-        let mut previous_attempt = Instant::from_std(message.received.checked_sub(waited).unwrap_or(message.received));
+        let mut previous_attempt =
+            Instant::from_std(message.received.checked_sub(message.waited).unwrap_or(message.received));
         let dead = |reason, cause| {
             let (project, event_id) = (Some(event.project.clone()), Some(event.id.clone()));
             Verdict::Dead(Dead { reason, cause, project, event_id })
         };
-        let last_attempt = self.ladder.delay_after(message.attempt).is_none();
+        let last_attempt = message.next_delay.is_none();
         let mut standing = if last_attempt { Standing::LastAttempt } else { Standing::Ordinary };
         loop {
             let pass = match self.gate.pass(standing, deadline, &self.stop).await {
                 Ok(pass) => pass,
                 Err(denied) => return Verdict::Released(denied.into()),
             };
-            let answer = match self.call(event, &destination, &pass, deadline).await {
+            let answer = match self.call(message.lane, event, &destination, &pass, deadline).await {
                 Ok(Some(answer)) => answer,
                 Ok(None) => {
                     pass.interrupted();
@@ -147,12 +146,13 @@ impl<S: Sink> Handler<S> {
     /// The event's calls, in its turn; nothing if the gate has closed before they were all made.
     async fn call(
         &self,
+        lane: usize,
         event: &Event,
         destination: &Destination,
         pass: &Pass<'_>,
         deadline: Instant,
     ) -> Result<Option<Answer>, Denied> {
-        let turn = self.pacer.turn(deadline, &self.stop).await?;
+        let turn = self.pacer.turn(lane, deadline, &self.stop).await?;
         if !pass.holds() {
             return Ok(None);
         }

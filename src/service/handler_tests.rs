@@ -11,15 +11,17 @@ use std::time::Duration;
 
 const BODY: &str = r#"{"id":"evt_1","project":"gigs","type":"t","time":"2026-08-03T06:14:10Z","data":{}}"#;
 
+/// The one delay of the ladder.
+const DELAY: Duration = Duration::from_secs(5);
+
 fn handler(sink: FakeSink, unknown_project: UnknownProject, limit: u32) -> Arc<Handler<FakeSink>> {
     let (metrics, health) = (Arc::new(Metrics::new().unwrap()), Arc::new(Health::new()));
     let mapped = [(ProjectId::try_new("mapped").unwrap(), AppId::try_new("elsewhere").unwrap())];
     Arc::new(Handler {
         sink: Arc::new(sink),
         gate: Arc::new(Gate::new(Arc::clone(&metrics), health)),
-        pacer: Pacer::new(0, 288, Arc::clone(&metrics)),
+        pacer: Pacer::new(0, 288, 1, Arc::clone(&metrics)),
         routes: Routes::new(mapped),
-        ladder: RetryLadder::try_new(vec![Duration::from_secs(5)]).unwrap(),
         provisioner: Provisioner::new(unknown_project, limit, Arc::clone(&metrics)),
         max_payload_bytes: 500,
         metrics,
@@ -36,6 +38,9 @@ fn message(body: &str, rung: u8) -> Message {
         header_bytes: 0,
         received: std::time::Instant::now(),
         trace: crate::ports::trace::Trace::default(),
+        waited: if rung == 0 { Duration::ZERO } else { DELAY },
+        next_delay: (rung == 0).then_some(DELAY),
+        lane: 0,
     }
 }
 

@@ -2,7 +2,9 @@
 
 use super::{consume::Pool, gate::Gate, handler::Handler, keeper, pacer::Pacer, provision::Provisioner};
 use crate::{
-    amqp::{self, Backoff, Connector, Copies, DeclareError, Ended, OpenError, Publisher, Session, Topology},
+    amqp::{
+        self, Backoff, Connector, Copies, DeclareError, Ended, OpenError, Publisher, Session, StandError, Topology,
+    },
     domain::{Routes, UnknownProject},
     ports::{
         health::{Broker, Health},
@@ -63,9 +65,8 @@ pub async fn run<S: Sink>(
         provisioner: Provisioner::new(settings.unknown_project, settings.provision_limit, Arc::clone(&metrics)),
         sink: Arc::clone(&sink),
         gate: Arc::clone(&gate),
-        pacer: Pacer::new(settings.rate_limit, topology.max_in_flight(), Arc::clone(&metrics)),
+        pacer: Pacer::new(settings.rate_limit, topology.max_in_flight(), topology.lanes(), Arc::clone(&metrics)),
         routes: settings.routes,
-        ladder: settings.broker.ladder.clone(),
         max_payload_bytes: settings.max_payload_bytes,
         metrics: Arc::clone(&metrics),
         stop: stop.clone(),
@@ -134,7 +135,9 @@ async fn sessions<S: Sink>(
                     backoff = Backoff::new();
                 }
             }
-            Err(OpenError::Declare(error @ DeclareError::Differs { .. })) => return Err(error.into()),
+            Err(OpenError::Declare(StandError::Declare(error @ DeclareError::Differs { .. }))) => {
+                return Err(error.into());
+            }
             Err(error) => say_lost(metrics, health, &error),
         }
         health.beating(wait(&mut backoff, stop)).await;

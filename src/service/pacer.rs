@@ -21,6 +21,8 @@ const BURST: Duration = Duration::from_millis(100);
 pub struct Pacer {
     /// One permit per call that may still begin.
     permits: Semaphore,
+    /// Who of each lane may ask for a permit next: one at a time, so that the lanes take turns, however many wait in one.
+    heads: Vec<Semaphore>,
     state: Mutex<State>,
     /// Time between two events; none without a rate limit.
     interval: Option<Duration>,
@@ -46,18 +48,19 @@ pub struct Turn<'p> {
 }
 
 impl Pacer {
-    /// `rate` in events a second, 0 for none; `most` calls in flight at any time.
-    pub fn new(rate: u32, most: usize, metrics: Arc<Metrics>) -> Self {
+    /// `rate` in events a second, 0 for none; `most` calls in flight at any time, of all lanes.
+    pub fn new(rate: u32, most: usize, lanes: usize, metrics: Arc<Metrics>) -> Self {
         let gradient = Gradient::new(most);
         let granted = gradient.limit();
         metrics.svix_in_flight_limit.set(gauge(granted));
         let state = State { gradient, granted, in_flight: 0, next: Instant::now() };
         let interval = (rate > 0).then(|| Duration::from_secs(1) / rate);
-        Self { permits: Semaphore::new(granted), state: Mutex::new(state), interval, metrics }
+        let heads = (0..lanes.max(1)).map(|_| Semaphore::new(1)).collect();
+        Self { permits: Semaphore::new(granted), heads, state: Mutex::new(state), interval, metrics }
     }
 
-    /// Waits for this event's turn, at most until `deadline`.
-    pub async fn turn(&self, deadline: Instant, stop: &Stop) -> Result<Turn<'_>, Denied> {
+    /// Waits for the turn of an event on `lane`, at most until `deadline`.
+    pub async fn turn(&self, lane: usize, deadline: Instant, stop: &Stop) -> Result<Turn<'_>, Denied> {
         if self.interval.is_none()
             && let Ok(permit) = self.permits.try_acquire()
         {
@@ -67,18 +70,23 @@ impl Pacer {
         tokio::select! {
             biased;
             () = stop.requested.cancelled() => Err(Denied::Stopping),
-            turn = self.wait() => Ok(turn),
+            turn = self.wait(lane) => Ok(turn),
             () = tokio::time::sleep_until(deadline) => Err(Denied::TooLong),
         }
     }
 
-    async fn wait(&self) -> Turn<'_> {
+    async fn wait(&self, lane: usize) -> Turn<'_> {
+        // Neither semaphore is ever closed; both let in by order of asking.
+        let _head = match self.heads.get(lane) {
+            Some(head) => head.acquire().await.ok(),
+            None => None,
+        };
         let permit = self.permits.acquire().await;
         if let Some(interval) = self.interval {
             let at = self.reserve(interval);
             tokio::time::sleep_until(at).await;
         }
-        // From here the turn gives the permit back; the semaphore is never closed.
+        // From here the turn gives the permit back.
         permit.into_iter().for_each(|permit| permit.forget());
         self.begin()
     }
@@ -157,7 +165,7 @@ mod tests {
     use std::task::Poll;
 
     fn pacer(rate: u32, most: usize) -> Pacer {
-        Pacer::new(rate, most, Arc::new(Metrics::new().unwrap()))
+        Pacer::new(rate, most, 2, Arc::new(Metrics::new().unwrap()))
     }
 
     fn soon() -> Instant {
@@ -165,12 +173,12 @@ mod tests {
     }
 
     async fn turn(pacer: &Pacer) -> Turn<'_> {
-        pacer.turn(soon(), &Stop::default()).await.unwrap()
+        pacer.turn(0, soon(), &Stop::default()).await.unwrap()
     }
 
     async fn is_full(pacer: &Pacer) -> bool {
         let stop = Stop::default();
-        let mut asking = std::pin::pin!(pacer.turn(soon(), &stop));
+        let mut asking = std::pin::pin!(pacer.turn(0, soon(), &stop));
         std::future::poll_fn(|cx| Poll::Ready(asking.as_mut().poll(cx).is_pending())).await
     }
 
@@ -183,6 +191,28 @@ mod tests {
         }
         let took = started.elapsed().as_secs_f64();
         assert!((4.8..=5.1).contains(&took), "1,000 events at 200 a second took {took} s");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lane_that_floods_does_not_make_another_wait_for_all_of_it() {
+        let (pacer, stop) = (pacer(10, 64), Stop::default());
+        let started = Instant::now();
+        // The burst is spent first.
+        while started.elapsed() < Duration::from_secs(1) {
+            turn(&pacer).await.over(&Answer::Accepted);
+        }
+        let flood = async {
+            let each = async || pacer.turn(0, soon(), &stop).await.unwrap().over(&Answer::Accepted);
+            futures_util::future::join_all((0..50).map(|_| each())).await
+        };
+        let other = async {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            let asked = Instant::now();
+            pacer.turn(1, soon(), &stop).await.unwrap().over(&Answer::Accepted);
+            asked.elapsed()
+        };
+        let (_, waited) = tokio::join!(flood, other);
+        assert!(waited <= Duration::from_millis(201), "{waited:?} of a flood of 5 s");
     }
 
     #[tokio::test(start_paused = true)]
@@ -229,9 +259,9 @@ mod tests {
     async fn waiting_ends_with_its_deadline_and_with_the_process() {
         let (pacer, stop) = (pacer(0, 1), Stop::default());
         let _only = turn(&pacer).await;
-        let denied = pacer.turn(Instant::now() + Duration::from_secs(5), &stop).await;
+        let denied = pacer.turn(0, Instant::now() + Duration::from_secs(5), &stop).await;
         assert_eq!(denied.map(drop), Err(Denied::TooLong));
         stop.requested.cancel();
-        assert_eq!(pacer.turn(soon(), &stop).await.map(drop), Err(Denied::Stopping));
+        assert_eq!(pacer.turn(0, soon(), &stop).await.map(drop), Err(Denied::Stopping));
     }
 }

@@ -10,6 +10,7 @@ mod deliver;
 mod hostile;
 mod ingest;
 mod ladder;
+mod lanes;
 mod live;
 mod migrate;
 mod pause;

@@ -111,7 +111,14 @@ fn a_bad_value_is_named_with_what_was_expected() {
 
 #[test]
 fn names_that_would_stand_twice_or_are_too_long_for_amqp_are_refused() {
-    for exchange in ["hookbro.events", "hookbro.events.dead", "hookbro.events.retry.1", "hookbro.events.delay.2"] {
+    for exchange in [
+        "hookbro.events.lane.a",
+        "hookbro.events.lanes",
+        "hookbro.events",
+        "hookbro.events.dead",
+        "hookbro.events.retry.1",
+        "hookbro.events.delay.2",
+    ] {
         let problem = "is a name that broker.queue = \"hookbro.events\" takes for itself";
         let line = format!("broker.exchange = {exchange:?} (flag --set broker.exchange): {problem}");
         check(sets(&[&format!("broker.exchange={exchange}")]), &[&line]);

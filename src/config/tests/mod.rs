@@ -1,6 +1,7 @@
 //! Words in, settings or messages out. The process's own environment is never touched.
 
 mod forms;
+mod lanes;
 mod messages;
 mod precedence;
 mod reference;

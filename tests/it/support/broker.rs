@@ -131,8 +131,13 @@ impl Broker {
         }
         let connection = self.connect().await;
         let channel = connection.create_channel().await.unwrap();
-        let rungs = (1..=6).flat_map(|n| [format!("{}.delay.{n}", self.queue), format!("{}.retry.{n}", self.queue)]);
-        for name in rungs.chain([self.queue.clone(), format!("{}.dead", self.queue)]) {
+        let stems = [String::new(), ".lane.bulk".into(), ".lane.slow".into(), ".lane.none".into()];
+        let ladder = |stem: String| {
+            let rungs = (1..=6).flat_map(|n| [format!(".delay.{n}"), format!(".retry.{n}")]).chain([String::new()]);
+            rungs.map(|rung| format!("{}{stem}{rung}", self.queue)).collect::<Vec<_>>()
+        };
+        let others = [".dead", ".lanes"].map(|name| format!("{}{name}", self.queue));
+        for name in stems.into_iter().flat_map(ladder).chain(others) {
             channel.queue_delete(name.as_str().into(), QueueDeleteOptions::default()).await.unwrap();
             channel.exchange_delete(name.as_str().into(), ExchangeDeleteOptions::default()).await.unwrap();
         }

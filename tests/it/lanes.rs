@@ -1,0 +1,224 @@
+//! Lanes: one for each event, ladders of their own, and changes that leave no gap.
+
+use crate::support::{
+    SOON,
+    events::{Sample, generated, one},
+    hookbro::{Hookbro, command},
+    ledger, until,
+    world::World,
+};
+use hookbro::sandbox::{Fault, Outcome};
+use std::{
+    process::Output,
+    sync::atomic::{AtomicBool, Ordering},
+    time::{Duration, Instant},
+};
+
+fn run(world: &World, args: &[&str]) -> Output {
+    command(args, world.settings()).output().unwrap()
+}
+
+fn declare(world: &World) {
+    let done = run(world, &["topology", "declare"]);
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+}
+
+/// Calls to Svix, repeats included.
+fn calls(world: &World) -> usize {
+    world.svix.calls().len()
+}
+
+/// Without lanes the fork goes, and then the rest by name.
+async fn end(world: World) {
+    let lanes: Vec<_> =
+        world.settings().iter().map(|(key, _)| key).filter(|key| key.starts_with("lanes.")).cloned().collect();
+    let world = lanes.iter().fold(world, |world, key| world.without(key));
+    declare(&world);
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_event_is_on_exactly_one_lane_and_delivered_once() {
+    let world = World::new("lanes").await.with("lanes.bulk.keys", "acme.#").with("lanes.slow.keys", "beta.#,gamma.*.#");
+    let hookbro = Hookbro::ready(world.settings()).await;
+    let events = generated("lanes", &["acme", "gigs", "dev"], 90);
+    world.publish(&events).await;
+    world.arrive(&events).await;
+    until("all is settled", SOON, async || (hookbro.metric("hookbro_events_in_flight").await == 0.0).then_some(()))
+        .await;
+    ledger::check(&world.svix, &events);
+    assert_eq!(calls(&world), 90 + 3 * 2, "one call each, and two more where the application was missing");
+    let queues = hookbro.status().await["queues"].clone();
+    for queue in ["", ".lane.bulk", ".lane.bulk.delay.1", ".lane.bulk.retry.2", ".lane.slow", ".dead"] {
+        assert_eq!(queues[format!("{}{queue}", world.broker.queue)], 0, "{queue} of {queues}");
+    }
+    hookbro.stop().await;
+    // Nobody consumes now: where does each go?
+    world.publish(&generated("laneswhere", &["acme", "gigs"], 10)).await;
+    let queue = world.broker.queue.clone();
+    assert_eq!(world.broker.ready(&format!("{queue}.lane.bulk")).await, Some(5));
+    assert_eq!(world.broker.ready(&queue).await, Some(5));
+    end(world).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lane_has_its_own_retry_policy_and_a_replay_enters_by_it() {
+    let world = World::new("laneladder").await.with("lanes.bulk.keys", "acme.#").with("lanes.bulk.delays", "100ms");
+    let hookbro = Hookbro::ready(world.settings()).await;
+    let (laned, other) = (one("laned", "acme"), one("other", "gigs"));
+    let poison = |sample: &Sample| Fault { event_id: Some(sample.id.clone()), status: Some(500), ..Fault::default() };
+    world.svix.sandbox.add_fault(poison(&laned));
+    world.svix.sandbox.add_fault(poison(&other));
+    let rest = generated("laneladder", &["acme", "gigs"], 10);
+    world.publish(&[laned.clone(), other.clone()]).await;
+    // What the last attempt needs to be the event's own fault: others get through all the while.
+    for sample in &rest {
+        world.publish_one(sample).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    until("both are given up", SOON, async || (world.broker.ready_dead().await == 2).then_some(())).await;
+    let attempts = |sample: &Sample| world.svix.calls_for(&sample.id).len();
+    assert_eq!((attempts(&laned), attempts(&other)), (2, 3), "one delay on the lane, two on the default");
+    hookbro.stop().await;
+    let replayed = run(&world, &["dead", "replay", "--all", "--yes"]);
+    assert!(replayed.status.success(), "{}", String::from_utf8_lossy(&replayed.stderr));
+    let queue = world.broker.queue.clone();
+    assert_eq!(world.broker.ready(&format!("{queue}.lane.bulk")).await, Some(1));
+    assert_eq!(world.broker.ready(&queue).await, Some(1));
+    end(world).await;
+}
+
+/// Publishers go on through every change; a moment without a way would make one of their mandatory publishes come back.
+#[tokio::test(flavor = "multi_thread")]
+async fn lanes_come_change_and_go_without_a_gap() {
+    let mut world = World::new("lanechange").await;
+    declare(&world);
+    let hookbro = Hookbro::ready(world.settings()).await;
+    let events = generated("lanechange", &["acme", "gigs", "dev", "beta"], 6_000);
+    let arrangements: [&[(&str, &str)]; 4] = [
+        &[("lanes.bulk.keys", "acme.#")],
+        &[("lanes.bulk.keys", "acme.#,beta.#"), ("lanes.slow.keys", "gigs.#"), ("lanes.slow.prefetch", "4")],
+        &[("lanes.bulk.keys", "dev.#"), ("lanes.slow.keys", "")],
+        &[],
+    ];
+    let published = AtomicBool::new(false);
+    let broker = &world.broker;
+    let publishing = async {
+        for part in events.chunks(50) {
+            let one = async |sample: &Sample| {
+                let properties = lapin::BasicProperties::default().with_delivery_mode(2);
+                broker.publish(&sample.routing_key(), properties, &sample.body).await;
+            };
+            futures_util::future::join_all(part.iter().map(one)).await;
+        }
+        published.store(true, Ordering::Relaxed);
+    };
+    let settings = world.settings().to_vec();
+    let changing = async {
+        let mut replicas = vec![hookbro];
+        let mut round = 0;
+        while !published.load(Ordering::Relaxed) {
+            let lanes =
+                arrangements[round % arrangements.len()].iter().map(|(key, value)| ((*key).into(), (*value).into()));
+            replicas.push(Hookbro::ready(&[settings.clone(), lanes.collect()].concat()).await);
+            // A rolling deployment: the new one is there before the old one goes.
+            replicas.remove(0).stop().await;
+            round += 1;
+        }
+        (replicas, round)
+    };
+    let ((), (replicas, rounds)) = tokio::join!(publishing, changing);
+    assert!(rounds >= 4, "only {rounds} changes while events came");
+    for replica in replicas {
+        replica.stop().await;
+    }
+    // What lies in lanes that are gone is delivered by lanes without keys.
+    world = world.with("lanes.bulk.keys", "").with("lanes.slow.keys", "");
+    let last = Hookbro::ready(world.settings()).await;
+    world.arrive(&events).await;
+    until("all is settled", SOON, async || {
+        let queues = last.status().await["queues"].clone();
+        let empty = queues.as_object().unwrap().values().all(|ready| ready == 0);
+        (empty && last.metric("hookbro_events_in_flight").await == 0.0).then_some(())
+    })
+    .await;
+    last.stop().await;
+    ledger::check(&world.svix, &events);
+    let odd =
+        world.svix.calls().into_iter().filter(|c| !matches!(c.outcome, Outcome::Answered(202 | 404 | 409))).count();
+    assert_eq!(odd, 0);
+    end(world).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replicas_that_change_lanes_at_once_take_turns() {
+    let world = World::new("laneturns").await;
+    let arrange = |keys: &str| {
+        let lanes = vec![("lanes.bulk.keys".to_owned(), keys.to_owned())];
+        [world.settings().to_vec(), lanes].concat()
+    };
+    let children: Vec<_> = (0..6)
+        .map(|n| command(&["topology", "declare"], &arrange(&format!("project{}.#", n % 3))).spawn().unwrap())
+        .collect();
+    for mut child in children {
+        assert!(child.wait().unwrap().success());
+    }
+    let world = world.with("lanes.bulk.keys", "acme.#");
+    declare(&world);
+    world.publish(&generated("laneturns", &["acme", "project0", "project1", "project2"], 40)).await;
+    let queue = world.broker.queue.clone();
+    assert_eq!(
+        world.broker.ready(&format!("{queue}.lane.bulk")).await,
+        Some(10),
+        "only the last arrangement leads here"
+    );
+    assert_eq!(world.broker.ready(&queue).await, Some(30), "and nothing came twice");
+    end(world).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_of_a_lane_that_is_gone_are_not_forgotten() {
+    let world = World::new("stranded").await.with("lanes.bulk.keys", "acme.#");
+    declare(&world);
+    let events = generated("stranded", &["acme"], 7);
+    world.publish(&events).await;
+    let world = world.without("lanes.bulk.keys");
+    for args in [["topology", "declare"].as_slice(), &["check"]] {
+        let said = String::from_utf8(run(&world, args).stdout).unwrap();
+        assert!(said.contains("lane `bulk`") && said.contains("7 messages") && said.contains("keys = []"), "{said}");
+    }
+    let hookbro = Hookbro::ready(world.settings()).await;
+    assert_eq!(hookbro.logged("lane `bulk`").len(), 1);
+    hookbro.stop().await;
+    let world = world.with("lanes.bulk.keys", "");
+    let hookbro = Hookbro::ready(world.settings()).await;
+    world.arrive(&events).await;
+    hookbro.stop().await;
+    let checked = run(&world.with("lanes.none.keys", ""), &["check"]);
+    assert!(!String::from_utf8_lossy(&checked.stdout).contains("`bulk`"), "empty, it is silent");
+}
+
+/// The small version of `make bench ARGS=--lanes`: a flood on a lane does not make the others wait.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_on_a_lane_makes_no_other_wait() {
+    const FLOOD: usize = 4_000;
+    /// Of the 40 others; the flood takes seconds.
+    const BOUND: Duration = Duration::from_millis(500);
+    let world = World::new("flood").await.with("lanes.bulk.keys", "acme.#").with("svix.rate_limit", "500");
+    declare(&world);
+    world.publish(&generated("flood", &["acme"], FLOOD)).await;
+    let hookbro = Hookbro::ready(world.settings()).await;
+    let mut latencies = Vec::new();
+    for sample in generated("floodother", &["gigs"], 40) {
+        let published = Instant::now();
+        world.publish_one(&sample).await;
+        until("it arrives", SOON, async || (!world.svix.calls_for(&sample.id).is_empty()).then_some(())).await;
+        latencies.push(published.elapsed());
+    }
+    let left = world.broker.ready(&format!("{}.lane.bulk", world.broker.queue)).await.unwrap();
+    assert!(left > 500, "the flood was over too soon to tell: {left} left");
+    latencies.sort();
+    assert!(latencies[38] < BOUND, "{latencies:?}");
+    drop(hookbro);
+    end(world).await;
+}
