@@ -108,11 +108,14 @@ impl Field<'_> {
     }
 }
 
+/// What nobody gave has no layer of its own to be named.
 fn mistake(key: &str, value: Option<&Value>, problem: String) -> Mistake {
-    Mistake::Key {
-        key: format!("{SECTION}{key}"),
-        value: value.map_or_else(String::new, |value| shown(&value.kind)),
-        origin: value.and_then(Value::origin).unwrap_or_default().to_owned(),
-        problem,
+    let key = format!("{SECTION}{key}");
+    match value {
+        None => Mistake::Layer { layer: key, problem },
+        Some(value) => {
+            let origin = value.origin().unwrap_or_default().to_owned();
+            Mistake::Key { key, value: shown(&value.kind), origin, problem }
+        }
     }
 }
