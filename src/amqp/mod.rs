@@ -1,5 +1,6 @@
 //! Floor 2: RabbitMQ. The only place that knows lapin, queue names and acknowledgements.
 
+mod access;
 mod connect;
 mod copies;
 mod dead_queue;
@@ -16,6 +17,7 @@ mod topology;
 mod trace;
 mod window;
 
+pub use access::Access;
 pub use connect::{Backoff, ConnectError, Connector, close};
 pub use copies::Copies;
 pub use dead_queue::{Claim, DeadQueue, DeadQueueError, InHand};

@@ -201,7 +201,7 @@ mod tests {
     fn topology(delays: &[u64], prefetch: u16) -> Topology {
         let delays = delays.iter().copied().map(Duration::from_secs).collect();
         Topology::new(&Settings {
-            url: Secret::fixed("amqp://localhost"),
+            access: Secret::fixed("amqp://localhost").into(),
             exchange: "x".into(),
             queue: "q".into(),
             bindings: vec!["a.#".into(), "b".into()],

@@ -1,6 +1,7 @@
 //! `hookbro check`: everything that can be known wrong before a deployment, in one go.
 
 use super::{
+    certificates,
     exit::{Failure, runtime},
     output,
 };
@@ -17,7 +18,7 @@ pub(super) fn run(settings: Settings) -> Result<(), Failure> {
 }
 
 async fn check(settings: Settings) -> Result<(), Failure> {
-    output::print("ok    configuration\n")?;
+    say("configuration", &Ok(certificates::configured(&settings)))?;
     let broker = check_broker(&settings).await;
     say("broker", &broker)?;
     let svix = check_svix(&settings).await;
@@ -37,7 +38,13 @@ fn say(what: &str, checked: &Result<Vec<String>, Failure>) -> Result<(), Failure
 
 /// Objects that are missing are no fault: `hookbro run` declares them. Ones that differ are.
 async fn check_broker(settings: &Settings) -> Result<Vec<String>, Failure> {
-    let connection = amqp::Connector::new(settings.broker.url.clone()).connect("hookbro check").await?;
+    let connector = amqp::Connector::new(settings.broker.access.clone());
+    let connection = connector.connect("hookbro check").await?;
+    let mut notes: Vec<_> = connector
+        .server_certificate()
+        .map(|der| certificates::shown("the broker's certificate", &der))
+        .into_iter()
+        .collect();
     let found = amqp::differences(&connection, &Topology::new(&settings.broker)).await;
     amqp::close(connection).await;
     let found = found?;
@@ -50,19 +57,20 @@ async fn check_broker(settings: &Settings) -> Result<Vec<String>, Failure> {
         )));
     }
     let missing: Vec<_> = found.iter().map(|missing| missing.object.as_str()).collect();
-    Ok(match missing.as_slice() {
-        [] => Vec::new(),
-        [first, ..] => {
-            vec![format!("{} objects are missing ({first}, …); `hookbro run` declares them", missing.len())]
-        }
-    })
+    if let [first, ..] = missing.as_slice() {
+        notes.push(format!("{} objects are missing ({first}, …); `hookbro run` declares them", missing.len()));
+    }
+    Ok(notes)
 }
 
 async fn check_svix(settings: &Settings) -> Result<Vec<String>, Failure> {
     let metrics = Arc::new(Metrics::new().map_err(|error| Failure::Running(error.to_string()))?);
-    let sink = SvixSink::new(&settings.svix, metrics).map_err(|error| Failure::Running(error.to_string()))?;
+    let sink = SvixSink::new(&settings.svix, metrics).map_err(|error| Failure::Configuration(error.to_string()))?;
     match sink.probe().await {
-        Ok(()) => Ok(Vec::new()),
+        Ok(()) => {
+            let shown = sink.server_certificate().await;
+            Ok(shown.map(|der| certificates::shown("Svix's certificate", &der)).into_iter().collect())
+        }
         Err(
             Answer::Unusable { cause, .. }
             | Answer::Failed { cause, .. }

@@ -151,7 +151,7 @@ fn a_secret_file_that_cannot_be_used_is_named() {
     let path = |name: &str| dir.path().join(name).display().to_string();
     std::fs::write(path("empty"), " \n").unwrap();
     std::fs::write(path("commas"), ",\n,").unwrap();
-    std::fs::write(path("big"), vec![b'x'; 64 * 1024 + 1]).unwrap();
+    std::fs::write(path("big"), vec![b'x'; 512 * 1024 + 1]).unwrap();
     std::fs::write(path("binary"), [0xff]).unwrap();
     std::fs::write(path("no-url"), "hunter2\n").unwrap();
     for (key, name, problem) in [
@@ -159,7 +159,7 @@ fn a_secret_file_that_cannot_be_used_is_named() {
         ("svix.token_file", "", "cannot be read: Is a directory (os error 21)"),
         ("admin.tokens_file", "empty", "the file is empty"),
         ("admin.tokens_file", "commas", "the file is empty"),
-        ("svix.token_file", "big", "has more than 65536 bytes"),
+        ("svix.token_file", "big", "has more than 524288 bytes"),
         ("svix.token_file", "binary", "is not UTF-8 text"),
         (
             "broker.url_file",
