@@ -28,6 +28,10 @@ pub struct Access {
 }
 
 impl Access {
+    pub(super) fn has_certificate(&self) -> bool {
+        !self.certificate.is_empty()
+    }
+
     /// What TLS needs at this moment. Files may be replaced one after the other, so the pair is looked at each time.
     pub(super) fn tls(&self) -> Result<OwnedTLSConfig, ConnectError> {
         let given = |secret: &Secret| Some(secret.current()).filter(|text| !text.is_empty());

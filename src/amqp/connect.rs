@@ -7,12 +7,12 @@ use lapin::{
     AsyncTcpStream, Connection, ConnectionProperties, ErrorKind,
     runtime::default_runtime,
     tcp::{AMQPUriTcpExt as _, OwnedTLSConfig},
-    uri::AMQPUri,
+    uri::{AMQPScheme, AMQPUri},
 };
 use rand::RngExt as _;
 use std::{
     collections::HashMap,
-    fmt,
+    fmt, io,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -27,6 +27,14 @@ const HEARTBEAT: u16 = 10;
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
 /// Longest wait for the broker's goodbye; it is a courtesy, and counts against the grace.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How the far side's end of a connection shows before the first word of AMQP.
+const HUNG_UP: [io::ErrorKind; 4] = [
+    io::ErrorKind::BrokenPipe,
+    io::ErrorKind::ConnectionAborted,
+    io::ErrorKind::ConnectionReset,
+    io::ErrorKind::UnexpectedEof,
+];
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
@@ -82,6 +90,7 @@ impl Connector {
     async fn connect_one(&self, url: &str, name: &'static str) -> Result<Connection, ConnectError> {
         let mut uri: AMQPUri = url.parse().map_err(|_| ConnectError::Url)?;
         let address = format!("{}:{}", uri.authority.host, uri.authority.port);
+        let encrypted = uri.scheme == AMQPScheme::AMQPS;
         uri.query.heartbeat.get_or_insert(HEARTBEAT);
         let waiting = self.unanswered.lock().unwrap_or_else(PoisonError::into_inner).remove(url);
         let mut attempt = match waiting {
@@ -93,7 +102,12 @@ impl Connector {
         };
         match tokio::time::timeout(CONNECT_TIMEOUT, &mut attempt).await {
             Ok(Ok(Ok(connection))) => Ok(connection),
-            Ok(Ok(Err(error))) => Err(refused(&address, error)),
+            Ok(Ok(Err(source))) => {
+                match encrypted.then(|| tls_problem(&source, self.access.has_certificate())).flatten() {
+                    Some(problem) => Err(ConnectError::Tls { address, problem }),
+                    None => Err(ConnectError::Refused { address, source }),
+                }
+            }
             // The attempt itself broke off, which only the end of the runtime does.
             Ok(Err(_)) => Err(ConnectError::Silent { address }),
             Err(_) => {
@@ -122,16 +136,13 @@ async fn open(
     Connection::connector(uri, default_runtime()?, connect, properties).await
 }
 
-fn refused(address: &str, error: lapin::Error) -> ConnectError {
-    let address = address.to_owned();
-    let tls = match error.kind() {
-        ErrorKind::IOError(io) => tls::failure(&**io).map(|failure| tls::explain(failure, KEYS)),
-        _ => None,
-    };
-    match tls {
-        Some(problem) => ConnectError::Tls { address, problem },
-        None => ConnectError::Refused { address, source: error },
+/// What of a refusal is due to TLS, and what helps.
+fn tls_problem(error: &lapin::Error, certificate_given: bool) -> Option<String> {
+    let ErrorKind::IOError(io) = error.kind() else { return None };
+    if let Some(failure) = tls::failure(&**io) {
+        return Some(tls::explain(failure, KEYS));
     }
+    HUNG_UP.contains(&io.kind()).then(|| tls::hung_up(KEYS, certificate_given))
 }
 
 impl fmt::Debug for Connector {

@@ -72,6 +72,18 @@ pub fn failure<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a E
     None
 }
 
+/// What helps against a far side that ends the connection in the TLS handshake or right after it. With TLS 1.3 our side of
+/// the handshake is over before the far side has looked at our certificate, and its reason may come too late to be read.
+/// Completes "cannot connect to HOST: …".
+pub fn hung_up(keys: Keys, certificate_given: bool) -> String {
+    let closed = "it closed the connection in the TLS handshake";
+    match (keys.certificate, certificate_given) {
+        (Some(key), true) => format!("{closed}; check {key}: their dates, and whether they are trusted there"),
+        (Some(key), false) => format!("{closed}; if it wants a client certificate, give {key}"),
+        (None, _) => closed.to_owned(),
+    }
+}
+
 /// What went wrong and what helps. Completes "cannot connect to HOST: …".
 pub fn explain(error: &Error, keys: Keys) -> String {
     let Keys { url, authorities, certificate } = keys;
@@ -84,7 +96,7 @@ pub fn explain(error: &Error, keys: Keys) -> String {
         },
         Error::AlertReceived(alert) => match certificate {
             Some(key) => format!(
-                "it ended the TLS handshake ({alert:?}); check {key}: its dates, and whether it is trusted there"
+                "it ended the TLS handshake ({alert:?}); check {key}: their dates, and whether they are trusted there"
             ),
             None => format!("it ended the TLS handshake ({alert:?})"),
         },
@@ -94,7 +106,8 @@ pub fn explain(error: &Error, keys: Keys) -> String {
 
 fn explain_flaw(flaw: &Flaw, url: &str, authorities: &str) -> String {
     match flaw {
-        Flaw::UnknownIssuer => {
+        // A signature that does not fit is that of an authority of the same name and another key, as after a renewal.
+        Flaw::UnknownIssuer | Flaw::BadSignature => {
             format!(
                 "its certificate is from an authority unknown here; give that authority's certificate as {authorities}"
             )
