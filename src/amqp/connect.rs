@@ -47,7 +47,7 @@ pub enum ConnectError {
     #[error("cannot connect to the broker at {address}: no answer within {CONNECT_TIMEOUT:?}")]
     Silent { address: String },
     #[error("cannot connect to the broker at {address}: {problem}")]
-    Tls { address: String, problem: String },
+    Explained { address: String, problem: String },
     /// As while one of two files has been replaced and the other has not.
     #[error("broker.tls_cert and broker.tls_key do not fit: the private key {0}; replace both files")]
     Identity(String),
@@ -102,12 +102,10 @@ impl Connector {
         };
         match tokio::time::timeout(CONNECT_TIMEOUT, &mut attempt).await {
             Ok(Ok(Ok(connection))) => Ok(connection),
-            Ok(Ok(Err(source))) => {
-                match encrypted.then(|| tls_problem(&source, self.access.has_certificate())).flatten() {
-                    Some(problem) => Err(ConnectError::Tls { address, problem }),
-                    None => Err(ConnectError::Refused { address, source }),
-                }
-            }
+            Ok(Ok(Err(source))) => Err(match explain(&source, encrypted, self.access.has_certificate()) {
+                Some(problem) => ConnectError::Explained { address, problem },
+                None => ConnectError::Refused { address, source },
+            }),
             // The attempt itself broke off, which only the end of the runtime does.
             Ok(Err(_)) => Err(ConnectError::Silent { address }),
             Err(_) => {
@@ -136,13 +134,18 @@ async fn open(
     Connection::connector(uri, default_runtime()?, connect, properties).await
 }
 
-/// What of a refusal is due to TLS, and what helps.
-fn tls_problem(error: &lapin::Error, certificate_given: bool) -> Option<String> {
-    let ErrorKind::IOError(io) = error.kind() else { return None };
-    if let Some(failure) = tls::failure(&**io) {
-        return Some(tls::explain(failure, KEYS));
+/// What helps, where lapin's words do not say it.
+fn explain(error: &lapin::Error, encrypted: bool, certificate_given: bool) -> Option<String> {
+    match error.kind() {
+        ErrorKind::ParsingError(_) if !encrypted => {
+            Some("it does not answer in AMQP; if it speaks TLS there, write amqps:// in broker.url".to_owned())
+        }
+        ErrorKind::IOError(io) if encrypted => match tls::failure(&**io) {
+            Some(failure) => Some(tls::explain(failure, KEYS)),
+            None => HUNG_UP.contains(&io.kind()).then(|| tls::hung_up(KEYS, certificate_given)),
+        },
+        _ => None,
     }
-    HUNG_UP.contains(&io.kind()).then(|| tls::hung_up(KEYS, certificate_given))
 }
 
 impl fmt::Debug for Connector {

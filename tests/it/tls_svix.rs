@@ -104,7 +104,7 @@ async fn the_proxy_of_the_environment_is_used_with_its_password_but_not_for_no_p
     refused.stop().await;
     assert_eq!(proxy.tunnels(), 0);
 
-    let hookbro = Hookbro::start_with(world.settings(), &[("https_proxy", &right)]).await;
+    let hookbro = Hookbro::ready_with(world.settings(), &[("https_proxy", &right)]).await;
     world.publish(&samples).await;
     world.arrive(&samples).await;
     assert!(proxy.tunnels() > 0);
@@ -113,7 +113,7 @@ async fn the_proxy_of_the_environment_is_used_with_its_password_but_not_for_no_p
 
     let before = proxy.connections();
     let world = world.with("svix.url", &plain).without("svix.tls_ca");
-    let direct = Hookbro::start_with(world.settings(), &[("HTTP_PROXY", &right), ("ALL_PROXY", &right)]).await;
+    let direct = Hookbro::ready_with(world.settings(), &[("HTTP_PROXY", &right), ("ALL_PROXY", &right)]).await;
     let more = generated("direct", &["gigs"], 5);
     world.publish(&more).await;
     world.arrive(&more).await;

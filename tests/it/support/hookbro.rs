@@ -57,7 +57,12 @@ impl Hookbro {
 
     /// Starts it and waits until it consumes.
     pub async fn ready(settings: &[(String, String)]) -> Self {
-        let hookbro = Self::start(settings).await;
+        Self::ready_with(settings, &[]).await
+    }
+
+    /// As [`Hookbro::ready`], with further variables of the environment.
+    pub async fn ready_with(settings: &[(String, String)], environment: &[(&str, &str)]) -> Self {
+        let hookbro = Self::start_with(settings, environment).await;
         until("it is ready", SOON, async || (hookbro.status_of("/readyz").await == 200).then_some(())).await;
         hookbro
     }
