@@ -2,7 +2,7 @@
 
 use crate::{config::Settings, ports::tls};
 use jiff::{SignedDuration, Timestamp};
-use x509_parser::{certificate::X509Certificate, prelude::FromDer as _};
+use x509_parser::{certificate::X509Certificate, prelude::FromDer as _, x509::X509Name};
 
 /// Renewal usually comes a month before the end: what is nearer than that has been forgotten.
 const SOON: SignedDuration = SignedDuration::from_hours(30 * 24);
@@ -31,8 +31,15 @@ fn line(what: &str, der: &[u8], now: Timestamp) -> String {
     let Ok((_, certificate)) = X509Certificate::from_der(der) else {
         return format!("{what}: a certificate whose dates cannot be read");
     };
-    let subject = certificate.subject().to_string();
-    let subject = if subject.is_empty() { "no subject".to_owned() } else { subject };
+    // A name may hold whatever its authority has signed.
+    let name = |name: &X509Name<'_>| name.to_string().replace(char::is_control, "?");
+    let mut subject = name(certificate.subject());
+    if subject.is_empty() {
+        subject.push_str("no subject");
+    }
+    if certificate.issuer() != certificate.subject() {
+        subject.push_str(&format!(", from {}", name(certificate.issuer())));
+    }
     let Ok(end) = Timestamp::from_second(certificate.validity().not_after.timestamp()) else {
         return format!("{what}: {subject}, without an end");
     };

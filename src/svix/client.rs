@@ -25,6 +25,7 @@ use reqwest::{
 };
 use std::{
     collections::HashMap,
+    fmt,
     sync::{Arc, OnceLock, PoisonError, RwLock},
     time::{Duration, Instant, SystemTime},
 };
@@ -52,7 +53,6 @@ pub struct SvixSink {
 }
 
 /// What all calls under one token and the same authorities have in common, made once.
-#[derive(Debug)]
 struct Access {
     of: Generations,
     client: Client,
@@ -127,6 +127,13 @@ impl SvixSink {
     /// The series of the usual answer, looked up once and not before there was one.
     fn accepted(&self) -> &IntCounter {
         self.accepted.get_or_init(|| self.metrics.svix_requests.with_label_values(&[StatusCode::ACCEPTED.as_str()]))
+    }
+}
+
+/// Without the client, which knows the proxy and its password.
+impl fmt::Debug for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Access").field("base", &self.base).finish_non_exhaustive()
     }
 }
 

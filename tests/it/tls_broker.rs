@@ -47,7 +47,12 @@ async fn check_names_what_is_wrong_with_tls_to_the_broker_and_how_long_a_good_ce
     let (ca, wrong_ca) = (authority.pem(), stranger.pem());
     let without_tls = at("localhost", port).replace("amqps:", "amqp:");
     for (url, ca, code, said) in [
-        (at("localhost", port), &ca, 0, "the broker's certificate: CN=broker, until 2100-01-01T00:00:00Z"),
+        (
+            at("localhost", port),
+            &ca,
+            0,
+            "the broker's certificate: CN=broker, from CN=hookbro test authority, until 2100-01-01T00:00:00Z",
+        ),
         (
             at("localhost", port),
             &wrong_ca,
@@ -155,7 +160,7 @@ async fn client_certificates_and_log_in_by_certificate_work_and_are_rotated_with
     write(&guest);
     let (code, said) = check(&world, &[("broker.url", &by_password)]).await;
     assert_eq!(code, Some(0), "{said}");
-    assert!(said.contains("broker.tls_cert: CN=guest, until 2100"), "{said}");
+    assert!(said.contains("broker.tls_cert: CN=guest, from CN=hookbro test authority, until 2100"), "{said}");
 
     // Not signed by whom the broker trusts, and a user that it does not know.
     write(&stranger.certificate("guest", &[]));

@@ -60,7 +60,11 @@ async fn check_names_what_is_wrong_with_the_certificate_of_svix_and_says_how_lon
     let other = Front::start(&authority.certificate("svix", &["elsewhere.example"]), behind).await;
     let world = world.with("svix.tls_ca", &authority.pem());
     for (port, code, said) in [
-        (good.address.port(), 0, "Svix's certificate: CN=svix, until 2100-01-01T00:00:00Z"),
+        (
+            good.address.port(),
+            0,
+            "Svix's certificate: CN=svix, from CN=hookbro test authority, until 2100-01-01T00:00:00Z",
+        ),
         (late.address.port(), 5, "its certificate expired at 2020-01-01T00:00:00Z; renew it there"),
         (other.address.port(), 5, "not for localhost; use the certificate's name in svix.url"),
         (behind.port(), 5, "it does not speak TLS there; check port and scheme in svix.url"),

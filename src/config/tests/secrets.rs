@@ -1,7 +1,11 @@
 //! What is secret stays so: planted values must turn up neither in messages nor in debug output.
 
 use super::*;
-use crate::config::DEFAULTS;
+use crate::{
+    config::{DEFAULTS, keys::SECRETS},
+    ports::secret::{Generation, Secret},
+};
+use std::time::Duration;
 
 /// Stands for every secret below; no message may contain it.
 const PLANTED: &str = "hunter2";
@@ -188,4 +192,50 @@ fn one_layer_gives_a_secret_in_one_form() {
     let said = environment(&both).load().unwrap_err().to_string();
     let problem = "HOOKBRO__SVIX__TOKEN is given too; give one of them";
     assert_eq!(said, format!("svix.token_file (environment HOOKBRO__SVIX__TOKEN_FILE): {problem}"));
+}
+
+#[tokio::test]
+async fn every_secret_is_read_again_when_its_file_changes() {
+    let dir = tempfile::tempdir().unwrap();
+    let pair = || rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let (one, two) = (pair(), pair());
+    let text = |key: &str, made: &rcgen::CertifiedKey<rcgen::KeyPair>, word: &str| match key {
+        "broker.url" => format!("amqps://user:{word}@host"),
+        "broker.tls_key" => made.signing_key.serialize_pem().trim_end().to_owned(),
+        "broker.tls_cert" | "broker.tls_ca" | "svix.tls_ca" => made.cert.pem().trim_end().to_owned(),
+        _ => word.to_owned(),
+    };
+    let path = |key: &str| dir.path().join(key);
+    for key in SECRETS {
+        std::fs::write(path(key), text(key, &one, "old")).unwrap();
+    }
+    let words = SECRETS.map(|key| format!("{key}_file={}", path(key).display()));
+    let settings = sets(&words.each_ref().map(String::as_str)).settings();
+    let watching = tokio::spawn(settings.secret_files.watch_every(Duration::from_millis(5)));
+    for key in SECRETS {
+        std::fs::write(path(key), text(key, &two, "new")).unwrap();
+    }
+    let (broker, svix) = (settings.broker.access, settings.svix);
+    let single: [(&str, Secret); 6] = [
+        ("broker.url", broker.url),
+        ("broker.tls_ca", broker.authorities),
+        ("broker.tls_cert", broker.certificate),
+        ("broker.tls_key", broker.private_key),
+        ("svix.token", svix.token),
+        ("svix.tls_ca", svix.authorities),
+    ];
+    let at_most = Duration::from_secs(20);
+    for (key, secret) in single {
+        tokio::time::timeout(at_most, secret.changed_since(Generation::default())).await.expect(key);
+        assert_eq!(secret.current(), text(key, &two, "new"), "{key}");
+    }
+    for tokens in [settings.admin.tokens, settings.ingest.tokens] {
+        let changed = async {
+            while !tokens.contains("new") || tokens.contains("old") {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(at_most, changed).await.unwrap();
+    }
+    watching.abort();
 }
