@@ -9,7 +9,7 @@ use crate::{
     amqp::{self, Difference, Topology},
     config::Settings,
     ports::{metrics::Metrics, sink::Answer, sink::Sink as _},
-    svix::SvixSink,
+    svix::{SvixSink, proxy_variable},
 };
 use std::sync::Arc;
 
@@ -18,7 +18,9 @@ pub(super) fn run(settings: Settings) -> Result<(), Failure> {
 }
 
 async fn check(settings: Settings) -> Result<(), Failure> {
-    say("configuration", &Ok(certificates::configured(&settings)))?;
+    let mut notes = certificates::configured(&settings);
+    notes.extend(proxy_variable(&settings.svix).map(|name| format!("the proxy to Svix is the environment's {name}")));
+    say("configuration", &Ok(notes))?;
     let broker = check_broker(&settings).await;
     say("broker", &broker)?;
     let svix = check_svix(&settings).await;

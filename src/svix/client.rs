@@ -2,7 +2,7 @@
 
 use super::{
     classify::{Reply, classify, classify_error, error_label},
-    http::{ClientError, client},
+    http::{ClientError, client, proxy_variable},
     settings::Settings,
     trace,
     wire::{message_body, message_path, regional_url, retry_after},
@@ -74,6 +74,9 @@ impl SvixSink {
     pub fn new(settings: &Settings, metrics: Arc<Metrics>) -> Result<Self, ClientError> {
         // Looked at now, so that the start fails and not the first event; what calls use is made with the first of them.
         client(settings, false)?;
+        if let Some(variable) = proxy_variable(settings) {
+            tracing::info!(variable, "Svix is called through the proxy of the environment, unless NO_PROXY excepts it");
+        }
         let (access, traces, accepted) = (RwLock::default(), Traces::default(), OnceLock::new());
         Ok(Self { settings: settings.clone(), access, metrics, traces, accepted })
     }

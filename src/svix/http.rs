@@ -6,9 +6,9 @@ use reqwest::{Certificate, Client, redirect};
 use std::error::Error;
 use url::{Host, Url};
 
-/// Where proxies are named, as curl and most programs have it. The library would pass over one that it cannot read, and
-/// call Svix without it.
-const PROXIES: [&str; 6] = ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"];
+/// Where proxies are named, as curl and most programs have it; the first that says something counts.
+const HTTPS_PROXIES: [&str; 4] = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
+const HTTP_PROXIES: [&str; 4] = ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"];
 
 /// Why there is no client.
 #[derive(Debug, thiserror::Error)]
@@ -32,11 +32,11 @@ pub(super) fn client(settings: &Settings, tls_info: bool) -> Result<Client, Clie
         .timeout(settings.timeout)
         .redirect(redirect::Policy::none())
         .tls_info(tls_info);
-    if is_loopback(&settings.url) {
-        // A proxy elsewhere would look for it on its own machine.
-        builder = builder.no_proxy();
-    } else if let Some(name) = PROXIES.into_iter().find(|name| !is_proxy(std::env::var_os(name))) {
-        return Err(ClientError::Proxy(name));
+    match proxy_variable(settings) {
+        // The library would pass over it, and call Svix without a proxy.
+        Some(name) if !is_proxy(std::env::var_os(name)) => return Err(ClientError::Proxy(name)),
+        Some(_) => {}
+        None => builder = builder.no_proxy(),
     }
     let pem = settings.authorities.current();
     if !pem.is_empty() {
@@ -45,6 +45,14 @@ pub(super) fn client(settings: &Settings, tls_info: bool) -> Result<Client, Clie
         builder = builder.tls_certs_merge(added.map_err(failed)?);
     }
     builder.build().map_err(failed)
+}
+
+/// The variable of the environment that names the proxy to Svix, unless NO_PROXY excepts Svix. None for a loopback address:
+/// a proxy elsewhere would look for it on its own machine.
+pub fn proxy_variable(settings: &Settings) -> Option<&'static str> {
+    let names = if settings.url.starts_with("http:") { HTTP_PROXIES } else { HTTPS_PROXIES };
+    let set = |name: &&str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    names.into_iter().find(set).filter(|_| !is_loopback(&settings.url))
 }
 
 fn failed(error: reqwest::Error) -> ClientError {

@@ -8,5 +8,5 @@ mod trace;
 mod wire;
 
 pub use client::SvixSink;
-pub use http::ClientError;
+pub use http::{ClientError, proxy_variable};
 pub use settings::Settings;

@@ -112,6 +112,7 @@ async fn the_proxy_of_the_environment_is_used_with_its_password_but_not_for_no_p
     world.publish(&samples).await;
     world.arrive(&samples).await;
     assert!(proxy.tunnels() > 0);
+    assert_eq!(hookbro.logged("through the proxy")[0]["fields"]["variable"], "https_proxy");
     assert!(!hookbro.whole_log().contains("planted-"));
     hookbro.stop().await;
 
