@@ -97,7 +97,8 @@ impl Connector {
             Some(attempt) => attempt,
             None => {
                 let properties = ConnectionProperties::default().with_connection_name(name.into());
-                tokio::spawn(open(uri, properties, self.access.tls()?, Arc::clone(&self.shown)))
+                let tls = if encrypted { self.access.tls()? } else { OwnedTLSConfig::default() };
+                tokio::spawn(open(uri, properties, tls, Arc::clone(&self.shown)))
             }
         };
         match tokio::time::timeout(CONNECT_TIMEOUT, &mut attempt).await {
@@ -125,10 +126,12 @@ async fn open(
 ) -> lapin::Result<Connection> {
     let connect = async move |uri, runtime| {
         let stream = AMQPUri::connect_with_config_async(&uri, tls.as_ref(), &runtime).await?;
-        if let AsyncTcpStream::Rustls(stream) = &stream {
-            let first = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
-            *shown.lock().unwrap_or_else(PoisonError::into_inner) = first.map(|der| der.to_vec());
-        }
+        let chain = match &stream {
+            AsyncTcpStream::Rustls(stream) => stream.get_ref().1.peer_certificates(),
+            _ => None,
+        };
+        let first = chain.and_then(<[_]>::first).map(|der| der.to_vec());
+        *shown.lock().unwrap_or_else(PoisonError::into_inner) = first;
         Ok(stream)
     };
     Connection::connector(uri, default_runtime()?, connect, properties).await
