@@ -12,7 +12,7 @@ use lapin::{
 use rand::RngExt as _;
 use std::{
     collections::HashMap,
-    fmt, io,
+    fmt,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -27,14 +27,6 @@ const HEARTBEAT: u16 = 10;
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
 /// Longest wait for the broker's goodbye; it is a courtesy, and counts against the grace.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// How the far side's end of a connection shows before the first word of AMQP.
-const HUNG_UP: [io::ErrorKind; 4] = [
-    io::ErrorKind::BrokenPipe,
-    io::ErrorKind::ConnectionAborted,
-    io::ErrorKind::ConnectionReset,
-    io::ErrorKind::UnexpectedEof,
-];
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
@@ -139,16 +131,21 @@ async fn open(
 
 /// What helps, where lapin's words do not say it.
 fn explain(error: &lapin::Error, encrypted: bool, certificate_given: bool) -> Option<String> {
-    match error.kind() {
-        ErrorKind::ParsingError(_) if !encrypted => {
-            Some("it does not answer in AMQP; if it speaks TLS there, write amqps:// in broker.url".to_owned())
-        }
-        ErrorKind::IOError(io) if encrypted => match tls::failure(&**io) {
-            Some(failure) => Some(tls::explain(failure, KEYS)),
-            None => HUNG_UP.contains(&io.kind()).then(|| tls::hung_up(KEYS, certificate_given)),
-        },
-        _ => None,
+    if let Some(failure) = tls::failure(error) {
+        return Some(tls::explain(failure, KEYS));
     }
+    let hung_up = tls::is_hung_up(error);
+    // A TLS listener answers AMQP with an alert and hangs up, whichever is seen first.
+    let not_amqp = match error.kind() {
+        ErrorKind::ParsingError(_) => "it does not answer in AMQP".to_owned(),
+        _ if hung_up => format!("it hung up before a word of AMQP ({error})"),
+        _ => return None,
+    };
+    Some(match encrypted {
+        true if hung_up => tls::hung_up(KEYS, certificate_given),
+        true => format!("{not_amqp}; check the port in broker.url"),
+        false => format!("{not_amqp}; if it speaks TLS there, write amqps:// in broker.url"),
+    })
 }
 
 impl fmt::Debug for Connector {

@@ -3,12 +3,12 @@
 //! No message repeats what it was given, since that may be a private key; the parser's own errors quote lines.
 
 use rustls::{
-    AlertDescription as Alert, CertificateError as Flaw, Error, RootCertStore,
+    AlertDescription as Alert, CertificateError as Flaw, Error as TlsError, RootCertStore,
     crypto::ring,
     pki_types::{CertificateDer, PrivateKeyDer, UnixTime, pem::PemObject as _},
     sign::CertifiedKey,
 };
-use std::io;
+use std::{error::Error, io};
 
 /// The settings that a remedy names.
 #[derive(Debug, Clone, Copy)]
@@ -53,23 +53,29 @@ pub fn belong_together(certificates_pem: &str, key_pem: &str) -> Result<(), Stri
     let made =
         CertifiedKey::from_der(certificates(certificates_pem)?, private_key(key_pem)?, &ring::default_provider());
     made.map(drop).map_err(|error| match error {
-        Error::InconsistentKeys(_) => "does not belong to the first certificate".to_owned(),
+        TlsError::InconsistentKeys(_) => "does not belong to the first certificate".to_owned(),
         _ => "or its certificate is of a kind that TLS cannot use; expected RSA, ECDSA or Ed25519".to_owned(),
     })
 }
 
 /// The TLS failure behind `error`, if it is one.
-pub fn failure<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a Error> {
-    let mut inner = Some(error);
-    while let Some(error) = inner {
-        if let Some(tls) = error.downcast_ref() {
-            return Some(tls);
-        }
-        // An I/O error names the source of what it holds, and not what it holds.
+pub fn failure<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a TlsError> {
+    causes(error).find_map(<dyn Error>::downcast_ref)
+}
+
+/// Whether the far side has ended the connection.
+pub fn is_hung_up(error: &(dyn Error + 'static)) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    let ends = [BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof];
+    causes(error).filter_map(<dyn Error>::downcast_ref).any(|error: &io::Error| ends.contains(&error.kind()))
+}
+
+/// `error` and what lies behind it. An I/O error names the source of what it holds, and not what it holds.
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |&error| {
         let held = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        inner = held.map(|held| held as &(dyn std::error::Error + 'static)).or_else(|| error.source());
-    }
-    None
+        held.map(|held| held as &(dyn Error + 'static)).or_else(|| error.source())
+    })
 }
 
 /// What helps against a far side that ends the connection in the TLS handshake or right after it. With TLS 1.3 our side of
@@ -85,16 +91,16 @@ pub fn hung_up(keys: Keys, certificate_given: bool) -> String {
 }
 
 /// What went wrong and what helps. Completes "cannot connect to HOST: …".
-pub fn explain(error: &Error, keys: Keys) -> String {
+pub fn explain(error: &TlsError, keys: Keys) -> String {
     let Keys { url, authorities, certificate } = keys;
     match error {
-        Error::InvalidCertificate(flaw) => explain_flaw(flaw, url, authorities),
-        Error::InvalidMessage(_) => format!("it does not speak TLS there; check port and scheme in {url}"),
-        Error::AlertReceived(Alert::CertificateRequired | Alert::NoCertificate) => match certificate {
+        TlsError::InvalidCertificate(flaw) => explain_flaw(flaw, url, authorities),
+        TlsError::InvalidMessage(_) => format!("it does not speak TLS there; check port and scheme in {url}"),
+        TlsError::AlertReceived(Alert::CertificateRequired | Alert::NoCertificate) => match certificate {
             Some(key) => format!("it asks for a client certificate; give {key}"),
             None => "it asks for a client certificate, and none can be given".to_owned(),
         },
-        Error::AlertReceived(alert) => match certificate {
+        TlsError::AlertReceived(alert) => match certificate {
             Some(key) => format!(
                 "it ended the TLS handshake ({alert:?}); check {key}: their dates, and whether they are trusted there"
             ),
@@ -171,9 +177,11 @@ mod tests {
 
     #[test]
     fn a_tls_failure_is_found_behind_others() {
-        let tls = Error::InvalidCertificate(Flaw::UnknownIssuer);
+        let tls = TlsError::InvalidCertificate(Flaw::UnknownIssuer);
         let nested = io::Error::other(io::Error::new(io::ErrorKind::InvalidData, tls.clone()));
         assert_eq!(failure(&nested), Some(&tls));
         assert_eq!(failure(&io::Error::other("no TLS")), None);
+        let reset = io::Error::other(io::Error::from(io::ErrorKind::ConnectionReset));
+        assert!(is_hung_up(&reset) && !is_hung_up(&nested));
     }
 }

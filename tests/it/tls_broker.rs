@@ -148,10 +148,7 @@ async fn client_certificates_and_log_in_by_certificate_work_and_are_rotated_with
     let plain = by_password.replace("amqps:", "amqp:");
     let (code, said) = check(&world, &[("broker.url", &plain), ("broker.tls_ca", "")]).await;
     assert_eq!(code, Some(4), "{said}");
-    assert!(
-        said.contains("it does not answer in AMQP; if it speaks TLS there, write amqps:// in broker.url"),
-        "{said}"
-    );
+    assert!(said.contains("; if it speaks TLS there, write amqps:// in broker.url"), "{said}");
 
     let world = world
         .with("broker.tls_cert_file", path("cert.pem").to_str().unwrap())
