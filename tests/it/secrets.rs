@@ -16,10 +16,12 @@ const BODY: &str = "planted-body-3";
 
 const ADMIN: &str = "planted-admin-token-5";
 const INGEST: &str = "planted-ingest-token-6";
+/// After `whsec_`.
+const WEBHOOK: &str = "cGxhbnRlZC13ZWJob29rLXNlY3JldC03";
 
 #[track_caller]
 fn check(said: &str) {
-    for secret in [PASSWORD, TOKEN, BODY, proxy::PASSWORD, ADMIN, INGEST] {
+    for secret in [PASSWORD, TOKEN, BODY, proxy::PASSWORD, ADMIN, INGEST, WEBHOOK] {
         assert!(!said.contains(secret), "{secret} stands in:\n{said}");
     }
 }
@@ -92,6 +94,8 @@ impl Planted {
             ("svix.token", TOKEN),
             ("admin.tokens", ADMIN),
             ("ingest.tokens", INGEST),
+            ("ingest.webhook_secrets", &format!("whsec_{WEBHOOK}")),
+            ("ingest.listen", "127.0.0.1:0"),
             ("broker.tls_ca", &authority.pem()),
             ("broker.tls_cert", &certificate),
             ("broker.tls_key", &key),

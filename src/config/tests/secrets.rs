@@ -203,6 +203,8 @@ async fn every_secret_is_read_again_when_its_file_changes() {
         "broker.url" => format!("amqps://user:{word}@host"),
         "broker.tls_key" => made.signing_key.serialize_pem().trim_end().to_owned(),
         "broker.tls_cert" | "broker.tls_ca" | "svix.tls_ca" => made.cert.pem().trim_end().to_owned(),
+        "ingest.webhook_secrets" if word == "old" => "whsec_b2xkb2xkb2xkb2xkb2xkb2xkb2xkb2xk".to_owned(),
+        "ingest.webhook_secrets" => "whsec_bmV3bmV3bmV3bmV3bmV3bmV3bmV3bmV3".to_owned(),
         _ => word.to_owned(),
     };
     let path = |key: &str| dir.path().join(key);
@@ -229,9 +231,15 @@ async fn every_secret_is_read_again_when_its_file_changes() {
         tokio::time::timeout(at_most, secret.changed_since(Generation::default())).await.expect(key);
         assert_eq!(secret.current(), text(key, &two, "new"), "{key}");
     }
-    for tokens in [settings.admin.tokens, settings.ingest.tokens] {
+    let lists = [
+        ("admin.tokens", settings.admin.tokens),
+        ("ingest.tokens", settings.ingest.tokens),
+        ("ingest.webhook_secrets", settings.ingest.webhook_secrets),
+    ];
+    assert_eq!(lists.len() + 6, SECRETS.len());
+    for (key, list) in lists {
         let changed = async {
-            while !tokens.contains("new") || tokens.contains("old") {
+            while !list.contains(&text(key, &two, "new")) || list.contains(&text(key, &one, "old")) {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
