@@ -1,13 +1,19 @@
 //! Connections: which address, how long to wait, when to give up. No reconnect of lapin's own is used, since it hides
 //! a loss and knows one address only.
 
-use crate::ports::secret::Secret;
-use lapin::{Connection, ConnectionProperties, ErrorKind, uri::AMQPUri};
+use super::access::{Access, KEYS};
+use crate::ports::tls;
+use lapin::{
+    AsyncTcpStream, Connection, ConnectionProperties, ErrorKind,
+    runtime::default_runtime,
+    tcp::{AMQPUriTcpExt as _, OwnedTLSConfig},
+    uri::{AMQPScheme, AMQPUri},
+};
 use rand::RngExt as _;
 use std::{
     collections::HashMap,
     fmt,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 use tokio::task::JoinHandle;
@@ -32,27 +38,34 @@ pub enum ConnectError {
     Refused { address: String, source: lapin::Error },
     #[error("cannot connect to the broker at {address}: no answer within {CONNECT_TIMEOUT:?}")]
     Silent { address: String },
+    #[error("cannot connect to the broker at {address}: {problem}")]
+    Explained { address: String, problem: String },
+    /// As while one of two files has been replaced and the other has not.
+    #[error("broker.tls_cert and broker.tls_key do not fit: the private key {0}; replace both files")]
+    Identity(String),
 }
 
 type Attempt = JoinHandle<lapin::Result<Connection>>;
 
 /// Opens connections to one of several addresses.
 pub struct Connector {
-    url: Secret,
+    access: Access,
     /// Attempts that have not been answered, by their URL. lapin's side of one lives until the peer closes it, so a
     /// frozen broker is waited for, instead of collecting a thread and a socket with every try.
     unanswered: Mutex<HashMap<String, Attempt>>,
+    /// The certificate that the broker showed last, as DER.
+    shown: Arc<Mutex<Option<Vec<u8>>>>,
 }
 
 impl Connector {
-    pub fn new(url: Secret) -> Self {
-        Self { url, unanswered: Mutex::default() }
+    pub fn new(access: impl Into<Access>) -> Self {
+        Self { access: access.into(), unanswered: Mutex::default(), shown: Arc::default() }
     }
 
     /// Tries each address once, in turn. `name` is what the broker's own pages show.
     pub async fn connect(&self, name: &'static str) -> Result<Connection, ConnectError> {
         let mut last = ConnectError::Url;
-        for part in self.url.current().split(',').map(str::trim) {
+        for part in self.access.url.current().split(',').map(str::trim) {
             match self.connect_one(part, name).await {
                 Ok(connection) => return Ok(connection),
                 Err(error) => last = error,
@@ -61,18 +74,31 @@ impl Connector {
         Err(last)
     }
 
+    /// The certificate that the broker showed at the last connect, as DER; none without TLS.
+    pub fn server_certificate(&self) -> Option<Vec<u8>> {
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     async fn connect_one(&self, url: &str, name: &'static str) -> Result<Connection, ConnectError> {
         let mut uri: AMQPUri = url.parse().map_err(|_| ConnectError::Url)?;
         let address = format!("{}:{}", uri.authority.host, uri.authority.port);
+        let encrypted = uri.scheme == AMQPScheme::AMQPS;
         uri.query.heartbeat.get_or_insert(HEARTBEAT);
         let waiting = self.unanswered.lock().unwrap_or_else(PoisonError::into_inner).remove(url);
-        let mut attempt = waiting.unwrap_or_else(|| {
-            let properties = ConnectionProperties::default().with_connection_name(name.into());
-            tokio::spawn(Connection::connect_uri(uri, properties))
-        });
+        let mut attempt = match waiting {
+            Some(attempt) => attempt,
+            None => {
+                let properties = ConnectionProperties::default().with_connection_name(name.into());
+                let tls = if encrypted { self.access.tls()? } else { OwnedTLSConfig::default() };
+                tokio::spawn(open(uri, properties, tls, Arc::clone(&self.shown)))
+            }
+        };
         match tokio::time::timeout(CONNECT_TIMEOUT, &mut attempt).await {
             Ok(Ok(Ok(connection))) => Ok(connection),
-            Ok(Ok(Err(source))) => Err(ConnectError::Refused { address, source }),
+            Ok(Ok(Err(source))) => Err(match explain(&source, encrypted, self.access.has_certificate()) {
+                Some(problem) => ConnectError::Explained { address, problem },
+                None => ConnectError::Refused { address, source },
+            }),
             // The attempt itself broke off, which only the end of the runtime does.
             Ok(Err(_)) => Err(ConnectError::Silent { address }),
             Err(_) => {
@@ -81,6 +107,45 @@ impl Connector {
             }
         }
     }
+}
+
+/// As lapin does it, but for a look at the broker's certificate.
+async fn open(
+    uri: AMQPUri,
+    properties: ConnectionProperties,
+    tls: OwnedTLSConfig,
+    shown: Arc<Mutex<Option<Vec<u8>>>>,
+) -> lapin::Result<Connection> {
+    let connect = async move |uri, runtime| {
+        let stream = AMQPUri::connect_with_config_async(&uri, tls.as_ref(), &runtime).await?;
+        let chain = match &stream {
+            AsyncTcpStream::Rustls(stream) => stream.get_ref().1.peer_certificates(),
+            _ => None,
+        };
+        let first = chain.and_then(<[_]>::first).map(|der| der.to_vec());
+        *shown.lock().unwrap_or_else(PoisonError::into_inner) = first;
+        Ok(stream)
+    };
+    Connection::connector(uri, default_runtime()?, connect, properties).await
+}
+
+/// What helps, where lapin's words do not say it.
+fn explain(error: &lapin::Error, encrypted: bool, certificate_given: bool) -> Option<String> {
+    if let Some(failure) = tls::failure(error) {
+        return Some(tls::explain(failure, KEYS));
+    }
+    let hung_up = tls::is_hung_up(error);
+    // A TLS listener answers AMQP with an alert and hangs up, whichever is seen first.
+    let not_amqp = match error.kind() {
+        ErrorKind::ParsingError(_) => "it does not answer in AMQP".to_owned(),
+        _ if hung_up => format!("it hung up before a word of AMQP ({error})"),
+        _ => return None,
+    };
+    Some(match encrypted {
+        true if hung_up => tls::hung_up(KEYS, certificate_given),
+        true => format!("{not_amqp}; check the port in broker.url"),
+        false => format!("{not_amqp}; if it speaks TLS there, write amqps:// in broker.url"),
+    })
 }
 
 impl fmt::Debug for Connector {

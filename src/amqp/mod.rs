@@ -1,5 +1,6 @@
 //! Floor 2: RabbitMQ. The only place that knows lapin, queue names and acknowledgements.
 
+mod access;
 mod changeover;
 mod connect;
 mod copies;
@@ -17,6 +18,7 @@ mod topology;
 mod trace;
 mod window;
 
+pub use access::Access;
 pub use changeover::{StandError, Stranded, stand, stranded};
 pub use connect::{Backoff, ConnectError, Connector, close};
 pub use copies::Copies;

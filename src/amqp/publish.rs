@@ -1,8 +1,11 @@
 //! Confirmed, mandatory publishing on a connection of its own: a broker in memory or disk alarm blocks every write of a
 //! connection that publishes, and acknowledgements must not wait behind that.
 
-use super::connect::{ConnectError, Connector, close};
-use crate::{domain::Event, ports::secret::Secret};
+use super::{
+    access::Access,
+    connect::{ConnectError, Connector, close},
+};
+use crate::domain::Event;
 use lapin::{
     BasicProperties, Channel, Confirmation, Connection,
     options::{BasicPublishOptions, ConfirmSelectOptions},
@@ -91,9 +94,9 @@ pub struct Publisher {
 }
 
 impl Publisher {
-    pub fn new(url: Secret, name: &'static str) -> Self {
+    pub fn new(access: impl Into<Access>, name: &'static str) -> Self {
         Self {
-            connector: Connector::new(url),
+            connector: Connector::new(access),
             name,
             connection: tokio::sync::Mutex::default(),
             idle: Mutex::default(),

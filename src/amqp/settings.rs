@@ -1,12 +1,12 @@
 //! What this adapter must be told: `broker.*` and `retry.delays`.
 
-use crate::{domain::RetryLadder, ports::secret::Secret};
+use super::access::Access;
+use crate::domain::RetryLadder;
 
 /// Everything the broker side derives its names, arguments and limits from.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// One or more AMQP URLs, comma-separated, tried in turn.
-    pub url: Secret,
+    pub access: Access,
     /// The publishers' topic exchange.
     pub exchange: String,
     /// Q: the work queue, and the stem of every other name.

@@ -318,7 +318,7 @@ mod tests {
     fn settings(delays: &[u64], prefetch: u16) -> Settings {
         let delays = delays.iter().copied().map(Duration::from_secs).collect();
         Settings {
-            url: Secret::fixed("amqp://localhost"),
+            access: Secret::fixed("amqp://localhost").into(),
             exchange: "x".into(),
             queue: "q".into(),
             bindings: vec!["a.#".into(), "b".into()],

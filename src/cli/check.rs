@@ -1,6 +1,7 @@
 //! `hookbro check`: everything that can be known wrong before a deployment, in one go.
 
 use super::{
+    certificates,
     exit::{Failure, runtime},
     output,
 };
@@ -8,7 +9,7 @@ use crate::{
     amqp::{self, Difference, Topology},
     config::Settings,
     ports::{metrics::Metrics, sink::Answer, sink::Sink as _},
-    svix::SvixSink,
+    svix::{SvixSink, proxy_variable},
 };
 use std::sync::Arc;
 
@@ -17,7 +18,9 @@ pub(super) fn run(settings: Settings) -> Result<(), Failure> {
 }
 
 async fn check(settings: Settings) -> Result<(), Failure> {
-    output::print("ok    configuration\n")?;
+    let mut notes = certificates::configured(&settings);
+    notes.extend(proxy_variable(&settings.svix).map(|name| format!("the proxy to Svix is the environment's {name}")));
+    say("configuration", &Ok(notes))?;
     let broker = check_broker(&settings).await;
     say("broker", &broker)?;
     let svix = check_svix(&settings).await;
@@ -37,7 +40,13 @@ fn say(what: &str, checked: &Result<Vec<String>, Failure>) -> Result<(), Failure
 
 /// Objects that are missing are no fault: `hookbro run` declares them. Ones that differ are.
 async fn check_broker(settings: &Settings) -> Result<Vec<String>, Failure> {
-    let connection = amqp::Connector::new(settings.broker.url.clone()).connect("hookbro check").await?;
+    let connector = amqp::Connector::new(settings.broker.access.clone());
+    let connection = connector.connect("hookbro check").await?;
+    let mut notes: Vec<_> = connector
+        .server_certificate()
+        .map(|der| certificates::shown("the broker's certificate", &der))
+        .into_iter()
+        .collect();
     let topology = Topology::new(&settings.broker);
     let asked = async {
         Ok::<_, amqp::StandError>((
@@ -57,7 +66,7 @@ async fn check_broker(settings: &Settings) -> Result<Vec<String>, Failure> {
         )));
     }
     let missing: Vec<_> = found.iter().map(|missing| missing.object.as_str()).collect();
-    let mut notes: Vec<_> = stranded.iter().map(ToString::to_string).collect();
+    notes.extend(stranded.iter().map(ToString::to_string));
     if let [first, ..] = missing.as_slice() {
         notes.push(format!("{} objects are missing ({first}, …); `hookbro run` declares them", missing.len()));
     }
@@ -66,9 +75,12 @@ async fn check_broker(settings: &Settings) -> Result<Vec<String>, Failure> {
 
 async fn check_svix(settings: &Settings) -> Result<Vec<String>, Failure> {
     let metrics = Arc::new(Metrics::new().map_err(|error| Failure::Running(error.to_string()))?);
-    let sink = SvixSink::new(&settings.svix, metrics).map_err(|error| Failure::Running(error.to_string()))?;
+    let sink = SvixSink::new(&settings.svix, metrics).map_err(|error| Failure::Configuration(error.to_string()))?;
     match sink.probe().await {
-        Ok(()) => Ok(Vec::new()),
+        Ok(()) => {
+            let shown = sink.server_certificate().await;
+            Ok(shown.map(|der| certificates::shown("Svix's certificate", &der)).into_iter().collect())
+        }
         Err(
             Answer::Unusable { cause, .. }
             | Answer::Failed { cause, .. }

@@ -28,7 +28,7 @@ pub(super) async fn start(
 ) -> Result<Ingesting, Failure> {
     let stop = requested.child_token();
     let Some(listen) = ingest.listen else { return Ok(Ingesting { stop, task: None }) };
-    let publisher = Publisher::new(broker.url.clone(), "hookbro ingest");
+    let publisher = Publisher::new(broker.access.clone(), "hookbro ingest");
     let intake = Arc::new(BrokerIntake::new(publisher, broker.exchange.clone()));
     let keys = http::Keys { tokens: ingest.tokens, webhook_secrets: ingest.webhook_secrets };
     let router = http::ingest_router(http::Ingest::new(Arc::clone(&intake), keys, max_payload_bytes, metrics));

@@ -1,5 +1,6 @@
 //! Floor 4: the command line. One place prints errors and picks the exit code.
 
+mod certificates;
 mod check;
 mod completions;
 mod dead;

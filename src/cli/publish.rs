@@ -42,7 +42,7 @@ pub(super) fn run(args: &PublishArgs, settings: Settings) -> Result<(), Failure>
 }
 
 async fn publish(args: &PublishArgs, files: Vec<PathBuf>, settings: Settings) -> Result<(), Failure> {
-    let publisher = Publisher::new(settings.broker.url, "hookbro publish");
+    let publisher = Publisher::new(settings.broker.access, "hookbro publish");
     let bar = ProgressBar::new_spinner().with_style(
         ProgressStyle::with_template("{spinner} {pos} events, {per_sec}, {elapsed}")
             .unwrap_or_else(|_| ProgressStyle::default_spinner()),

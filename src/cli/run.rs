@@ -35,9 +35,11 @@ async fn serve(settings: Settings) -> Result<(), Failure> {
     let stop = signals::listen().await?;
     let metrics = Arc::new(Metrics::new().map_err(|error| Failure::Running(error.to_string()))?);
     let health = Arc::new(Health::new());
-    let no_https = |error| Failure::Running(format!("cannot set up HTTPS: {error}"));
-    let (traces, exporting) = telemetry::start(&settings.tracing, &metrics).map_err(no_https)?;
-    let sink = SvixSink::new(&settings.svix, Arc::clone(&metrics)).map_err(no_https)?.traced(traces.clone());
+    let (traces, exporting) = telemetry::start(&settings.tracing, &metrics)
+        .map_err(|error| Failure::Running(format!("cannot set up HTTPS: {error}")))?;
+    let sink = SvixSink::new(&settings.svix, Arc::clone(&metrics))
+        .map_err(|error| Failure::Configuration(error.to_string()))?
+        .traced(traces.clone());
     tokio::spawn(settings.secret_files.watch());
 
     let topology = Topology::new(&settings.broker);

@@ -40,7 +40,7 @@ pub(super) fn run(args: &TopologyArgs, settings: Settings) -> Result<(), Failure
         Action::Show { output: Output::Json } => output::print(&format!("{:#}\n", as_json(&topology))),
         Action::Migrate { yes } => runtime()?.block_on(migrate(&settings, &topology, yes)),
         Action::Declare => runtime()?.block_on(async {
-            let connector = amqp::Connector::new(settings.broker.url.clone());
+            let connector = amqp::Connector::new(settings.broker.access.clone());
             let connection = connector.connect("hookbro topology").await?;
             let stood = amqp::stand(&connector, &connection, &topology).await;
             amqp::close(connection).await;
@@ -51,9 +51,9 @@ pub(super) fn run(args: &TopologyArgs, settings: Settings) -> Result<(), Failure
 }
 
 async fn migrate(settings: &Settings, topology: &Topology, yes: bool) -> Result<(), Failure> {
-    let url = &settings.broker.url;
-    let publisher = amqp::Publisher::new(url.clone(), "hookbro migrate");
-    let migration = amqp::Migration::open(&amqp::Connector::new(url.clone()), publisher, topology).await?;
+    let access = &settings.broker.access;
+    let publisher = amqp::Publisher::new(access.clone(), "hookbro migrate");
+    let migration = amqp::Migration::open(&amqp::Connector::new(access.clone()), publisher, topology).await?;
     let plan = migration.plan().await?;
     for queue in &plan {
         let said = if yes {

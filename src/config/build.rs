@@ -10,6 +10,7 @@ use super::{
 use crate::{
     amqp,
     domain::{RetryLadder, UnknownProject},
+    ports::tls,
     svix,
     telemetry::{self, Format},
 };
@@ -79,6 +80,9 @@ pub(super) fn settings(read: &mut Reader) -> Option<Settings> {
 
 fn broker(read: &mut Reader) -> Option<amqp::Settings> {
     let url = read.secret("broker.url", rules::broker_urls);
+    let authorities = read.secret("broker.tls_ca", rules::authorities);
+    let certificate = read.secret("broker.tls_cert", rules::certificates);
+    let private_key = read.secret("broker.tls_key", rules::private_key);
     let exchange = read.value("broker.exchange", name);
     let queue = read.value("broker.queue", name);
     let bindings = read.value("broker.bindings", |kind| {
@@ -93,7 +97,12 @@ fn broker(read: &mut Reader) -> Option<amqp::Settings> {
         None => None,
     };
     Some(amqp::Settings {
-        url: url?,
+        access: amqp::Access {
+            url: url?,
+            authorities: authorities?,
+            certificate: certificate?,
+            private_key: private_key?,
+        },
         exchange: exchange?,
         queue: queue?,
         bindings: bindings?,
@@ -107,8 +116,9 @@ fn broker(read: &mut Reader) -> Option<amqp::Settings> {
 fn svix(read: &mut Reader) -> Option<svix::Settings> {
     let url = read.value("svix.url", |kind| rules::svix_url(&text::text(kind)?));
     let token = read.secret("svix.token", rules::token);
+    let authorities = read.secret("svix.tls_ca", rules::authorities);
     let timeout = read.value("svix.timeout", |kind| text::duration(kind, ["100ms", "5m"]));
-    Some(svix::Settings { url: url?, token: token?, timeout: timeout? })
+    Some(svix::Settings { url: url?, token: token?, authorities: authorities?, timeout: timeout? })
 }
 
 fn routing(read: &mut Reader) -> Option<RoutingSettings> {
@@ -156,7 +166,11 @@ fn optional_address(kind: &ValueKind) -> Read<Option<SocketAddr>> {
 
 /// What is wrong only with two keys side by side.
 fn together(settings: &Settings, read: &mut Reader) {
-    let Settings { broker, admin, ingest, .. } = settings;
+    let Settings { broker, svix, admin, ingest, .. } = settings;
+    tls_together(&broker.access, read);
+    if !svix.authorities.is_empty() && svix.url.starts_with("http:") {
+        read.refuse("svix.tls_ca", "has no effect, since svix.url is no https address; drop one of them".to_owned());
+    }
     if rules::collides(&broker.exchange, &broker.queue) {
         read.refuse("broker.exchange", format!("is a name that broker.queue = {:?} takes for itself", broker.queue));
     }
@@ -167,5 +181,39 @@ fn together(settings: &Settings, read: &mut Reader) {
     }
     if listen == admin.listen && listen.port() != 0 {
         read.refuse("ingest.listen", "is admin.listen too; give them different ports".to_owned());
+    }
+}
+
+/// What of TLS to the broker is missing, or would have no effect.
+fn tls_together(access: &amqp::Access, read: &mut Reader) {
+    let amqp::Access { url, authorities, certificate, private_key } = access;
+    match (certificate.is_empty(), private_key.is_empty()) {
+        (false, true) => {
+            read.refuse("broker.tls_cert", "is without its private key; give broker.tls_key_file".to_owned())
+        }
+        (true, false) => {
+            read.refuse("broker.tls_key", "is without its certificate; give broker.tls_cert_file".to_owned())
+        }
+        (false, false) => {
+            if let Err(problem) = tls::belong_together(&certificate.current(), &private_key.current()) {
+                read.refuse(
+                    "broker.tls_key",
+                    format!("{problem} of broker.tls_cert; give the two that belong together"),
+                );
+            }
+        }
+        (true, true) => {}
+    }
+    let asked = rules::tls_asked(&url.current());
+    if asked.external && certificate.is_empty() {
+        read.refuse(
+            "broker.url",
+            "asks for auth_mechanism=external; give broker.tls_cert_file and broker.tls_key_file".to_owned(),
+        );
+    }
+    for (key, value) in [("broker.tls_ca", authorities), ("broker.tls_cert", certificate)] {
+        if !value.is_empty() && !asked.encrypted {
+            read.refuse(key, "has no effect, since broker.url has no amqps:// address".to_owned());
+        }
     }
 }

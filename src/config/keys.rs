@@ -1,8 +1,11 @@
 //! The keys that the program knows, their spellings, and the nearest one to a word that is none of them.
 
 /// Every key, as in `config/default.toml`.
-pub(super) const KEYS: [&str; 26] = [
+pub(super) const KEYS: [&str; 30] = [
     "broker.url",
+    "broker.tls_ca",
+    "broker.tls_cert",
+    "broker.tls_key",
     "broker.exchange",
     "broker.queue",
     "broker.bindings",
@@ -11,6 +14,7 @@ pub(super) const KEYS: [&str; 26] = [
     "retry.delays",
     "svix.url",
     "svix.token",
+    "svix.tls_ca",
     "svix.timeout",
     "svix.max_payload_bytes",
     "svix.rate_limit",
@@ -30,9 +34,20 @@ pub(super) const KEYS: [&str; 26] = [
     "tracing.headers",
 ];
 
-/// The keys whose value never prints, and which may be given as `KEY_file`.
-pub(super) const SECRETS: [&str; 6] =
-    ["broker.url", "svix.token", "admin.tokens", "ingest.tokens", "ingest.webhook_secrets", "tracing.headers"];
+/// The keys whose value never prints, and which may be given as `KEY_file`. Certificates are no secrets, but they stand in
+/// files beside those that are, and change like them.
+pub(super) const SECRETS: [&str; 10] = [
+    "broker.url",
+    "broker.tls_ca",
+    "broker.tls_cert",
+    "broker.tls_key",
+    "svix.token",
+    "svix.tls_ca",
+    "admin.tokens",
+    "ingest.tokens",
+    "ingest.webhook_secrets",
+    "tracing.headers",
+];
 
 /// What environment variables of ours begin with. One underscore less is somebody else's.
 pub(super) const ENV_PREFIX: &str = "HOOKBRO__";

@@ -5,9 +5,10 @@
 use super::text::Read;
 use crate::{
     domain::{AppId, ProjectId, Routes},
+    ports::tls,
     telemetry,
 };
-use lapin::uri::AMQPUri;
+use lapin::uri::{AMQPScheme, AMQPUri, SASLMechanism};
 use standardwebhooks::Webhook;
 use url::Url;
 
@@ -57,6 +58,43 @@ fn broker_url(text: &str) -> Read<()> {
     // lapin's own message would repeat the URL.
     let parsed: Result<AMQPUri, _> = text.parse();
     parsed.map(drop).map_err(|_| format!("has a user, vhost or parameter that cannot be read; expected {FORM}"))
+}
+
+/// What broker URLs ask of TLS.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct TlsAsked {
+    /// At least one is `amqps://`.
+    pub(super) encrypted: bool,
+    /// At least one logs in by certificate.
+    pub(super) external: bool,
+}
+
+/// Of what [`broker_urls`] has let pass.
+pub(super) fn tls_asked(urls: &str) -> TlsAsked {
+    let parsed = urls.split(',').filter_map(|url| url.parse::<AMQPUri>().ok());
+    parsed.fold(TlsAsked::default(), |asked, url| TlsAsked {
+        encrypted: asked.encrypted || url.scheme == AMQPScheme::AMQPS,
+        external: asked.external || url.query.auth_mechanism == Some(SASLMechanism::External),
+    })
+}
+
+/// Certificates of authorities in PEM, or nothing.
+pub(super) fn authorities(text: &str) -> Read<String> {
+    pem(text, tls::authorities)
+}
+
+/// Our own certificate in PEM, with what links it to an authority, or nothing.
+pub(super) fn certificates(text: &str) -> Read<String> {
+    pem(text, tls::certificates)
+}
+
+/// A private key in PEM, or nothing.
+pub(super) fn private_key(text: &str) -> Read<String> {
+    pem(text, tls::private_key)
+}
+
+fn pem<T>(text: &str, read: fn(&str) -> Read<T>) -> Read<String> {
+    if text.is_empty() { Ok(String::new()) } else { read(text).map(|_| text.to_owned()) }
 }
 
 /// The name of an exchange or queue of ours.

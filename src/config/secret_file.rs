@@ -10,8 +10,9 @@ use std::{
     time::Duration,
 };
 
-/// Largest file of a secret, in bytes. Tokens and URLs are short; a device or a log given by mistake is not.
-const MAX_FILE: u64 = 64 * 1024;
+/// Largest file of a secret, in bytes. A bundle of every public authority has a quarter of a million; a device or a log
+/// given by mistake has more.
+const MAX_FILE: u64 = 512 * 1024;
 /// How often files are looked at. Comparing contents works where notifications do not (network mounts, Kubernetes'
 /// swapped links); a second is sooner than any rotation needs, and a few reads of a small file cost nothing.
 const POLL: Duration = Duration::from_secs(1);

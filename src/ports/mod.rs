@@ -7,4 +7,5 @@ pub mod metrics;
 pub mod secret;
 pub mod sink;
 pub mod stop;
+pub mod tls;
 pub mod trace;

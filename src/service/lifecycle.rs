@@ -3,13 +3,13 @@
 use super::{consume::Pool, gate::Gate, handler::Handler, keeper, pacer::Pacer, provision::Provisioner};
 use crate::{
     amqp::{
-        self, Backoff, Connector, Copies, DeclareError, Ended, OpenError, Publisher, Session, StandError, Topology,
+        self, Access, Backoff, Connector, Copies, DeclareError, Ended, OpenError, Publisher, Session, StandError,
+        Topology,
     },
     domain::{Routes, UnknownProject},
     ports::{
         health::{Broker, Health},
         metrics::Metrics,
-        secret::Secret,
         sink::Sink,
         stop::Stop,
         trace::Traces,
@@ -59,7 +59,7 @@ pub async fn run<S: Sink>(
     let topology = Topology::new(&settings.broker);
     let sink = Arc::new(sink);
     let gate = Arc::new(Gate::new(Arc::clone(&metrics), Arc::clone(&health)));
-    let publisher = Publisher::new(settings.broker.url.clone(), "hookbro publisher");
+    let publisher = Publisher::new(settings.broker.access.clone(), "hookbro publisher");
     let copies = Arc::new(Copies::new(publisher, topology.dead().to_owned(), stop.cut.clone()));
     let handler = Handler {
         provisioner: Provisioner::new(settings.unknown_project, settings.provision_limit, Arc::clone(&metrics)),
@@ -74,7 +74,7 @@ pub async fn run<S: Sink>(
     let _keeper = AbortOnDropHandle::new(tokio::spawn(async move { keeper::keep(&gate, &*sink).await }));
     let pool = Pool::new(handler, topology.max_in_flight(), Arc::clone(&health));
 
-    let ended = sessions(&pool, &topology, Arc::clone(&copies), &settings.broker.url, &settings.traces).await;
+    let ended = sessions(&pool, &topology, Arc::clone(&copies), &settings.broker.access, &settings.traces).await;
     let deadline = tokio::time::Instant::now() + settings.grace.saturating_sub(GOODBYE).max(settings.grace / 2);
     health.broker.send_replace(Broker::Draining);
     tracing::info!(in_flight = pool.tasks.len(), "stopping");
@@ -107,11 +107,11 @@ async fn sessions<S: Sink>(
     pool: &Pool<S>,
     topology: &Topology,
     copies: Arc<Copies>,
-    url: &Secret,
+    access: &Access,
     traces: &Traces,
 ) -> Result<Option<Session>, Fatal> {
     let (stop, metrics, health) = (&pool.handler.stop, &pool.handler.metrics, &pool.health);
-    let connector = Connector::new(url.clone());
+    let connector = Connector::new(access.clone());
     let mut backoff = Backoff::new();
     let mut lost_before = false;
     loop {

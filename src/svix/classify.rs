@@ -4,7 +4,10 @@
 
 use crate::{
     domain::{Cause, PauseReason},
-    ports::sink::Answer,
+    ports::{
+        sink::Answer,
+        tls::{self, Keys},
+    },
 };
 use reqwest::StatusCode;
 use serde::Deserialize;
@@ -14,6 +17,9 @@ use std::time::Duration;
 /// Longest name of Svix's own schema, in bytes, and most flaws of one answer that are kept.
 const MAX_WORD: usize = 40;
 const MAX_FLAWS: usize = 3;
+
+/// What a remedy may name.
+const KEYS: Keys = Keys { url: "svix.url", authorities: "svix.tls_ca_file", certificate: None };
 
 /// What is looked at of an answer.
 #[derive(Debug, Clone)]
@@ -106,7 +112,7 @@ pub(super) fn classify_error(error: &reqwest::Error) -> Answer {
     if error.is_timeout() {
         // Perhaps stored: the repeat carries the same eventId.
         Answer::Failed { cause, wait: None }
-    } else if error.is_connect() {
+    } else if error.is_connect() || tls::failure(error).is_some() {
         Answer::Unusable { reason: PauseReason::Unreachable, cause }
     } else {
         Answer::Failed { cause, wait: None }
@@ -140,6 +146,9 @@ fn describe(reply: &Reply<'_>, told: &str) -> String {
 
 /// The innermost reason; reqwest's own text repeats the URL, which is noise in every line.
 pub(super) fn root_cause(error: &reqwest::Error) -> String {
+    if let Some(failure) = tls::failure(error) {
+        return format!("cannot connect to Svix: {}", tls::explain(failure, KEYS));
+    }
     let mut inner: &dyn std::error::Error = error;
     while let Some(source) = inner.source() {
         inner = source;

@@ -2,6 +2,7 @@
 
 use super::{
     classify::{Reply, classify, classify_error, error_label},
+    http::{ClientError, client, proxy_variable},
     settings::Settings,
     trace,
     wire::{message_body, message_path, regional_url, retry_after},
@@ -10,7 +11,7 @@ use crate::{
     domain::{AppId, Cause, Event, PauseReason},
     ports::{
         metrics::Metrics,
-        secret::{Generation, Secret},
+        secret::Generation,
         sink::{Answer, Create, Sink},
         trace::Traces,
     },
@@ -20,10 +21,11 @@ use prometheus::IntCounter;
 use reqwest::{
     Client, Method, Request, Response, StatusCode, Url,
     header::{self, HeaderValue},
-    redirect,
+    tls::TlsInfo,
 };
 use std::{
     collections::HashMap,
+    fmt,
     sync::{Arc, OnceLock, PoisonError, RwLock},
     time::{Duration, Instant, SystemTime},
 };
@@ -42,37 +44,41 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 /// Delivers to Svix.
 #[derive(Debug)]
 pub struct SvixSink {
-    client: Client,
-    url: String,
-    token: Secret,
-    /// Made anew when the token changes.
+    settings: Settings,
+    /// Made anew when the token or an authority changes.
     access: RwLock<Option<Arc<Access>>>,
     metrics: Arc<Metrics>,
     traces: Traces,
     accepted: OnceLock<IntCounter>,
 }
 
-/// What all calls under one token have in common, made once.
-#[derive(Debug)]
+/// What all calls under one token and the same authorities have in common, made once.
 struct Access {
-    generation: Generation,
+    of: Generations,
+    client: Client,
     base: String,
     authorization: HeaderValue,
     /// Where messages of an application go: taking an address apart costs more than looking it up.
     messages: RwLock<HashMap<AppId, Url>>,
 }
 
+/// Which token and which authorities.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Generations {
+    token: Generation,
+    authorities: Generation,
+}
+
 impl SvixSink {
-    /// Fails only if the TLS set-up of this machine does, for example without any root certificate.
-    pub fn new(settings: &Settings, metrics: Arc<Metrics>) -> Result<Self, reqwest::Error> {
-        let client = Client::builder()
-            .user_agent(concat!("hookbro/", env!("CARGO_PKG_VERSION")))
-            .timeout(settings.timeout)
-            .redirect(redirect::Policy::none())
-            .build()?;
-        let (url, token) = (settings.url.clone(), settings.token.clone());
+    /// Fails if nothing could be called: without any root certificate, or with a proxy that is none.
+    pub fn new(settings: &Settings, metrics: Arc<Metrics>) -> Result<Self, ClientError> {
+        // Looked at now, so that the start fails and not the first event; what calls use is made with the first of them.
+        client(settings, false)?;
+        if let Some(variable) = proxy_variable(settings) {
+            tracing::info!(variable, "Svix is called through the proxy of the environment, unless NO_PROXY excepts it");
+        }
         let (access, traces, accepted) = (RwLock::default(), Traces::default(), OnceLock::new());
-        Ok(Self { client, url, token, access, metrics, traces, accepted })
+        Ok(Self { settings: settings.clone(), access, metrics, traces, accepted })
     }
 
     /// With a span for every message call.
@@ -82,30 +88,28 @@ impl SvixSink {
 
     /// What calls need under the token of now, or why none can be made.
     fn access(&self) -> Result<Arc<Access>, Answer> {
-        let generation = self.token.generation();
-        let current = self.access.read().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some(access) = current.filter(|access| access.generation == generation) {
-            return Ok(access);
+        let Settings { token, authorities, .. } = &self.settings;
+        let of = Generations { token: token.generation(), authorities: authorities.generation() };
+        let last = self.access.read().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(access) = last.as_ref().filter(|access| access.of == of) {
+            return Ok(Arc::clone(access));
         }
-        // At least as new as `generation`: should it be newer, the next call makes another.
-        let access = Arc::new(Access::new(generation, &self.url, &self.token.current())?);
+        // The connections of the last one are still good unless the authorities have changed.
+        let kept = last.filter(|access| access.of.authorities == of.authorities).map(|access| access.client.clone());
+        // At least as new as `of`: should it be newer, the next call makes another.
+        let access = Arc::new(Access::new(of, kept, &self.settings)?);
         *self.access.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&access));
         Ok(access)
     }
 
-    fn message_call(&self, app: &AppId) -> Result<(Url, HeaderValue), Answer> {
-        let access = self.access()?;
-        Ok((access.message_url(app)?, access.authorization.clone()))
-    }
-
-    async fn post(&self, url: Url, authorization: HeaderValue, body: Bytes) -> Answer {
+    async fn post(&self, access: &Access, url: Url, body: Bytes) -> Answer {
         let mut request = Request::new(Method::POST, url);
-        request.headers_mut().insert(header::AUTHORIZATION, authorization);
+        request.headers_mut().insert(header::AUTHORIZATION, access.authorization.clone());
         request.headers_mut().insert(header::CONTENT_TYPE, JSON);
         *request.body_mut() = Some(body.into());
         let span = trace::begin(&self.traces, &mut request);
         let started = Instant::now();
-        let answered = read(self.client.execute(request).await).await;
+        let answered = read(access.client.execute(request).await).await;
         self.metrics.svix_request_duration.observe(started.elapsed().as_secs_f64());
         trace::end(&span, answered.as_ref().map(|(head, _)| head.status));
         match &answered {
@@ -116,22 +120,39 @@ impl SvixSink {
         judge(answered)
     }
 
+    /// The certificate that Svix shows, as DER; none without TLS or an answer. Asks on a connection of its own.
+    pub async fn server_certificate(&self) -> Option<Vec<u8>> {
+        let access = self.access().ok()?;
+        let sent = client(&self.settings, true).ok()?.head(access.url(PROBE_PATH).ok()?).send().await.ok()?;
+        sent.extensions().get::<TlsInfo>()?.peer_certificate().map(<[u8]>::to_vec)
+    }
+
     /// The series of the usual answer, looked up once and not before there was one.
     fn accepted(&self) -> &IntCounter {
         self.accepted.get_or_init(|| self.metrics.svix_requests.with_label_values(&[StatusCode::ACCEPTED.as_str()]))
     }
 }
 
+/// Without the client, which knows the proxy and its password.
+impl fmt::Debug for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Access").field("base", &self.base).finish_non_exhaustive()
+    }
+}
+
 impl Access {
-    fn new(generation: Generation, url: &str, token: &str) -> Result<Self, Answer> {
+    fn new(of: Generations, kept: Option<Client>, settings: &Settings) -> Result<Self, Answer> {
+        let (url, token) = (settings.url.as_str(), settings.token.current());
         if token.is_empty() {
             return Err(no_access("svix.token is not set: set svix.token or svix.token_file"));
         }
-        let base = if url.is_empty() { regional_url(token) } else { url }.to_owned();
+        let base = if url.is_empty() { regional_url(&token) } else { url }.to_owned();
         let mut authorization = HeaderValue::try_from(format!("Bearer {token}"))
             .map_err(|_| no_access("svix.token holds a character that no HTTP header can carry"))?;
         authorization.set_sensitive(true);
-        Ok(Self { generation, base, authorization, messages: RwLock::default() })
+        let client =
+            kept.map_or_else(|| client(settings, false), Ok).map_err(|error| unreachable(error.to_string()))?;
+        Ok(Self { of, client, base, authorization, messages: RwLock::default() })
     }
 
     fn url(&self, path: &str) -> Result<Url, Answer> {
@@ -150,6 +171,10 @@ impl Access {
         }
         Ok(url)
     }
+}
+
+fn unreachable(detail: String) -> Answer {
+    Answer::Unusable { reason: PauseReason::Unreachable, cause: Cause { status: None, detail } }
 }
 
 fn no_access(detail: &str) -> Answer {
@@ -190,11 +215,11 @@ fn judge(answered: Result<(Head, Bytes), reqwest::Error>) -> Answer {
 
 impl Sink for SvixSink {
     async fn deliver(&self, event: &Event, app: &AppId, create: Create) -> Answer {
-        let (url, authorization) = match self.message_call(app) {
-            Ok(call) => call,
-            Err(answer) => return answer,
-        };
-        self.post(url, authorization, message_body(event, app, create)).await
+        let called = self.access().and_then(|access| Ok((access.message_url(app)?, access)));
+        match called {
+            Ok((url, access)) => self.post(&access, url, message_body(event, app, create)).await,
+            Err(answer) => answer,
+        }
     }
 
     async fn probe(&self) -> Result<(), Answer> {
@@ -204,17 +229,17 @@ impl Sink for SvixSink {
         // Any 200 will do, and the answer of something that does not list applications: whether it takes messages, the one
         // event that is tried next finds out.
         const GOOD_ENOUGH: [StatusCode; 3] = [StatusCode::OK, StatusCode::NOT_FOUND, StatusCode::METHOD_NOT_ALLOWED];
-        match read(self.client.execute(request).await).await {
+        match read(access.client.execute(request).await).await {
             Ok((head, _)) if GOOD_ENOUGH.contains(&head.status) => Ok(()),
             other => Err(judge(other)),
         }
     }
 
     fn generation(&self) -> Generation {
-        self.token.generation()
+        self.settings.token.generation()
     }
 
     async fn credentials_changed(&self, seen: Generation) {
-        self.token.changed_since(seen).await;
+        self.settings.token.changed_since(seen).await;
     }
 }

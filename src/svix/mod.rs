@@ -2,9 +2,11 @@
 
 mod classify;
 mod client;
+mod http;
 mod settings;
 mod trace;
 mod wire;
 
 pub use client::SvixSink;
+pub use http::{ClientError, proxy_variable};
 pub use settings::Settings;

@@ -9,6 +9,8 @@ pub struct Settings {
     pub url: String,
     /// Organisation token, sent as bearer.
     pub token: Secret,
+    /// Authorities in PEM that are trusted beside those of the machine; empty for none.
+    pub authorities: Secret,
     /// Longest wait for one answer, from connecting to the last byte.
     pub timeout: Duration,
 }

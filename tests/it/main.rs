@@ -20,4 +20,6 @@ mod sandbox;
 mod secrets;
 mod stop;
 mod support;
+mod tls_broker;
+mod tls_svix;
 mod trace;

@@ -40,7 +40,7 @@ struct Place {
 
 impl Place {
     async fn open(&self) -> Result<DeadQueue, Failure> {
-        let connector = Connector::new(self.settings.broker.url.clone());
+        let connector = Connector::new(self.settings.broker.access.clone());
         Ok(DeadQueue::open(&connector, &self.topology).await?)
     }
 }

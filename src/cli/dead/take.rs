@@ -77,7 +77,7 @@ pub(super) async fn replay(args: &ReplayArgs, place: &Place) -> Result<(), Failu
          replay is counted as `duplicate`"
     );
     let filter = args.chosen.filter.filter();
-    let publisher = Publisher::new(place.settings.broker.url.clone(), "hookbro replay");
+    let publisher = Publisher::new(place.settings.broker.access.clone(), "hookbro replay");
     let mut pace = args.rate.map(|rate| tokio::time::interval(Duration::from_secs(1) / rate));
     let (bar, mut replayed) = (progress(&queue), 0_u64);
     while let Some(in_hand) = queue.next().await? {

@@ -132,7 +132,7 @@ fn secrets_are_text_or_lists_without_stray_white_space() {
         sets(&["broker.url=amqp://a, amqps://u:p%2Cq@b:5671/v "]),
         file("[broker]\nurl = '''amqp://a,\n amqps://u:p%2Cq@b:5671/v'''"),
     ];
-    check(&urls, |s| s.broker.url.current(), "amqp://a,amqps://u:p%2Cq@b:5671/v".to_owned());
+    check(&urls, |s| s.broker.access.url.current(), "amqp://a,amqps://u:p%2Cq@b:5671/v".to_owned());
 }
 
 #[test]

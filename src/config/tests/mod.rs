@@ -6,6 +6,7 @@ mod messages;
 mod precedence;
 mod reference;
 mod secrets;
+mod tls;
 
 use super::{ConfigError, Settings, build::load_with};
 use std::path::Path;

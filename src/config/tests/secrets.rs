@@ -1,7 +1,11 @@
 //! What is secret stays so: planted values must turn up neither in messages nor in debug output.
 
 use super::*;
-use crate::config::DEFAULTS;
+use crate::{
+    config::{DEFAULTS, keys::SECRETS},
+    ports::secret::{Generation, Secret},
+};
+use std::time::Duration;
 
 /// Stands for every secret below; no message may contain it.
 const PLANTED: &str = "hunter2";
@@ -151,7 +155,7 @@ fn a_secret_file_that_cannot_be_used_is_named() {
     let path = |name: &str| dir.path().join(name).display().to_string();
     std::fs::write(path("empty"), " \n").unwrap();
     std::fs::write(path("commas"), ",\n,").unwrap();
-    std::fs::write(path("big"), vec![b'x'; 64 * 1024 + 1]).unwrap();
+    std::fs::write(path("big"), vec![b'x'; 512 * 1024 + 1]).unwrap();
     std::fs::write(path("binary"), [0xff]).unwrap();
     std::fs::write(path("no-url"), "hunter2\n").unwrap();
     for (key, name, problem) in [
@@ -159,7 +163,7 @@ fn a_secret_file_that_cannot_be_used_is_named() {
         ("svix.token_file", "", "cannot be read: Is a directory (os error 21)"),
         ("admin.tokens_file", "empty", "the file is empty"),
         ("admin.tokens_file", "commas", "the file is empty"),
-        ("svix.token_file", "big", "has more than 65536 bytes"),
+        ("svix.token_file", "big", "has more than 524288 bytes"),
         ("svix.token_file", "binary", "is not UTF-8 text"),
         (
             "broker.url_file",
@@ -188,4 +192,60 @@ fn one_layer_gives_a_secret_in_one_form() {
     let said = environment(&both).load().unwrap_err().to_string();
     let problem = "HOOKBRO__SVIX__TOKEN is given too; give one of them";
     assert_eq!(said, format!("svix.token_file (environment HOOKBRO__SVIX__TOKEN_FILE): {problem}"));
+}
+
+#[tokio::test]
+async fn every_secret_is_read_again_when_its_file_changes() {
+    let dir = tempfile::tempdir().unwrap();
+    let pair = || rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let (one, two) = (pair(), pair());
+    let text = |key: &str, made: &rcgen::CertifiedKey<rcgen::KeyPair>, word: &str| match key {
+        "broker.url" => format!("amqps://user:{word}@host"),
+        "broker.tls_key" => made.signing_key.serialize_pem().trim_end().to_owned(),
+        "broker.tls_cert" | "broker.tls_ca" | "svix.tls_ca" => made.cert.pem().trim_end().to_owned(),
+        "tracing.headers" => format!("authorization={word}"),
+        "ingest.webhook_secrets" if word == "old" => "whsec_b2xkb2xkb2xkb2xkb2xkb2xkb2xkb2xk".to_owned(),
+        "ingest.webhook_secrets" => "whsec_bmV3bmV3bmV3bmV3bmV3bmV3bmV3bmV3".to_owned(),
+        _ => word.to_owned(),
+    };
+    let path = |key: &str| dir.path().join(key);
+    for key in SECRETS {
+        std::fs::write(path(key), text(key, &one, "old")).unwrap();
+    }
+    let words = SECRETS.map(|key| format!("{key}_file={}", path(key).display()));
+    let settings = sets(&words.each_ref().map(String::as_str)).settings();
+    let watching = tokio::spawn(settings.secret_files.watch_every(Duration::from_millis(5)));
+    for key in SECRETS {
+        std::fs::write(path(key), text(key, &two, "new")).unwrap();
+    }
+    let (broker, svix) = (settings.broker.access, settings.svix);
+    let single: [(&str, Secret); 7] = [
+        ("broker.url", broker.url),
+        ("broker.tls_ca", broker.authorities),
+        ("broker.tls_cert", broker.certificate),
+        ("broker.tls_key", broker.private_key),
+        ("svix.token", svix.token),
+        ("svix.tls_ca", svix.authorities),
+        ("tracing.headers", settings.tracing.headers),
+    ];
+    let at_most = Duration::from_secs(20);
+    for (key, secret) in single {
+        tokio::time::timeout(at_most, secret.changed_since(Generation::default())).await.expect(key);
+        assert_eq!(secret.current(), text(key, &two, "new"), "{key}");
+    }
+    let lists = [
+        ("admin.tokens", settings.admin.tokens),
+        ("ingest.tokens", settings.ingest.tokens),
+        ("ingest.webhook_secrets", settings.ingest.webhook_secrets),
+    ];
+    assert_eq!(lists.len() + 7, SECRETS.len());
+    for (key, list) in lists {
+        let changed = async {
+            while !list.contains(&text(key, &two, "new")) || list.contains(&text(key, &one, "old")) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(at_most, changed).await.unwrap();
+    }
+    watching.abort();
 }

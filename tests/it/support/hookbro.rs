@@ -31,7 +31,14 @@ pub fn command(args: &[&str], settings: &[(String, String)]) -> Command {
 impl Hookbro {
     /// Starts it and waits until its pages are served.
     pub async fn start(settings: &[(String, String)]) -> Self {
-        let mut child = command(&["run"], settings).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        Self::start_with(settings, &[]).await
+    }
+
+    /// As [`Hookbro::start`], with further variables of the environment.
+    pub async fn start_with(settings: &[(String, String)], environment: &[(&str, &str)]) -> Self {
+        let mut command = command(&["run"], settings);
+        command.envs(environment.iter().copied());
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let log = Arc::new(Mutex::new(Vec::new()));
         let (lines, into) = (BufReader::new(child.stderr.take().unwrap()).lines(), Arc::clone(&log));
         std::thread::spawn(move || {
@@ -50,7 +57,12 @@ impl Hookbro {
 
     /// Starts it and waits until it consumes.
     pub async fn ready(settings: &[(String, String)]) -> Self {
-        let hookbro = Self::start(settings).await;
+        Self::ready_with(settings, &[]).await
+    }
+
+    /// As [`Hookbro::ready`], with further variables of the environment.
+    pub async fn ready_with(settings: &[(String, String)], environment: &[(&str, &str)]) -> Self {
+        let hookbro = Self::start_with(settings, environment).await;
         until("it is ready", SOON, async || (hookbro.status_of("/readyz").await == 200).then_some(())).await;
         hookbro
     }

@@ -6,7 +6,9 @@ pub mod events;
 pub mod hookbro;
 pub mod ledger;
 pub mod node;
+pub mod proxy;
 pub mod svix;
+pub mod tls;
 pub mod world;
 
 use std::time::{Duration, Instant};

@@ -5,10 +5,18 @@ use std::{
     process::{Command, Stdio},
 };
 
+use super::tls::Authority;
+
 /// Removed, with its processes, when dropped.
 pub struct Node {
     dir: tempfile::TempDir,
     pub url: String,
+}
+
+/// A node that also listens with TLS, and wants a certificate of its clients.
+pub struct TlsNode {
+    pub node: Node,
+    pub port: u16,
 }
 
 impl Node {
@@ -16,6 +24,22 @@ impl Node {
         let dir = tempfile::Builder::new().prefix("hbt-node").tempdir().unwrap();
         let url = broker("start", dir.path()).await;
         Self { dir, url }
+    }
+
+    /// Known as `localhost`, by `authority`, which is also the one whose certificates it takes.
+    pub async fn with_tls(authority: &Authority) -> TlsNode {
+        let dir = tempfile::Builder::new().prefix("hbt-node").tempdir().unwrap();
+        let pems = tempfile::tempdir().unwrap();
+        let shown = authority.certificate("broker", &["localhost"]);
+        for (name, pem) in [("ca.pem", authority.pem()), ("cert.pem", shown.certificate), ("key.pem", shown.key)] {
+            std::fs::write(pems.path().join(name), pem).unwrap();
+        }
+        let mut start = command("start", dir.path());
+        start.env("BROKER_TLS", pems.path());
+        let url = run(start).await;
+        let mut port = command("port", dir.path());
+        port.arg("tls");
+        TlsNode { node: Self { url, dir }, port: run(port).await.parse().unwrap() }
     }
 
     /// SIGKILL; the data stays.
@@ -38,9 +62,12 @@ impl Drop for Node {
 }
 
 async fn broker(verb: &str, dir: &Path) -> String {
-    let mut command = command(verb, dir);
+    run(command(verb, dir)).await
+}
+
+async fn run(mut command: Command) -> String {
     let output = tokio::task::spawn_blocking(move || command.stderr(Stdio::inherit()).output()).await.unwrap().unwrap();
-    assert!(output.status.success(), "scripts/broker {verb} failed");
+    assert!(output.status.success(), "scripts/broker failed");
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
