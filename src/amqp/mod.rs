@@ -21,6 +21,7 @@ pub use copies::Copies;
 pub use dead_queue::{Claim, DeadQueue, DeadQueueError, InHand};
 pub use declare::{DeclareError, Difference, declare, differences};
 pub use intake::BrokerIntake;
+pub use headers::{dead_event, header_bytes, replay_properties};
 pub use migrate::{MigrateError, Migration};
 pub use publish::{CHANNELS, EventProperties, PublishError, Publisher};
 pub use session::{Ended, Flow, OpenError, Session};

@@ -7,6 +7,7 @@ mod commands;
 mod contract;
 mod dead;
 mod deliver;
+mod fuzz;
 mod hostile;
 mod ingest;
 mod ladder;
