@@ -16,10 +16,8 @@ const LEFT_OUT: [&str; 5] = ["CC", "BCC", "x-hookbro-reason", "x-hookbro-failed-
 pub fn check(data: &[u8]) {
     // As they stand in a frame: AMQP 0-9-1, 4.2.5.5, a length and then names and values.
     let Ok((_, headers)) = parse_field_table(data) else { return };
-    let published = BasicProperties::default()
-        .with_expiration("1000".into())
-        .with_user_id("somebody".into())
-        .with_headers(headers);
+    let published =
+        BasicProperties::default().with_expiration("1000".into()).with_user_id("somebody".into()).with_headers(headers);
     let read = |properties: &BasicProperties| dead_event(properties, "gigs.t", Bytes::from_static(BODY));
     let dead = read(&published);
     assert!(dead.id.is_some() && dead.project.is_some());

@@ -1,7 +1,7 @@
 //! The keys that the program knows, their spellings, and the nearest one to a word that is none of them.
 
 /// Every key, as in `config/default.toml`.
-pub(super) const KEYS: [&str; 26] = [
+pub(super) const KEYS: [&str; 27] = [
     "broker.url",
     "broker.exchange",
     "broker.queue",
@@ -22,6 +22,7 @@ pub(super) const KEYS: [&str; 26] = [
     "ingest.listen",
     "ingest.tokens",
     "ingest.webhook_secrets",
+    "metrics.projects",
     "shutdown.grace",
     "log.format",
     "log.level",

@@ -19,6 +19,7 @@ fn handler(sink: FakeSink, unknown_project: UnknownProject, limit: u32) -> Arc<H
         gate: Arc::new(Gate::new(Arc::clone(&metrics), health)),
         pacer: Pacer::new(0, 288, Arc::clone(&metrics)),
         routes: Routes::new(mapped),
+        projects: ProjectCounts::new([], &metrics),
         ladder: RetryLadder::try_new(vec![Duration::from_secs(5)]).unwrap(),
         provisioner: Provisioner::new(unknown_project, limit, Arc::clone(&metrics)),
         max_payload_bytes: 500,

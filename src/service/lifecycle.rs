@@ -3,10 +3,11 @@
 use super::{consume::Pool, gate::Gate, handler::Handler, keeper, pacer::Pacer, provision::Provisioner};
 use crate::{
     amqp::{self, Backoff, Connector, Copies, DeclareError, Ended, OpenError, Publisher, Session, Topology},
-    domain::{Routes, UnknownProject},
+    domain::{ProjectId, Routes, UnknownProject},
     ports::{
         health::{Broker, Health},
         metrics::Metrics,
+        projects::ProjectCounts,
         secret::Secret,
         sink::Sink,
         stop::Stop,
@@ -29,6 +30,8 @@ const SOUND_AFTER: Duration = Duration::from_secs(30);
 pub struct Settings {
     pub broker: amqp::Settings,
     pub routes: Routes,
+    /// Those that have series of their own.
+    pub projects: Vec<ProjectId>,
     pub unknown_project: UnknownProject,
     pub provision_limit: u32,
     pub max_payload_bytes: usize,
@@ -65,6 +68,7 @@ pub async fn run<S: Sink>(
         gate: Arc::clone(&gate),
         pacer: Pacer::new(settings.rate_limit, topology.max_in_flight(), Arc::clone(&metrics)),
         routes: settings.routes,
+        projects: ProjectCounts::new(settings.projects, &metrics),
         ladder: settings.broker.ladder.clone(),
         max_payload_bytes: settings.max_payload_bytes,
         metrics: Arc::clone(&metrics),
