@@ -16,6 +16,7 @@ mod migrate;
 mod pause;
 mod raw_http;
 mod readme;
+mod regions;
 mod sandbox;
 mod secrets;
 mod stop;

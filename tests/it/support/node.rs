@@ -9,13 +9,25 @@ use std::{
 pub struct Node {
     dir: tempfile::TempDir,
     pub url: String,
+    plugins: &'static str,
 }
 
 impl Node {
     pub async fn start() -> Self {
+        Self::with("").await
+    }
+
+    /// With plugins of RabbitMQ, their names separated by blanks.
+    pub async fn with(plugins: &'static str) -> Self {
         let dir = tempfile::Builder::new().prefix("hbt-node").tempdir().unwrap();
-        let url = broker("start", dir.path()).await;
-        Self { dir, url }
+        let url = start(dir.path(), plugins).await;
+        Self { dir, url, plugins }
+    }
+
+    /// The address of its management API; only with the plugin.
+    pub fn management(&self) -> String {
+        let port = command("port", self.dir.path()).arg("management").output().unwrap();
+        format!("http://127.0.0.1:{}", String::from_utf8(port.stdout).unwrap().trim())
     }
 
     /// SIGKILL; the data stays.
@@ -24,7 +36,7 @@ impl Node {
     }
 
     pub async fn restart(&self) {
-        assert_eq!(broker("start", self.dir.path()).await, self.url, "a node comes back where it was");
+        assert_eq!(start(self.dir.path(), self.plugins).await, self.url, "a node comes back where it was");
     }
 }
 
@@ -38,7 +50,16 @@ impl Drop for Node {
 }
 
 async fn broker(verb: &str, dir: &Path) -> String {
-    let mut command = command(verb, dir);
+    run(verb, command(verb, dir)).await
+}
+
+async fn start(dir: &Path, plugins: &str) -> String {
+    let mut command = command("start", dir);
+    command.env("BROKER_PLUGINS", plugins);
+    run("start", command).await
+}
+
+async fn run(verb: &str, mut command: Command) -> String {
     let output = tokio::task::spawn_blocking(move || command.stderr(Stdio::inherit()).output()).await.unwrap().unwrap();
     assert!(output.status.success(), "scripts/broker {verb} failed");
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
