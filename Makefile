@@ -31,7 +31,7 @@ fuzz: cargo ## fuzz the event head and the AMQP headers; SECONDS=300 each
 	@scripts/fuzz event_head $(SECONDS)
 	@scripts/fuzz amqp_headers $(SECONDS)
 
-screenshots: cargo ## draw docs/dashboard-*.png anew from a run of three minutes
+screenshots: cargo ## draw docs/dashboard-*.png anew from a run of four minutes
 	@exec scripts/screenshots
 
 fmt: cargo ## format the code

@@ -119,7 +119,7 @@ def check(prometheus, metrics_file):
 # --- drawing ---------------------------------------------------------------
 
 COLOURS = ["#73bf69", "#f2cc0c", "#5794f2", "#ff9830", "#f2495c", "#b877d9", "#8ab8ff", "#96d98d", "#ffee52", "#ff7383"]
-NAMED = {"green": "#299c46", "orange": "#e0752d", "red": "#d44a3a", "blue": "#3274d9"}
+NAMED = {"green": "#299c46", "orange": "#e0752d", "red": "#d44a3a", "blue": "#3274d9", "purple": "#8f3bb8", "yellow": "#e0b400"}
 UNITS = {"s": " s", "cps": "/s", "short": ""}
 INK, PAPER, GROUND = "#d8d9da", "#181b1f", "#111217"
 
@@ -165,17 +165,22 @@ def draw_lines(axes, panel, prometheus, start, end):
             if any(value for value in values.values() if not math.isnan(value)):
                 drawn.append((label(target, series), [values.get(n, math.nan) for n in range(int((end - start) / step) + 1)]))
     times = [datetime.datetime.fromtimestamp(start + n * step, datetime.UTC) for n in range(int((end - start) / step) + 1)]
-    axes.xaxis.set_major_formatter(dates.DateFormatter("%H:%M:%S"))
-    axes.xaxis.set_major_locator(dates.AutoDateLocator(maxticks=5))
+    axes.xaxis.set_major_formatter(dates.DateFormatter("%H:%M"))
+    axes.xaxis.set_major_locator(dates.AutoDateLocator(minticks=2, maxticks=5 if panel["gridPos"]["w"] > 7 else 4))
     axes.set_facecolor(PAPER)
     axes.grid(color="#2c3235", linewidth=0.6)
     axes.tick_params(colors=INK, labelsize=7)
-    if panel["fieldConfig"]["defaults"]["custom"]["stacking"]["mode"] == "normal" and drawn:
+    fixed = {
+        each["matcher"]["options"]: NAMED[each["properties"][0]["value"]["fixedColor"]]
+        for each in panel["fieldConfig"]["overrides"]
+    }
+    colours = [fixed.get(name, COLOURS[nth % len(COLOURS)]) for nth, (name, _) in enumerate(drawn)]
+    if defaults["custom"]["stacking"]["mode"] == "normal" and drawn:
         layers = [[0 if math.isnan(value) else value for value in values] for _, values in drawn]
-        axes.stackplot(times, layers, labels=[name for name, _ in drawn], colors=COLOURS, alpha=0.75)
+        axes.stackplot(times, layers, labels=[name for name, _ in drawn], colors=colours, alpha=0.75)
     else:
         for nth, (name, values) in enumerate(drawn):
-            axes.plot(times, values, label=name, color=COLOURS[nth % len(COLOURS)], linewidth=1.2)
+            axes.plot(times, values, label=name, color=colours[nth], linewidth=1.2)
     axes.set_ylim(bottom=0)
     axes.set_xlim(times[0], times[-1])
     if drawn:
