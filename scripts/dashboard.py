@@ -128,10 +128,10 @@ def label(target, series):
     return re.sub(r"\{\{(\w+)\}\}", lambda found: series["metric"].get(found[1], ""), target["legendFormat"]).strip()
 
 
-def number(value):
+def number(value, decimals=None):
     if math.isnan(value):
         return "–"
-    return f"{value:,.0f}" if value >= 100 or value == int(value) else f"{value:.3g}"
+    return f"{value:,.0f}" if decimals == 0 or value >= 100 or value == int(value) else f"{value:.3g}"
 
 
 def draw_stat(axes, panel, prometheus, start, end):
@@ -140,6 +140,7 @@ def draw_stat(axes, panel, prometheus, start, end):
     texts = [(float(series["value"][1]), label(target, series)) for series in answer] or [(math.nan, "")]
     worst = max(value for value, _ in texts)
     defaults = panel["fieldConfig"]["defaults"]
+    decimals = defaults.get("decimals")
     colour = "green"
     for step in defaults["thresholds"]["steps"]:
         if step["value"] is None or worst >= step["value"]:
@@ -147,7 +148,7 @@ def draw_stat(axes, panel, prometheus, start, end):
     axes.set_facecolor(NAMED[colour])
     axes.set_xticks([])
     axes.set_yticks([])
-    shown = "\n".join(f"{name} {number(value)}" if len(texts) > 1 else number(value) for value, name in texts)
+    shown = "\n".join(f"{name} {number(value, decimals)}" if len(texts) > 1 else number(value, decimals) for value, name in texts)
     axes.text(0.5, 0.5, shown + UNITS[defaults["unit"]], ha="center", va="center", color="white", fontsize=18, weight="bold")
 
 
@@ -224,7 +225,7 @@ def draw(prometheus, start, end, folder):
                 axes.set_facecolor(PAPER)
                 axes.set_xticks([])
                 axes.set_yticks([])
-                axes.text(0.03, 0.95, panel["options"]["content"].replace("`", ""), va="top", color=INK, fontsize=7, transform=axes.transAxes)
+                axes.text(0.03, 0.95, panel["options"]["content"].replace("`", ""), va="top", color=INK, fontsize=6, transform=axes.transAxes)
         figure.savefig(pathlib.Path(folder) / f"{name}.png", dpi=85, facecolor=GROUND)
         pyplot.close(figure)
 
