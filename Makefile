@@ -1,12 +1,13 @@
 # A Rust toolchain is all that these targets presuppose; scripts/ fetches or starts the rest.
 .DEFAULT_GOAL := help
-.PHONY: help run test bench fmt lint build clean cargo
+.PHONY: help run test bench fmt lint build man sbom fuzz screenshots clean cargo
 
 ARGS ?=
 QUICK ?=
+SECONDS ?= 300
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: cargo ## deliver the sample events and keep running; ARGS=--once ends after the table
 	@exec scripts/with-broker scripts/demo $(ARGS)
@@ -19,6 +20,19 @@ bench: cargo ## measure against floors and hand-written loops; QUICK=1 takes two
 
 build: cargo ## build the release binary
 	cargo build --release --locked
+
+man: build ## write the manual pages to target/man
+	target/release/hookbro man --out target/man
+
+sbom: cargo ## write hookbro.cdx.json, the bill of materials (CycloneDX)
+	@exec scripts/sbom
+
+fuzz: cargo ## fuzz the event head and the AMQP headers; SECONDS=300 each
+	@scripts/fuzz event_head $(SECONDS)
+	@scripts/fuzz amqp_headers $(SECONDS)
+
+screenshots: cargo ## draw docs/dashboard-*.png anew from a run of four minutes
+	@exec scripts/screenshots
 
 fmt: cargo ## format the code
 	cargo fmt --all

@@ -124,3 +124,20 @@ skip() {
     say "SKIPPED: $1 is not installed and could not be; what it checks was not checked"
     [ -z "${CI:-}" ]
 }
+
+# ensure_python_tool COMMAND REQUIREMENT…: COMMAND in .run/python/bin, installed from PyPI at the version that the
+# requirement pins unless it is there already; 0 only if it is there.
+ensure_python_tool() {
+    local tool=$ROOT/.run/python/bin/$1 mark
+    mark=$ROOT/.run/python/$(printf '%s ' "${@:2}" | tr -c 'a-zA-Z0-9._\n-' '_')
+    [ ! -e "$mark" ] || return 0
+    ensure_tool python3 python3 || return 1
+    mkdir -p "$ROOT/.run"
+    if [ ! -x "$ROOT/.run/python/bin/pip" ] && ! python3 -m venv "$ROOT/.run/python" >/dev/null 2>&1; then
+        rm -rf "$ROOT/.run/python"
+        # Debian keeps what venv needs in a package of its own.
+        apt_install python3-venv && /usr/bin/python3 -m venv "$ROOT/.run/python" || return 1
+    fi
+    say "installing ${*:2} with pip"
+    bounded 300 "$ROOT/.run/python/bin/pip" install --quiet --disable-pip-version-check "${@:2}" >&2 && [ -e "$tool" ] && touch "$mark"
+}

@@ -49,10 +49,10 @@ pub(super) fn dead_properties(original: &BasicProperties, dead: &Dead, attempts:
 }
 
 /// The properties with which a dead event climbs anew: what was said of it becomes its history.
-pub(super) fn replay_properties(dead: &BasicProperties) -> BasicProperties {
+pub fn replay_properties(dead: &BasicProperties) -> BasicProperties {
     let copy = portable(dead);
     let mut headers = without_what_was_said(&copy);
-    let replays = number(&copy, REPLAYED).unwrap_or(0).saturating_add(1);
+    let replays = replays(&copy).saturating_add(1);
     headers.insert(ours(REPLAYED), AMQPValue::LongInt(i32::try_from(replays).unwrap_or(i32::MAX)));
     for (said, history) in HISTORY {
         if let Some(value) = header(&copy, said) {
@@ -63,7 +63,7 @@ pub(super) fn replay_properties(dead: &BasicProperties) -> BasicProperties {
 }
 
 /// Reads a message of the dead queue as an event. Where our headers are missing, its body tells what it can.
-pub(super) fn dead_event(properties: &BasicProperties, routing_key: &str, body: Bytes) -> DeadEvent {
+pub fn dead_event(properties: &BasicProperties, routing_key: &str, body: Bytes) -> DeadEvent {
     let said = |name| header(properties, name).and_then(as_text);
     let (id, project, kind) = match Event::parse(body.clone(), usize::MAX) {
         Ok(event) => (Some(event.id.to_string()), Some(event.project.to_string()), Some(event.kind.to_string())),
@@ -80,7 +80,7 @@ pub(super) fn dead_event(properties: &BasicProperties, routing_key: &str, body: 
         attempts: number(properties, "attempts"),
         status: number(properties, "status"),
         failed_at: said("failed-at").and_then(|at| at.parse().ok()),
-        replayed: number(properties, REPLAYED).unwrap_or(0),
+        replayed: replays(properties),
         routing_key: routing_key.to_owned(),
         body,
     }
@@ -164,7 +164,7 @@ fn table_size(table: &FieldTable) -> usize {
 }
 
 /// Roughly what the headers of a message take on the wire, in bytes.
-pub(super) fn header_bytes(properties: &BasicProperties) -> usize {
+pub fn header_bytes(properties: &BasicProperties) -> usize {
     properties.headers().as_ref().map_or(0, table_size)
 }
 
@@ -180,6 +180,11 @@ fn ours(name: &str) -> ShortString {
 
 fn header<'a>(properties: &'a BasicProperties, name: &str) -> Option<&'a AMQPValue> {
     properties.headers().as_ref()?.inner().get(ours(name).as_str())
+}
+
+/// How often the event has been replayed; a publisher's own negative number is not believed.
+fn replays(properties: &BasicProperties) -> i64 {
+    number(properties, REPLAYED).unwrap_or(0).max(0)
 }
 
 /// Any of AMQP's integers; a header of ours may have been rewritten by another client.

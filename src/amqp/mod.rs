@@ -24,6 +24,7 @@ pub use connect::{Backoff, ConnectError, Connector, close};
 pub use copies::Copies;
 pub use dead_queue::{Claim, DeadQueue, DeadQueueError, InHand};
 pub use declare::{DeclareError, Difference, differences};
+pub use headers::{dead_event, header_bytes, replay_properties};
 pub use intake::BrokerIntake;
 pub use migrate::{MigrateError, Migration};
 pub use publish::{CHANNELS, EventProperties, PublishError, Publisher};

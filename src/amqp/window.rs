@@ -82,9 +82,13 @@ impl Window {
 }
 
 #[cfg(test)]
+#[path = "window_properties.rs"]
+mod properties;
+
+#[cfg(test)]
 mod tests {
     use super::*;
-    use std::{collections::BTreeSet, time::Duration};
+    use std::time::Duration;
 
     #[test]
     fn a_run_is_acknowledged_at_once_and_never_past_an_open_delivery() {
@@ -140,39 +144,5 @@ mod tests {
         window.finished(1, Instant::now());
         assert_eq!(window.take_run(), Some(1));
         assert_eq!((window.low, window.settled.len()), (9_999, 0));
-    }
-
-    /// Random order and fates: each finished tag is acknowledged exactly once, and no open one ever is.
-    #[test]
-    fn every_order_settles_each_tag_exactly_once() {
-        use rand::{RngExt as _, SeedableRng as _, rngs::StdRng, seq::SliceRandom as _};
-        for seed in 0..200 {
-            let mut rng = StdRng::seed_from_u64(seed);
-            let mut tags: Vec<u64> = (1..=64).collect();
-            tags.shuffle(&mut rng);
-            let mut window = Window::default();
-            let mut outstanding: BTreeSet<u64> = (1..=64).collect();
-            let mut open = outstanding.clone();
-            for tag in tags {
-                open.remove(&tag);
-                if rng.random_bool(0.3) {
-                    window.settled(tag);
-                    assert!(outstanding.remove(&tag), "seed {seed}");
-                } else {
-                    window.finished(tag, Instant::now());
-                }
-                if let Some(up_to) = window.take_run() {
-                    assert!(outstanding.contains(&up_to), "seed {seed}: unknown tag {up_to}");
-                    assert!(open.iter().all(|o| *o > up_to), "seed {seed}: acknowledged an open delivery");
-                    outstanding = outstanding.split_off(&(up_to + 1));
-                }
-                if rng.random_bool(0.1) {
-                    for straggler in window.take_stragglers(Instant::now()) {
-                        assert!(!open.contains(&straggler) && outstanding.remove(&straggler), "seed {seed}");
-                    }
-                }
-            }
-            assert!(outstanding.is_empty(), "seed {seed}: {outstanding:?} never settled");
-        }
     }
 }

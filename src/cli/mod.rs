@@ -7,6 +7,7 @@ mod dead;
 mod exit;
 mod feed;
 mod ingest;
+mod man;
 mod output;
 mod publish;
 mod run;
@@ -53,6 +54,9 @@ enum Command {
     Config,
     /// Print a completion script.
     Completions(completions::CompletionsArgs),
+    /// Print the manual page.
+    #[command(hide = true)]
+    Man(man::ManArgs),
 }
 
 /// Runs one command to its end. Errors go to standard error, results to standard output.
@@ -85,6 +89,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         }
         Command::Config => output::print(config::DEFAULTS),
         Command::Completions(args) => completions::run(&args),
+        Command::Man(args) => man::run(&args),
     }
 }
 

@@ -62,6 +62,7 @@ async fn serve(settings: Settings) -> Result<(), Failure> {
     let service = service::Settings {
         broker: settings.broker,
         routes: settings.routing.routes,
+        projects: settings.metrics_projects,
         unknown_project: settings.routing.unknown_project,
         provision_limit: settings.routing.provision_limit,
         max_payload_bytes: settings.max_payload_bytes,

@@ -60,6 +60,7 @@ pub(super) fn settings(read: &mut Reader) -> Option<Settings> {
     let ingest_listen = read.value("ingest.listen", optional_address);
     let ingest_tokens = read.secrets("ingest.tokens", rules::tokens);
     let webhook_secrets = read.secrets("ingest.webhook_secrets", rules::webhook_secrets);
+    let metrics_projects = read.value("metrics.projects", |kind| rules::projects(text::list(kind)?));
     let shutdown_grace = read.value("shutdown.grace", |kind| text::duration(kind, ["1ms", "10m"]));
     let log = log(read);
     let tracing = tracing(read);
@@ -71,6 +72,7 @@ pub(super) fn settings(read: &mut Reader) -> Option<Settings> {
         routing: routing?,
         admin: AdminSettings { listen: admin_listen?, tokens: admin_tokens? },
         ingest: IngestSettings { listen: ingest_listen?, tokens: ingest_tokens?, webhook_secrets: webhook_secrets? },
+        metrics_projects: metrics_projects?,
         shutdown_grace: shutdown_grace?,
         log: log?,
         tracing: tracing?,

@@ -1,7 +1,7 @@
 //! The keys that the program knows, their spellings, and the nearest one to a word that is none of them.
 
 /// Every key, as in `config/default.toml`.
-pub(super) const KEYS: [&str; 30] = [
+pub(super) const KEYS: [&str; 31] = [
     "broker.url",
     "broker.tls_ca",
     "broker.tls_cert",
@@ -26,6 +26,7 @@ pub(super) const KEYS: [&str; 30] = [
     "ingest.listen",
     "ingest.tokens",
     "ingest.webhook_secrets",
+    "metrics.projects",
     "shutdown.grace",
     "log.format",
     "log.level",

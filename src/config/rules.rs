@@ -226,6 +226,17 @@ pub(super) fn routes(pairs: Vec<(String, String)>) -> Read<Routes> {
     Ok(Routes::new(pairs.into_iter().map(route).collect::<Read<Vec<_>>>()?))
 }
 
+/// Most projects with series of their own: each is five series in every replica, and a scrape should stay small.
+const MAX_PROJECTS: usize = 200;
+
+pub(super) fn projects(ids: Vec<String>) -> Read<Vec<ProjectId>> {
+    if ids.len() > MAX_PROJECTS {
+        return Err(format!("lists {} projects, at most {MAX_PROJECTS} can have series of their own", ids.len()));
+    }
+    let project = |id: String| ProjectId::try_new(id.clone()).map_err(|e| format!("project id {id:?} {e}"));
+    ids.into_iter().map(project).collect()
+}
+
 pub(super) fn log_level(text: String) -> Read<String> {
     telemetry::filter(&text).map(|_| text).map_err(|e| format!("{e}; expected such as info or info,hookbro=debug"))
 }

@@ -3,7 +3,7 @@
 use super::SecretFiles;
 use crate::{
     amqp,
-    domain::{Routes, UnknownProject},
+    domain::{ProjectId, Routes, UnknownProject},
     ports::secret::SecretList,
     svix, telemetry,
 };
@@ -20,6 +20,8 @@ pub struct Settings {
     pub routing: RoutingSettings,
     pub admin: AdminSettings,
     pub ingest: IngestSettings,
+    /// Projects that have series of their own.
+    pub metrics_projects: Vec<ProjectId>,
     pub shutdown_grace: Duration,
     pub log: LogSettings,
     pub tracing: telemetry::Settings,

@@ -103,4 +103,31 @@ mod tests {
         assert!(RetryLadder::try_new(vec![Duration::from_secs(50 * 86_400)]).is_err());
         assert_eq!(RetryLadder::try_new(vec![Duration::from_secs(1); 17]), Err(InvalidLadder::TooLong(17)));
     }
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig { failure_persistence: None, ..Default::default() })]
+        /// Failing again and again climbs every rung once, waits each delay in its order, and then there is no further one.
+        #[test]
+        fn climbing_waits_each_delay_once(millis in proptest::collection::vec(1..=u64::from(u32::MAX), 0..=MAX_DELAYS)) {
+            let delays: Vec<Duration> = millis.into_iter().map(Duration::from_millis).collect();
+            let ladder = RetryLadder::try_new(delays.clone()).unwrap();
+            let (mut waits, mut climbed, mut attempt) = (Vec::new(), vec![Attempt::FIRST], Attempt::FIRST);
+            while let Some(wait) = ladder.delay_after(attempt) {
+                attempt = Attempt::from_rung(attempt.get());
+                proptest::prop_assert_eq!(ladder.waited_before(attempt), wait);
+                waits.push(wait);
+                climbed.push(attempt);
+            }
+            proptest::prop_assert_eq!(waits, delays);
+            proptest::prop_assert_eq!(climbed, ladder.attempts().collect::<Vec<_>>());
+        }
+
+        #[test]
+        fn a_ladder_is_refused_for_its_length_or_one_delay_and_nothing_else(
+            millis in proptest::collection::vec(0..=u64::from(u32::MAX) + 2, 0..=MAX_DELAYS + 2),
+        ) {
+            let delays: Vec<Duration> = millis.iter().copied().map(Duration::from_millis).collect();
+            let right = millis.len() <= MAX_DELAYS && millis.iter().all(|ms| (1..=u64::from(u32::MAX)).contains(ms));
+            proptest::prop_assert_eq!(RetryLadder::try_new(delays).is_ok(), right);
+        }
+    }
 }

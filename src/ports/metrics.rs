@@ -23,6 +23,7 @@ pub struct Metrics {
     pub events_settled: IntCounterVec,
     /// The usual one of `events_settled`, looked up once.
     delivered: IntCounter,
+    pub project_events_settled: IntCounterVec,
     pub events_dead: IntCounterVec,
     pub events_odd: IntCounterVec,
     pub unsettled_drops: IntCounter,
@@ -66,6 +67,11 @@ impl Metrics {
             )?,
             delivered: events_settled.with_label_values(&[Verdict::Delivered.outcome()]),
             events_settled,
+            project_events_settled: counters(
+                "hookbro_project_events_settled_total",
+                "Deliveries settled, by project (those of metrics.projects, the rest is other) and outcome.",
+                &["project", "outcome"],
+            )?,
             events_dead: counters("hookbro_events_dead_total", "Events given up, by reason.", &["reason"])?,
             events_odd: counters(
                 "hookbro_events_odd_total",

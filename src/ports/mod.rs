@@ -4,6 +4,7 @@ pub mod delivery;
 pub mod health;
 pub mod intake;
 pub mod metrics;
+pub mod projects;
 pub mod secret;
 pub mod sink;
 pub mod stop;

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     amqp::{AmqpReceipt, Ended, Flow, Session},
-    domain::{Attempt, Cause, Event, Released, Verdict},
+    domain::{Attempt, Cause, Event, ProjectId, Released, Verdict},
     ports::{
         delivery::{Delivery, Receipt},
         health::Health,
@@ -152,7 +152,16 @@ async fn one<S: Sink, R: Receipt>(
     let (verdict, event) = judged;
     let told = token.settle(verdict, message.body).await;
     message.trace.settled(&told, event.as_ref());
+    handler.projects.settled(project_of(&told, event.as_ref()), &told);
     log(&told, event.as_ref(), message.attempt);
+}
+
+fn project_of<'a>(verdict: &'a Verdict, event: Option<&'a Event>) -> Option<&'a ProjectId> {
+    match (event, verdict) {
+        (Some(event), _) => Some(&event.project),
+        (None, Verdict::Dead(dead)) => dead.project.as_ref(),
+        (None, _) => None,
+    }
 }
 
 /// A defect of ours; perhaps of this event's making, so it climbs the ladder instead of coming back at once.

@@ -13,6 +13,7 @@ use crate::{
     ports::{
         delivery::{HOLD, Message},
         metrics::Metrics,
+        projects::ProjectCounts,
         sink::{Answer, Sink},
         stop::Stop,
     },
@@ -39,6 +40,7 @@ pub struct Handler<S> {
     pub gate: Arc<Gate>,
     pub pacer: Pacer,
     pub routes: Routes,
+    pub projects: ProjectCounts,
     pub provisioner: Provisioner,
     pub max_payload_bytes: usize,
     pub metrics: Arc<Metrics>,

@@ -22,6 +22,7 @@ fn handler(sink: FakeSink, unknown_project: UnknownProject, limit: u32) -> Arc<H
         gate: Arc::new(Gate::new(Arc::clone(&metrics), health)),
         pacer: Pacer::new(0, 288, 1, Arc::clone(&metrics)),
         routes: Routes::new(mapped),
+        projects: ProjectCounts::new([], &metrics),
         provisioner: Provisioner::new(unknown_project, limit, Arc::clone(&metrics)),
         max_payload_bytes: 500,
         metrics,

@@ -6,10 +6,11 @@ use crate::{
         self, Access, Backoff, Connector, Copies, DeclareError, Ended, OpenError, Publisher, Session, StandError,
         Topology,
     },
-    domain::{Routes, UnknownProject},
+    domain::{ProjectId, Routes, UnknownProject},
     ports::{
         health::{Broker, Health},
         metrics::Metrics,
+        projects::ProjectCounts,
         sink::Sink,
         stop::Stop,
         trace::Traces,
@@ -31,6 +32,8 @@ const SOUND_AFTER: Duration = Duration::from_secs(30);
 pub struct Settings {
     pub broker: amqp::Settings,
     pub routes: Routes,
+    /// Those that have series of their own.
+    pub projects: Vec<ProjectId>,
     pub unknown_project: UnknownProject,
     pub provision_limit: u32,
     pub max_payload_bytes: usize,
@@ -67,6 +70,7 @@ pub async fn run<S: Sink>(
         gate: Arc::clone(&gate),
         pacer: Pacer::new(settings.rate_limit, topology.max_in_flight(), topology.lanes(), Arc::clone(&metrics)),
         routes: settings.routes,
+        projects: ProjectCounts::new(settings.projects, &metrics),
         max_payload_bytes: settings.max_payload_bytes,
         metrics: Arc::clone(&metrics),
         stop: stop.clone(),

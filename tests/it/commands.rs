@@ -179,10 +179,17 @@ fn topology_show_lists_every_object_and_asks_no_broker() {
 }
 
 #[test]
-fn completions_and_the_reference_are_printed() {
+fn completions_manual_and_reference_are_printed() {
     for shell in ["bash", "zsh", "fish"] {
         let output = run(&["completions", shell], &[]);
         assert!(output.status.success() && stdout(&output).contains("hookbro"), "{shell}");
+    }
+    let page = stdout(&run(&["man"], &[]));
+    assert!(page.contains(".TH hookbro 1") && page.contains("Exit codes"), "{page}");
+    let folder = tempfile::tempdir().unwrap();
+    assert!(run(&["man", "--out", folder.path().to_str().unwrap()], &[]).status.success());
+    for page in ["hookbro.1", "hookbro-run.1", "hookbro-dead-replay.1"] {
+        assert!(folder.path().join(page).is_file(), "{page} is missing");
     }
     let reference = stdout(&run(&["config"], &[]));
     assert_eq!(reference, std::fs::read_to_string("config/default.toml").unwrap());

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn documented_and_5000_generated_events_each_reach_their_own_application_once() {
-    let world = World::new("deliver").await;
+    let world = World::new("deliver").await.with("metrics.projects", "gigs,dev");
     let hookbro = Hookbro::ready(world.settings()).await;
     let mut events = documented("deliver");
     events.extend(generated("deliver", &["gigs", "acme-mobile", "dev"], 5_000));
@@ -25,6 +25,11 @@ async fn documented_and_5000_generated_events_each_reach_their_own_application_o
     assert_eq!(hookbro.metric("hookbro_events_received_total{attempt=\"1\"}").await, total);
     assert_eq!(hookbro.metric("hookbro_events_settled_total{outcome=\"delivered\"}").await, total);
     assert_eq!(hookbro.metric("hookbro_event_age_seconds_count").await, total);
+    for project in ["gigs", "dev"] {
+        let own = events.iter().filter(|event| event.project == project).count() as f64;
+        let series = format!("hookbro_project_events_settled_total{{outcome=\"delivered\",project=\"{project}\"}}");
+        assert_eq!(hookbro.metric(&series).await, own, "{project}");
+    }
     hookbro.stop().await;
     assert_eq!(world.broker.ready(&world.broker.queue).await, Some(0), "everything was acknowledged");
     assert_eq!(world.broker.ready_dead().await, 0);

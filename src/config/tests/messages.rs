@@ -54,6 +54,7 @@ fn a_bad_value_is_named_with_what_was_expected() {
         ("routing.apps=a=b,a=c", r#" = "a=b,a=c""#, "a is given twice"),
         ("routing.apps=a b=c", r#" = "a b=c""#, "project id \"a b\" has a character outside a-z A-Z 0-9 - _ ."),
         ("routing.apps=a=", r#" = "a=""#, "application \"\" of \"a\" is empty"),
+        ("metrics.projects=a b", r#" = "a b""#, "project id \"a b\" has a character outside a-z A-Z 0-9 - _ ."),
         ("routing.unknown_project=drop", r#" = "drop""#, "expected \"provision\" or \"dead_letter\""),
         ("routing.provision_limit=1.5", r#" = "1.5""#, "expected a whole number from 0 to 4294967295"),
         (
@@ -148,7 +149,7 @@ fn each_layer_is_named_and_all_mistakes_are_told_at_once() {
         &[
             "broker.prefech (file DIR/hookbro.toml): unknown key; did you mean broker.prefetch?",
             "brokr.queue (file DIR/hookbro.toml): unknown key; did you mean broker.queue?",
-            "empty (file DIR/hookbro.toml): unknown key; the sections are broker, retry, svix, routing, admin, ingest, shutdown, log, tracing, lanes",
+            "empty (file DIR/hookbro.toml): unknown key; the sections are broker, retry, svix, routing, admin, ingest, metrics, shutdown, log, tracing, lanes",
             "prefetch (environment HOOKBRO__PREFETCH): unknown key; did you mean HOOKBRO__BROKER__PREFETCH?",
             "svix.tokn (environment HOOKBRO__SVIX__TOKN): unknown key; did you mean HOOKBRO__SVIX__TOKEN?",
             "log.level (environment HOOKBRO__log__level): unknown key; did you mean HOOKBRO__LOG__LEVEL?",

@@ -71,6 +71,7 @@ fn nothing_given_means_the_documented_defaults() {
     assert_eq!(settings.admin.listen.to_string(), "127.0.0.1:9464");
     assert!(settings.admin.tokens.is_empty() && settings.ingest.tokens.is_empty());
     assert_eq!(settings.ingest.listen, None);
+    assert!(settings.metrics_projects.is_empty());
     assert_eq!(settings.shutdown_grace, Duration::from_secs(25));
     assert_eq!((settings.log.format, settings.log.level.as_str()), (None, "info"));
     let tracing = settings.tracing;

@@ -11,6 +11,7 @@ use super::tls::Authority;
 pub struct Node {
     dir: tempfile::TempDir,
     pub url: String,
+    plugins: &'static str,
 }
 
 /// A node that also listens with TLS, and wants a certificate of its clients.
@@ -21,9 +22,20 @@ pub struct TlsNode {
 
 impl Node {
     pub async fn start() -> Self {
+        Self::with("").await
+    }
+
+    /// With plugins of RabbitMQ, their names separated by blanks.
+    pub async fn with(plugins: &'static str) -> Self {
         let dir = tempfile::Builder::new().prefix("hbt-node").tempdir().unwrap();
-        let url = broker("start", dir.path()).await;
-        Self { dir, url }
+        let url = start(dir.path(), plugins).await;
+        Self { dir, url, plugins }
+    }
+
+    /// The address of its management API; only with the plugin.
+    pub fn management(&self) -> String {
+        let port = command("port", self.dir.path()).arg("management").output().unwrap();
+        format!("http://127.0.0.1:{}", String::from_utf8(port.stdout).unwrap().trim())
     }
 
     /// Known as `localhost`, by `authority`, which is also the one whose certificates it takes.
@@ -39,7 +51,7 @@ impl Node {
         let url = run(start).await;
         let mut port = command("port", dir.path());
         port.arg("tls");
-        TlsNode { node: Self { url, dir }, port: run(port).await.parse().unwrap() }
+        TlsNode { node: Self { url, dir, plugins: "" }, port: run(port).await.parse().unwrap() }
     }
 
     /// SIGKILL; the data stays.
@@ -48,7 +60,7 @@ impl Node {
     }
 
     pub async fn restart(&self) {
-        assert_eq!(broker("start", self.dir.path()).await, self.url, "a node comes back where it was");
+        assert_eq!(start(self.dir.path(), self.plugins).await, self.url, "a node comes back where it was");
     }
 }
 
@@ -63,6 +75,12 @@ impl Drop for Node {
 
 async fn broker(verb: &str, dir: &Path) -> String {
     run(command(verb, dir)).await
+}
+
+async fn start(dir: &Path, plugins: &str) -> String {
+    let mut command = command("start", dir);
+    command.env("BROKER_PLUGINS", plugins);
+    run(command).await
 }
 
 async fn run(mut command: Command) -> String {
