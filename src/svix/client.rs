@@ -1,6 +1,7 @@
 //! The HTTP client: one pool, one timeout, one call per attempt. Retrying is the caller's business.
 
 use super::{
+    body::MessageBody,
     classify::{Reply, classify, classify_error, error_label},
     settings::Settings,
     trace,
@@ -98,7 +99,7 @@ impl SvixSink {
         Ok((access.message_url(app)?, access.authorization.clone()))
     }
 
-    async fn post(&self, url: Url, authorization: HeaderValue, body: Bytes) -> Answer {
+    async fn post(&self, url: Url, authorization: HeaderValue, body: MessageBody) -> Answer {
         let mut request = Request::new(Method::POST, url);
         request.headers_mut().insert(header::AUTHORIZATION, authorization);
         request.headers_mut().insert(header::CONTENT_TYPE, JSON);
