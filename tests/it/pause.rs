@@ -247,8 +247,9 @@ async fn a_rate_limit_is_kept_and_an_overloaded_svix_gets_fewer_calls_at_once() 
     ledger::check(&world.svix, &events);
     let limit = async || hookbro.metric("hookbro_svix_in_flight_limit").await;
     let before = limit().await;
+    // The latency of a busy machine may have lowered it a little already.
     assert!(
-        (32.0..=320.0).contains(&before),
+        (10.0..=320.0).contains(&before),
         "{before}: prefetch 256, and an eighth of it for each of two retry queues"
     );
     // Fewer than make a pause.
