@@ -102,9 +102,14 @@ impl Publisher {
 
     /// Publishes events `0..count`, persistent, and returns when all are confirmed.
     pub(crate) async fn fill(&self, shape: Shape, count: u64) -> Result<(), Error> {
+        self.fill_queue(&self.queue, shape, count).await
+    }
+
+    /// The same to another queue.
+    pub(crate) async fn fill_queue(&self, queue: &str, shape: Shape, count: u64) -> Result<(), Error> {
         let mut confirms = VecDeque::with_capacity(UNCONFIRMED);
         for number in 0..count {
-            confirms.push_back(self.publish(&shape.body(number)).await?);
+            confirms.push_back(self.publish_to(queue, &shape.body(number)).await?);
             if confirms.len() >= UNCONFIRMED {
                 for confirm in confirms.drain(..) {
                     confirm.await?;
@@ -119,10 +124,13 @@ impl Publisher {
 
     /// Hands one event to the broker; the answer resolves with its confirm.
     pub(crate) async fn publish(&self, body: &str) -> Result<lapin::PublisherConfirm, Error> {
+        self.publish_to(&self.queue, body).await
+    }
+
+    async fn publish_to(&self, queue: &str, body: &str) -> Result<lapin::PublisherConfirm, Error> {
         let properties = BasicProperties::default().with_content_type("application/json".into()).with_delivery_mode(2);
-        let queue = self.queue.as_str().into();
         let options = BasicPublishOptions::default();
-        Ok(self.channel.basic_publish("".into(), queue, options, body.as_bytes(), properties).await?)
+        Ok(self.channel.basic_publish("".into(), queue.into(), options, body.as_bytes(), properties).await?)
     }
 
     pub(crate) async fn ready(&self) -> Result<u32, Error> {

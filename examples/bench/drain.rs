@@ -13,10 +13,10 @@ use std::time::{Duration, Instant};
 use tokio::process::Command;
 
 /// What is still on its way when the last request comes: acknowledgements, and the broker's work on them.
-const AFTERMATH: Duration = Duration::from_millis(60);
+pub(crate) const AFTERMATH: Duration = Duration::from_millis(60);
 const BEGIN_WITHIN: Duration = Duration::from_secs(30);
 /// Nothing here takes so long unless it hangs.
-const END_WITHIN: Duration = Duration::from_secs(600);
+pub(crate) const END_WITHIN: Duration = Duration::from_secs(600);
 
 /// Who drains.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! `make bench`: hookbro against the floors and the loops that one writes by hand, on a private broker, in one run.
 //!
-//! One run's path: `broker` (node, queue) → `plan` (who drains what, in which order) → `drain`, `latency` (figures) →
+//! One run's path: `broker` (node, queue) → `plan` (who drains what, in which order) → `drain`, `latency`, `singles` (figures) →
 //! `report` (medians, ratios, table, `bench/results.json`). Every contender is a process of its own (`contenders` is this
 //! very program again), so its CPU and memory are its own (`procs`). Everything started is ended on every way out.
 
@@ -15,6 +15,7 @@ mod profile;
 mod report;
 #[path = "../shared/mod.rs"]
 mod shared;
+mod singles;
 mod standin;
 
 use clap::{Parser, Subcommand};
@@ -35,9 +36,9 @@ struct Cli {
     /// Drain a million events too, for memory over time
     #[arg(long)]
     million: bool,
-    /// Repetitions; default: 5, quick 3
-    #[arg(long)]
-    repetitions: Option<usize>,
+    /// Repetitions
+    #[arg(long, default_value_t = 5)]
+    repetitions: usize,
     /// The hookbro to measure; default: the one built beside this program
     #[arg(long)]
     hookbro: Option<PathBuf>,
@@ -112,6 +113,10 @@ async fn run(cli: &Cli, profile: Option<PathBuf>) -> Result<bool, Error> {
     }
     let default = Path::new(env!("CARGO_MANIFEST_DIR")).join("bench/results.json");
     let output = cli.output.clone().or((!cli.quick).then_some(default));
-    let repetitions = cli.repetitions.unwrap_or(if cli.quick { 3 } else { 5 });
-    plan::run(&bench, &plan::Size { quick: cli.quick, million: cli.million, repetitions }, output.as_deref()).await
+    plan::run(
+        &bench,
+        &plan::Size { quick: cli.quick, million: cli.million, repetitions: cli.repetitions },
+        output.as_deref(),
+    )
+    .await
 }

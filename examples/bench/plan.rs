@@ -4,7 +4,7 @@
 use crate::contenders::Kind;
 use crate::drain::{Drain, Figures, Who};
 use crate::event::Shape;
-use crate::report::{Bound, Ratio, Row, Spread, mib, table};
+use crate::report::{Bound, Ratio, Row, Spread, table};
 use crate::{Bench, Error};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -15,10 +15,11 @@ const PREFETCH: u16 = 256;
 /// In-flight limit at which Little's law, not the CPU, decides with answers in 5 ms.
 const SMALL_PREFETCH: u16 = 32;
 
-const HOOKBRO: Who = Who::Hookbro { prefetch: PREFETCH };
+pub(crate) const HOOKBRO: Who = Who::Hookbro { prefetch: PREFETCH };
 const ACK_SINGLY: Who = Who::other(Kind::AckSingly, 1);
 const ACK_BATCHES: Who = Who::other(Kind::AckBatches, 1);
-const POST: Who = Who::other(Kind::Post, PREFETCH);
+/// As many as hookbro has under way with instant answers.
+const POST: Who = Who::other(Kind::Post, 32);
 const SPAWN: Who = Who::other(Kind::Spawn, PREFETCH);
 
 pub(crate) struct Size {
@@ -31,21 +32,21 @@ pub(crate) struct Size {
 fn entries(quick: bool) -> Vec<(Who, u64, u64)> {
     if quick {
         return vec![
-            (ACK_BATCHES, 0, 20_000),
-            (POST, 0, 20_000),
+            (ACK_BATCHES, 0, 40_000),
+            (POST, 0, 30_000),
             (SPAWN, 0, 15_000),
-            (HOOKBRO, 0, 20_000),
-            (HOOKBRO, 50, 6_000),
+            (HOOKBRO, 0, 25_000),
+            (HOOKBRO, 50, 10_000),
         ];
     }
     let small = Who::Hookbro { prefetch: SMALL_PREFETCH };
     let (one, hundred) = (Who::other(Kind::Loop, 1), Who::other(Kind::Spawn, 100));
     vec![
         (ACK_SINGLY, 0, 30_000),
-        (ACK_BATCHES, 0, 30_000),
+        (ACK_BATCHES, 0, 40_000),
         (Who::other(Kind::Post, 16), 0, 30_000),
-        (Who::other(Kind::Post, 64), 0, 30_000),
         (POST, 0, 30_000),
+        (Who::other(Kind::Post, PREFETCH), 0, 30_000),
         (SPAWN, 0, 30_000),
         (Who::other(Kind::SpawnTuned, PREFETCH), 0, 30_000),
         (HOOKBRO, 0, 30_000),
@@ -83,7 +84,13 @@ pub(crate) async fn run(bench: &Bench, size: &Size, output: Option<&Path>) -> Re
         }
     }
     let ratios = ratios(&rows);
-    let single = if size.quick { BTreeMap::new() } else { singles(bench, &rows, size.million).await? };
+    let single = if size.quick {
+        BTreeMap::new()
+    } else {
+        let drained =
+            rows.iter().find(|row| row.name == name(HOOKBRO, 0)).map(|row| row.spread(|f| f.events_per_s).median);
+        bench.singles(size.million, drained.unwrap_or_default()).await?
+    };
     let text = table(&rows, &ratios, &single);
     let machine = machine(bench);
     println!("{machine}\n\n{text}");
@@ -143,39 +150,6 @@ fn ratios(rows: &[Row]) -> Vec<Ratio> {
         ratios.push(Ratio { gated: false, ..ratio(name, Bound::AtLeast, 0.9, measured) });
     }
     ratios
-}
-
-/// What one measurement each says enough about.
-async fn singles(bench: &Bench, rows: &[Row], million: bool) -> Result<BTreeMap<String, Value>, Error> {
-    let mut single = BTreeMap::new();
-    let drain = |events, shape| bench.drain(Drain { who: HOOKBRO, delay: Duration::ZERO, events, shape });
-    let mut sizes = vec![("10 k", 10_000), ("100 k", 100_000)];
-    if million {
-        sizes.push(("1 M", 1_000_000));
-    }
-    for (label, events) in sizes {
-        let figures = drain(events, Shape::default()).await?;
-        single.insert(format!("memory: peak MiB, draining {label}"), json!(mib(figures.peak_rss_kib)));
-        single.insert(format!("growth: CPU µs/event, draining {label}"), json!(figures.cpu_us));
-    }
-    for projects in [100, 10_000] {
-        let figures = drain(30_000, Shape { projects, ..Shape::default() }).await?;
-        single.insert(format!("growth: CPU µs/event, {projects} projects"), json!(figures.cpu_us));
-    }
-    let large = drain(1_000, Shape { bytes: 256 * 1024, ..Shape::default() }).await?;
-    single.insert("memory: peak MiB, events of 256 KiB".into(), json!(mib(large.peak_rss_kib)));
-    let mut starts = Vec::new();
-    for _ in 0..5 {
-        starts.push(drain(1, Shape::default()).await?);
-    }
-    single.insert("start: ms to the first request".into(), json!(Spread::of(starts.iter().map(|f| f.start_ms)).median));
-    single.insert("size: MiB of the binary".into(), json!(mib(std::fs::metadata(&bench.hookbro)?.len() / 1024)));
-    single.insert("latency: at 500 events/s".into(), json!(bench.latency(500, 20).await?));
-    let rate = rows.iter().find(|row| row.name == name(HOOKBRO, 0)).map(|row| row.spread(|f| f.events_per_s).median);
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a positive rate")]
-    let quarter = rate.map_or(1_000, |rate| rate as u64 / 4);
-    single.insert("latency: at a quarter of the drain rate".into(), json!(bench.latency(quarter, 10).await?));
-    Ok(single)
 }
 
 fn machine(bench: &Bench) -> Value {

@@ -17,6 +17,19 @@ const ANSWER: &[u8] = b"HTTP/1.1 202 Accepted\r\ncontent-type: application/json\
 const PAGE: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 11\r\n\r\n{\"data\":[]}";
 /// First size of a connection's buffer: one event with its head.
 const BUFFER: usize = 8 * 1024;
+/// What a first attempt gets that is to fail.
+const REFUSAL: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\ncontent-length: 24\r\n\r\n\
+    {\"detail\":\"come back on\"}";
+
+/// How requests are answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Answers {
+    /// 202, always.
+    Accepted,
+    /// The first request of every second event is refused: never so many in a row that hookbro pauses.
+    EverySecondRefusedOnce,
+}
 
 /// What it counts. Times are nanoseconds after `epoch`, plus one; 0: not yet.
 #[derive(Debug)]
@@ -30,6 +43,7 @@ pub(crate) struct Counts {
     held: AtomicU64,
     /// By the event's number, for latency runs; empty otherwise, so that drains need not look for ids.
     arrivals: Vec<AtomicU64>,
+    answers: Answers,
     progress: watch::Sender<Progress>,
 }
 
@@ -52,9 +66,18 @@ pub(crate) struct StandIn {
 impl StandIn {
     /// Answers after `delay`; `expected` requests are the whole run.
     pub(crate) async fn start(delay: Duration, expected: u64, record_arrivals: bool) -> Result<Self, Error> {
+        let arrivals = if record_arrivals { expected } else { 0 };
+        Self::listen(delay, expected, arrivals, Answers::Accepted).await
+    }
+
+    /// Refuses every second of `events` once, so `events` and a half are expected.
+    pub(crate) async fn refusing(events: u64) -> Result<Self, Error> {
+        Self::listen(Duration::ZERO, events + events / 2, events, Answers::EverySecondRefusedOnce).await
+    }
+
+    async fn listen(delay: Duration, expected: u64, arrivals: u64, answers: Answers) -> Result<Self, Error> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
-        let arrivals = if record_arrivals { expected } else { 0 };
         let counts = Arc::new(Counts {
             epoch: Instant::now(),
             expected,
@@ -63,6 +86,7 @@ impl StandIn {
             last: AtomicU64::new(0),
             held: AtomicU64::new(0),
             arrivals: (0..arrivals).map(|_| AtomicU64::new(0)).collect(),
+            answers,
             progress: watch::Sender::new(Progress::Nothing),
         });
         let serving = tokio::spawn(accept(listener, delay, Arc::clone(&counts)));
@@ -105,13 +129,18 @@ impl Counts {
         self.arrivals.get(number).map(|at| at.load(Ordering::Relaxed)).filter(|at| *at > 0)
     }
 
-    fn count(&self, request: &[u8]) {
+    /// Counts a request and says what to answer.
+    fn count(&self, request: &[u8]) -> &'static [u8] {
+        let mut answer = ANSWER;
         if !self.arrivals.is_empty()
             && let Some(number) = event::number_in(request)
             && let Some(slot) = usize::try_from(number).ok().and_then(|number| self.arrivals.get(number))
         {
             // A repeat does not make the first arrival any later.
-            let _ = slot.compare_exchange(0, self.now(), Ordering::Relaxed, Ordering::Relaxed);
+            let first = slot.compare_exchange(0, self.now(), Ordering::Relaxed, Ordering::Relaxed).is_ok();
+            if first && self.answers == Answers::EverySecondRefusedOnce && number % 2 == 1 {
+                answer = REFUSAL;
+            }
         }
         let count = self.requests.fetch_add(1, Ordering::Relaxed) + 1;
         if count == 1 {
@@ -122,6 +151,7 @@ impl Counts {
             self.last.store(self.now(), Ordering::Relaxed);
             self.progress.send_replace(Progress::Done);
         }
+        answer
     }
 }
 
@@ -160,7 +190,7 @@ async fn serve(mut stream: TcpStream, delay: Duration, counts: &Counts) -> std::
             stream.write_all(PAGE).await?;
             continue;
         }
-        counts.count(&buffer[..length]);
+        let answer = counts.count(&buffer[..length]);
         buffer.drain(..length);
         if !delay.is_zero() {
             let since = Instant::now();
@@ -168,7 +198,7 @@ async fn serve(mut stream: TcpStream, delay: Duration, counts: &Counts) -> std::
             let held = u64::try_from(since.elapsed().as_nanos()).unwrap_or_default();
             counts.held.fetch_add(held, Ordering::Relaxed);
         }
-        stream.write_all(ANSWER).await?;
+        stream.write_all(answer).await?;
     }
 }
 
@@ -185,7 +215,7 @@ fn request_length(buffer: &[u8]) -> Option<usize> {
 
 #[test]
 fn the_fixed_answers_are_as_long_as_they_say() {
-    for answer in [ANSWER, PAGE] {
+    for answer in [ANSWER, PAGE, REFUSAL] {
         assert_eq!(request_length(answer), Some(answer.len()));
     }
 }

@@ -23,13 +23,15 @@ use tokio::{
 
 /// How long an acknowledgement waits for the gap below its tag to close before it is sent alone. Long enough for
 /// neighbours of one burst, far below anything a person or a broker notices.
-const STRAGGLER_WAIT: Duration = Duration::from_millis(3);
+const STRAGGLER_WAIT: Duration = Duration::from_millis(5);
 /// How long a finished run may grow before it is acknowledged; a shorter one costs the broker as much as a longer one.
 const RUN_WAIT: Duration = Duration::from_millis(1);
-/// What may be held back at most, as the divisor of the prefetch: more would keep the broker from sending. A straggler's
-/// own acknowledgement costs as much as a whole run's, so more of those are waited for.
+/// The part of the prefetch that a run may hold, as its divisor: more would keep the broker from sending.
 const RUN_SHARE: u16 = 8;
+/// A straggler's own acknowledgement costs as much as a whole run's, so more of those are waited for: half of the prefetch,
+/// or all but so many of it that the calls under way have enough to go on with.
 const STRAGGLER_SHARE: u16 = 2;
+const LEFT_TO_WORK: u16 = 64;
 /// Settlements taken at once from the inbox.
 const BATCH: usize = 256;
 
@@ -117,8 +119,8 @@ impl Settler {
 }
 
 async fn run(channel: Channel, prefetch: u16, mut inbox: UnboundedReceiver<Settlement>, metrics: Arc<Metrics>) {
-    let share = |divisor| usize::from(prefetch / divisor).max(1);
-    let (most_taken, most_stragglers) = (share(RUN_SHARE), share(STRAGGLER_SHARE));
+    let most_taken = usize::from(prefetch / RUN_SHARE).max(1);
+    let most_stragglers = usize::from((prefetch / STRAGGLER_SHARE).max(prefetch.saturating_sub(LEFT_TO_WORK))).max(1);
     let mut window = Window::default();
     let mut batch = Vec::with_capacity(BATCH);
     // The end of the run that is finished and not acknowledged yet.

@@ -1,6 +1,7 @@
 //! The HTTP client: one pool, one timeout, one call per attempt. Retrying is the caller's business.
 
 use super::{
+    body::MessageBody,
     classify::{Reply, classify, classify_error, error_label},
     http::{ClientError, client, proxy_variable},
     settings::Settings,
@@ -102,7 +103,7 @@ impl SvixSink {
         Ok(access)
     }
 
-    async fn post(&self, access: &Access, url: Url, body: Bytes) -> Answer {
+    async fn post(&self, access: &Access, url: Url, body: MessageBody) -> Answer {
         let mut request = Request::new(Method::POST, url);
         request.headers_mut().insert(header::AUTHORIZATION, access.authorization.clone());
         request.headers_mut().insert(header::CONTENT_TYPE, JSON);
@@ -241,5 +242,35 @@ impl Sink for SvixSink {
 
     async fn credentials_changed(&self, seen: Generation) {
         self.settings.token.changed_since(seen).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ports::secret::Secret;
+    use tokio::io::AsyncReadExt as _;
+
+    /// The protocols that are offered stand in the first message of TLS, in the clear (RFC 7301, 3.1): HTTP/2 before HTTP/1.1.
+    #[tokio::test]
+    async fn https_offers_http2() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("https://{}", listener.local_addr().unwrap());
+        let settings = Settings {
+            url,
+            token: Secret::fixed("sk_x"),
+            authorities: Secret::fixed(""),
+            timeout: Duration::from_secs(5),
+        };
+        let sink = SvixSink::new(&settings, Arc::new(Metrics::new().unwrap())).unwrap();
+        let calling = tokio::spawn(async move { sink.probe().await });
+        let (mut socket, _) = listener.accept().await.unwrap();
+        let offer = b"\x02h2\x08http/1.1";
+        let mut hello = Vec::new();
+        while !hello.windows(offer.len()).any(|bytes| bytes == offer) {
+            assert_ne!(socket.read_buf(&mut hello).await.unwrap(), 0, "the hello ended without an offer of HTTP/2");
+        }
+        calling.abort();
     }
 }

@@ -1,5 +1,6 @@
 //! Floor 2: Svix over HTTP. The only place that knows its URLs, bodies and answers.
 
+mod body;
 mod classify;
 mod client;
 mod http;

@@ -2,11 +2,11 @@
 //!
 //! The body is written around the event's own bytes, never re-encoded: key order, big numbers and escapes survive.
 
+use super::body::MessageBody;
 use crate::{
     domain::{AppId, Event},
     ports::sink::Create,
 };
-use bytes::Bytes;
 use std::time::{Duration, SystemTime};
 
 /// Waits that a far side may ask for, however it asks.
@@ -18,18 +18,13 @@ pub(super) fn message_path(app: &AppId) -> String {
 }
 
 /// The request body. Identifiers hold no character that JSON would escape.
-pub(super) fn message_body(event: &Event, app: &AppId, create: Create) -> Bytes {
+pub(super) fn message_body(event: &Event, app: &AppId, create: Create) -> MessageBody {
     let application = match create {
         Create::Never => String::new(),
         Create::IfMissing => format!(r#""application":{{"name":"{app}","uid":"{app}"}},"#),
     };
     let head = format!(r#"{{{application}"eventType":"{}","eventId":"{}","payload":"#, event.kind, event.id);
-    let payload = event.body();
-    let mut body = Vec::with_capacity(head.len() + payload.len() + 1);
-    body.extend_from_slice(head.as_bytes());
-    body.extend_from_slice(payload);
-    body.push(b'}');
-    body.into()
+    MessageBody { head, payload: event.body().clone() }
 }
 
 /// Reads `Retry-After` (RFC 9110, 10.2.3: seconds or an HTTP date), bounded to five minutes.
@@ -59,6 +54,11 @@ pub(super) fn regional_url(token: &str) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bytes::Bytes;
+
+    fn written(body: MessageBody) -> Bytes {
+        Bytes::copy_from_slice(reqwest::Body::from(body).as_bytes().unwrap())
+    }
 
     #[test]
     fn the_payload_is_the_body_byte_for_byte() {
@@ -66,9 +66,9 @@ mod tests {
             r#"{"z":1, "id":"evt_1","project":"p","type":"t","data":{"n":1.10,"b":12345678901234567890,"s":"\u00e9"}}"#;
         let event = Event::parse(Bytes::from_static(raw.as_bytes()), 1000).unwrap();
         let app = AppId::try_new("p").unwrap();
-        let plain = message_body(&event, &app, Create::Never);
+        let plain = written(message_body(&event, &app, Create::Never));
         assert_eq!(plain, format!(r#"{{"eventType":"t","eventId":"evt_1","payload":{raw}}}"#));
-        let creating = message_body(&event, &app, Create::IfMissing);
+        let creating = written(message_body(&event, &app, Create::IfMissing));
         let expected =
             format!(r#"{{"application":{{"name":"p","uid":"p"}},"eventType":"t","eventId":"evt_1","payload":{raw}}}"#);
         assert_eq!(creating, expected);
