@@ -1,10 +1,12 @@
 # A Rust toolchain is all that these targets presuppose; scripts/ fetches or starts the rest.
 .DEFAULT_GOAL := help
-.PHONY: help run test bench fmt lint build man sbom fuzz screenshots clean cargo
+.PHONY: help run test bench soak fmt lint build man sbom fuzz screenshots clean cargo
 
 ARGS ?=
 QUICK ?=
 SECONDS ?= 300
+MINUTES ?= 30
+SEED ?=
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,6 +19,9 @@ test: cargo ## check everything: format, lints, tests, scripts, compose file, Pr
 
 bench: cargo ## measure against floors and hand-written loops; QUICK=1 takes two minutes and fails on a regression
 	@exec scripts/bench $(if $(QUICK),--quick) $(ARGS)
+
+soak: cargo ## break everything at random for MINUTES=30 and judge event by event; SEED=… repeats a run
+	@exec scripts/soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 build: cargo ## build the release binary
 	cargo build --release --locked

@@ -2,34 +2,62 @@
 
 use super::topology::Topology;
 use crate::ports::{health::Health, metrics::Metrics};
+use futures_util::stream::{self, Stream};
 use lapin::{Channel, options::QueueDeclareOptions, types::FieldTable};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 /// Often enough for a scrape every 15 s; one round is one small call per queue.
 const EVERY: Duration = Duration::from_secs(5);
 
-/// Keeps the depths up to date. Ends with the first refusal: a queue is gone, or the channel; either way the session must
-/// be opened anew, which declares what is missing.
-pub(super) async fn watch_depths(
+/// Messages ready, by queue.
+pub(super) type Depths = BTreeMap<String, u64>;
+
+/// Why a round came to nothing.
+#[derive(Debug)]
+pub(super) enum Unknown {
+    /// A queue is gone, or the channel; either way the session must be opened anew, which declares what is missing.
+    Refused(lapin::Error),
+    /// The channel stands, and nobody answers on it.
+    Unanswered,
+}
+
+/// Asks round after round, beginning at once, and ends with the first that comes to nothing. Each question is answered
+/// within `patience`.
+pub(super) fn watch_depths(
     channel: Channel,
     topology: Topology,
     metrics: Arc<Metrics>,
     health: Arc<Health>,
-) -> lapin::Error {
-    loop {
+    patience: Duration,
+) -> impl Stream<Item = Result<Depths, Unknown>> + Send + 'static {
+    let watch = Watch { channel, topology, metrics, health, patience };
+    stream::try_unfold((watch, Duration::ZERO), |(watch, wait)| async move {
+        tokio::time::sleep(wait).await;
+        let depths = watch.round().await?;
+        Ok(Some((depths, (watch, EVERY))))
+    })
+}
+
+struct Watch {
+    channel: Channel,
+    topology: Topology,
+    metrics: Arc<Metrics>,
+    health: Arc<Health>,
+    patience: Duration,
+}
+
+impl Watch {
+    async fn round(&self) -> Result<Depths, Unknown> {
         let mut depths = BTreeMap::new();
-        for queue in &topology.queues {
+        for queue in &self.topology.queues {
             let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-            match channel.queue_declare(queue.name.as_str().into(), passive, FieldTable::default()).await {
-                Ok(declared) => {
-                    let ready = declared.message_count();
-                    metrics.queue_messages.with_label_values(&[&queue.name]).set(ready.into());
-                    depths.insert(queue.name.clone(), u64::from(ready));
-                }
-                Err(error) => return error,
-            }
+            let asked = self.channel.queue_declare(queue.name.as_str().into(), passive, FieldTable::default());
+            let answered = tokio::time::timeout(self.patience, asked).await.map_err(|_| Unknown::Unanswered)?;
+            let ready = answered.map_err(Unknown::Refused)?.message_count();
+            self.metrics.queue_messages.with_label_values(&[&queue.name]).set(ready.into());
+            depths.insert(queue.name.clone(), u64::from(ready));
         }
-        health.queues.send_replace(depths);
-        tokio::time::sleep(EVERY).await;
+        self.health.queues.send_replace(depths.clone());
+        Ok(depths)
     }
 }

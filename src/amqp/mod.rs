@@ -14,6 +14,7 @@ mod publish;
 mod session;
 mod settings;
 mod settle;
+mod silence;
 mod topology;
 mod trace;
 mod window;

@@ -6,9 +6,10 @@ use super::{
     changeover::{StandError, stand},
     connect::{ConnectError, Connector, close},
     copies::{Copies, Original},
-    depths::watch_depths,
+    depths::{Depths, Unknown, watch_depths},
     headers::header_bytes,
     settle::{AmqpReceipt, Settler},
+    silence::{Sign, Silence},
     topology::{Rung, Topology},
     trace,
 };
@@ -53,6 +54,17 @@ pub enum Flow {
     Full,
 }
 
+impl Flow {
+    /// Deliveries that `rung` may have unsettled; `None`: it is not consumed.
+    fn prefetch(self, rung: &Rung) -> Option<u16> {
+        match self {
+            Self::Nothing => None,
+            Self::One => Some(1),
+            Self::Full => Some(rung.prefetch),
+        }
+    }
+}
+
 /// Why there is no session.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -77,6 +89,11 @@ pub enum Ended {
     Closed,
     #[error("the broker did not answer within {ORDER_TIMEOUT:?}")]
     Silent,
+    /// The watchdog's word: the connection lives, and a consumer on it is dead.
+    #[error("queue `{queue}` has messages ready and room for them, and sent none for {} s", silent.as_secs())]
+    Deaf { queue: String, silent: Duration },
+    #[error("the broker said nothing about the queues for {} s", .0.as_secs())]
+    Unanswered(Duration),
 }
 
 enum Incoming {
@@ -85,6 +102,9 @@ enum Incoming {
     /// A stream of that epoch came to its end.
     StreamEnded(u64),
     Connection(Event),
+    Depths(Depths),
+    /// Nobody answers the question for the depths.
+    Unanswered,
 }
 
 struct Lane {
@@ -95,6 +115,7 @@ struct Lane {
     settling: JoinHandle<()>,
     consumer: Option<ShortString>,
     received: IntCounter,
+    silence: Silence,
 }
 
 /// A connection with the topology in place, consuming as its owner says.
@@ -108,20 +129,25 @@ pub struct Session {
     copies: Arc<Copies>,
     metrics: Arc<Metrics>,
     traces: Traces,
+    health: Arc<Health>,
+    /// How long a queue may owe a delivery.
+    watchdog: Duration,
 }
 
 impl Session {
-    /// Connects, makes the topology stand and opens a channel per rung. Nothing is consumed yet.
+    /// Connects, makes the topology stand and opens a channel per rung. Nothing is consumed yet. The session ends if a
+    /// queue owes a delivery for `watchdog`.
     pub async fn open(
         connector: &Connector,
         topology: &Topology,
+        watchdog: Duration,
         copies: Arc<Copies>,
         metrics: Arc<Metrics>,
         health: Arc<Health>,
         traces: Traces,
     ) -> Result<Self, OpenError> {
         let connection = connector.connect("hookbro consumer").await?;
-        let opening = Self::open_on(connector, connection, topology, copies, metrics, health);
+        let opening = Self::open_on(connector, connection, topology, watchdog, copies, metrics, health);
         let opened = tokio::time::timeout(OPEN_TIMEOUT, opening).await.unwrap_or(Err(OpenError::Silent));
         opened.map(|session| Self { traces, ..session })
     }
@@ -130,6 +156,7 @@ impl Session {
         connector: &Connector,
         connection: Connection,
         topology: &Topology,
+        watchdog: Duration,
         copies: Arc<Copies>,
         metrics: Arc<Metrics>,
         health: Arc<Health>,
@@ -143,23 +170,21 @@ impl Session {
             let (settler, settling) = Settler::start(channel.clone(), rung.prefetch, Arc::clone(&metrics));
             let received = metrics.received(rung.attempt);
             let queue = rung.queue.as_str().into();
-            lanes.push(Lane { rung: rung.clone(), queue, channel, settler, settling, consumer: None, received });
+            let (rung, silence) = (rung.clone(), Silence::begin(Instant::now()));
+            lanes.push(Lane { rung, queue, channel, settler, settling, consumer: None, received, silence });
         }
         let probe = connection.create_channel().await.map_err(OpenError::Channel)?;
-        let depths = watch_depths(probe, topology.clone(), Arc::clone(&metrics), health);
+        let depths = watch_depths(probe, topology.clone(), Arc::clone(&metrics), Arc::clone(&health), watchdog);
+        let depths = depths.map(|round| match round {
+            Ok(depths) => Incoming::Depths(depths),
+            Err(Unknown::Refused(error)) => Incoming::Failed(error),
+            Err(Unknown::Unanswered) => Incoming::Unanswered,
+        });
         let mut streams = SelectAll::new();
         streams.push(connection.events_listener().map(Incoming::Connection).boxed());
-        streams.push(stream::once(depths).map(Incoming::Failed).boxed());
-        Ok(Self {
-            connection,
-            lanes,
-            streams,
-            epoch: 0,
-            flow: Flow::Nothing,
-            copies,
-            metrics,
-            traces: Traces::default(),
-        })
+        streams.push(depths.boxed());
+        let (epoch, flow, traces) = (0, Flow::Nothing, Traces::default());
+        Ok(Self { connection, lanes, streams, epoch, flow, copies, metrics, traces, health, watchdog })
     }
 
     /// Starts or stops consuming. What the broker sent before a stop still comes out of [`Session::next`].
@@ -177,11 +202,7 @@ impl Session {
             if let Some(tag) = lane.consumer.take() {
                 lane.channel.basic_cancel(tag, BasicCancelOptions::default()).await?;
             }
-            let prefetch = match self.flow {
-                Flow::Nothing => continue,
-                Flow::One => 1,
-                Flow::Full => lane.rung.prefetch,
-            };
+            let Some(prefetch) = self.flow.prefetch(&lane.rung) else { continue };
             lane.channel.basic_qos(prefetch, BasicQosOptions::default()).await?;
             let tag: ShortString =
                 format!("hookbro.{}.{}.{}", lane.rung.lane, lane.rung.attempt.get(), self.epoch).into();
@@ -189,6 +210,7 @@ impl Session {
             let options = BasicConsumeOptions::default();
             let consumer = lane.channel.basic_consume(queue, tag.clone(), options, FieldTable::default()).await?;
             lane.consumer = Some(tag);
+            lane.silence = Silence::begin(Instant::now());
             let epoch = self.epoch;
             let deliveries = consumer.map(move |item| match item {
                 Ok(delivery) => Incoming::Delivery(index, Box::new(delivery)),
@@ -211,10 +233,44 @@ impl Session {
                 Incoming::Connection(Event::ConnectionBlocked(reason)) => {
                     tracing::warn!(reason, "the broker blocks this connection");
                 }
+                Incoming::Depths(depths) => self.look(&depths)?,
+                Incoming::Unanswered => {
+                    self.metrics.watchdog_reconnects.inc();
+                    return Err(Ended::Unanswered(self.watchdog));
+                }
                 Incoming::StreamEnded(_) | Incoming::Connection(_) => {}
             }
         }
         Err(Ended::Closed)
+    }
+
+    /// The owner does not take deliveries just now: that none comes out is not the broker's fault.
+    pub fn not_taking(&mut self) {
+        let now = Instant::now();
+        self.lanes.iter_mut().for_each(|lane| lane.silence = Silence::begin(now));
+    }
+
+    /// Looks for a consumer that is owed a delivery for too long. A pause that waits for one event to try is looked at
+    /// too: from a dead consumer that event would never come.
+    fn look(&mut self, depths: &Depths) -> Result<(), Ended> {
+        let now = Instant::now();
+        for lane in &mut self.lanes {
+            let Some(prefetch) = self.flow.prefetch(&lane.rung) else { continue };
+            let ready = depths.get(&lane.rung.queue).copied().unwrap_or(0);
+            // Each unsettled delivery holds its lane's settler. Those taken before the last change of flow are counted
+            // too, though the broker no longer does: then room shows late, and never wrongly.
+            let unsettled = Arc::strong_count(&lane.settler) - 1;
+            match lane.silence.look(ready, unsettled < usize::from(prefetch), now, self.watchdog) {
+                Sign::Hears => self.health.hears(&lane.rung.queue),
+                Sign::Unknown => {}
+                Sign::Deaf(silent) => {
+                    self.metrics.watchdog_reconnects.inc();
+                    self.health.deaf(&lane.rung.queue);
+                    return Err(Ended::Deaf { queue: lane.rung.queue.clone(), silent });
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Whether the connection stands, as far as this side can tell.
@@ -233,8 +289,8 @@ impl Session {
         None
     }
 
-    fn delivery(&self, lane: usize, mut delivery: Box<lapin::message::Delivery>) -> Delivery<AmqpReceipt> {
-        let lane = &self.lanes[lane];
+    fn delivery(&mut self, lane: usize, mut delivery: Box<lapin::message::Delivery>) -> Delivery<AmqpReceipt> {
+        let lane = &mut self.lanes[lane];
         lane.received.inc();
         let attempt: Attempt = lane.rung.attempt;
         let trace = trace::begin(&self.traces, &delivery, &lane.queue, attempt);
@@ -242,6 +298,7 @@ impl Session {
         let properties = &delivery.properties;
         let owned = |text: &Option<ShortString>| text.as_ref().map(|t| t.as_str().to_owned());
         let received = Instant::now();
+        lane.silence.heard(received);
         let message = Message {
             body,
             attempt,
@@ -261,6 +318,12 @@ impl Session {
             original: Original { delivery, queue: Arc::clone(&lane.queue), attempt, received },
         };
         Delivery { message, token: Unsettled::new(receipt, Arc::clone(&self.metrics)) }
+    }
+
+    /// Ends a session that is of no use any more. Deliveries that are still held keep their channel, and a channel its
+    /// connection: left open, the broker would go on sending to nobody.
+    pub async fn abandon(self) {
+        close(self.connection).await;
     }
 
     /// Writes what is settled and says goodbye. Every token must be gone by then; the broker delivers the rest again.

@@ -1,7 +1,8 @@
-//! What this adapter must be told: `broker.*` and `retry.delays`.
+//! What this adapter must be told: `broker.*`, `retry.delays` and `watchdog.timeout`.
 
 use super::access::Access;
 use crate::domain::RetryLadder;
+use std::time::Duration;
 
 /// Everything the broker side derives its names, arguments and limits from.
 #[derive(Debug, Clone)]
@@ -18,6 +19,8 @@ pub struct Settings {
     /// `x-delivery-limit` of Q and the retry queues.
     pub delivery_limit: u32,
     pub ladder: RetryLadder,
+    /// How long a consumed queue may have messages ready and room for them, and send none.
+    pub watchdog: Duration,
     pub lanes: Vec<Lane>,
 }
 

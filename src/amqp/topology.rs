@@ -326,6 +326,7 @@ mod tests {
             delivery_limit: 100,
             ladder: RetryLadder::try_new(delays).unwrap(),
             lanes: Vec::new(),
+            watchdog: Duration::from_secs(60),
         }
     }
 

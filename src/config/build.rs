@@ -98,6 +98,7 @@ fn broker(read: &mut Reader) -> Option<amqp::Settings> {
         Some(ladder) => lanes::lanes(read, ladder),
         None => None,
     };
+    let watchdog = read.value("watchdog.timeout", |kind| text::duration(kind, ["5s", "1h"]));
     Some(amqp::Settings {
         access: amqp::Access {
             url: url?,
@@ -112,6 +113,7 @@ fn broker(read: &mut Reader) -> Option<amqp::Settings> {
         delivery_limit: delivery_limit?,
         ladder: ladder?,
         lanes: lanes?,
+        watchdog: watchdog?,
     })
 }
 

@@ -43,11 +43,10 @@ async fn metrics(State(ops): State<Ops>) -> Response {
     }
 }
 
-async fn livez(State(ops): State<Ops>) -> (StatusCode, &'static str) {
-    if ops.health.alive() {
-        (StatusCode::OK, "alive\n")
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "the consuming loop is stuck\n")
+async fn livez(State(ops): State<Ops>) -> (StatusCode, String) {
+    match ops.health.alive() {
+        Ok(()) => (StatusCode::OK, "alive\n".to_owned()),
+        Err(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
     }
 }
 
@@ -69,6 +68,7 @@ async fn status(State(ops): State<Ops>) -> Json<Value> {
         "svix": svix(&health.svix.borrow()),
         "in_flight": ops.metrics.in_flight.get(),
         "queues": *health.queues.borrow(),
+        "deaf": *health.deaf.borrow(),
         "process": ops.metrics.process(),
     }))
 }

@@ -11,6 +11,10 @@ use tokio::sync::watch;
 /// A consuming loop that has not turned for this long is stuck: it wakes itself every second.
 pub const STUCK_AFTER: Duration = Duration::from_secs(30);
 
+/// One reconnect mends what is wrong with a connection, a second what was wrong with the broker just then; what a third does
+/// not mend is likely in this process, and a new one should try.
+pub const DEAF_IN_A_ROW: u32 = 3;
+
 const BEAT_EVERY: Duration = Duration::from_secs(1);
 
 /// How the process stands to the broker.
@@ -28,6 +32,15 @@ pub enum Svix {
     Paused { reason: PauseReason, detail: String, since: SystemTime, until: Option<SystemTime> },
 }
 
+/// Why the process cannot make progress by itself.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotAlive {
+    #[error("the consuming loop is stuck")]
+    Stuck,
+    #[error("queue {queue} has messages ready and sends none, {times} connections in a row")]
+    Deaf { queue: String, times: u32 },
+}
+
 /// One board per process. Each part is written by one owner.
 #[derive(Debug)]
 pub struct Health {
@@ -35,6 +48,8 @@ pub struct Health {
     pub svix: watch::Sender<Svix>,
     /// Messages ready per queue, as last asked.
     pub queues: watch::Sender<BTreeMap<String, u64>>,
+    /// Queues whose consumer was found dead, and in how many sessions in a row.
+    pub deaf: watch::Sender<BTreeMap<String, u32>>,
     started: Instant,
     /// Milliseconds after `started` at which the consuming loop last turned.
     pulse: AtomicU64,
@@ -46,6 +61,7 @@ impl Health {
             broker: watch::Sender::new(Broker::Connecting { last_error: None }),
             svix: watch::Sender::new(Svix::Ok),
             queues: watch::Sender::default(),
+            deaf: watch::Sender::default(),
             started: Instant::now(),
             pulse: AtomicU64::new(0),
         }
@@ -70,10 +86,27 @@ impl Health {
         }
     }
 
-    /// Whether the process can make progress. Neither broker nor Svix enters into it.
-    pub fn alive(&self) -> bool {
+    /// A queue with messages ready sends none.
+    pub fn deaf(&self, queue: &str) {
+        self.deaf.send_modify(|deaf| *deaf.entry(queue.to_owned()).or_default() += 1);
+    }
+
+    /// A queue sends again, or has nothing to send.
+    pub fn hears(&self, queue: &str) {
+        self.deaf.send_if_modified(|deaf| deaf.remove(queue).is_some());
+    }
+
+    /// Whether the process can make progress. Neither Svix nor a lost broker enters into it, a consumer that stays dead over
+    /// several connections does.
+    pub fn alive(&self) -> Result<(), NotAlive> {
         let last = Duration::from_millis(self.pulse.load(Ordering::Relaxed));
-        self.started.elapsed().saturating_sub(last) < STUCK_AFTER
+        if self.started.elapsed().saturating_sub(last) >= STUCK_AFTER {
+            return Err(NotAlive::Stuck);
+        }
+        match self.deaf.borrow().iter().find(|(_, times)| **times >= DEAF_IN_A_ROW) {
+            Some((queue, times)) => Err(NotAlive::Deaf { queue: queue.clone(), times: *times }),
+            None => Ok(()),
+        }
     }
 
     pub fn uptime(&self) -> Duration {

@@ -37,6 +37,7 @@ pub struct Metrics {
     pub paused: IntGaugeVec,
     pub broker_connected: IntGauge,
     pub broker_reconnects: IntCounter,
+    pub watchdog_reconnects: IntCounter,
     pub apps_provisioned: IntCounter,
     pub ingest_requests: IntCounterVec,
     pub ingest_request_duration: Histogram,
@@ -114,6 +115,10 @@ impl Metrics {
             paused: gauges("hookbro_paused", "1 while nothing is sent to Svix for this reason.", &["reason"])?,
             broker_connected: gauge("hookbro_broker_connected", "1 while consuming is possible.")?,
             broker_reconnects: counter("hookbro_broker_reconnects_total", "Connections made anew after a loss.")?,
+            watchdog_reconnects: counter(
+                "hookbro_watchdog_reconnects_total",
+                "Connections given up although they stood: a queue with messages ready sent none, or nobody answered.",
+            )?,
             apps_provisioned: counter("hookbro_apps_provisioned_total", "Svix applications created for projects.")?,
             ingest_requests: counters(
                 "hookbro_ingest_requests_total",

@@ -103,8 +103,14 @@ impl<S: Sink> Pool<S> {
         &self,
         session: &mut Session,
     ) -> Result<(Delivery<AmqpReceipt>, Option<OwnedSemaphorePermit>), Ended> {
-        // Never closed, so there always is a permit in the end.
-        let permit = Arc::clone(&self.permits).acquire_owned().await.ok();
+        let permit = match Arc::clone(&self.permits).try_acquire_owned() {
+            Ok(permit) => Some(permit),
+            Err(_) => {
+                session.not_taking();
+                // Never closed, so there always is a permit in the end.
+                Arc::clone(&self.permits).acquire_owned().await.ok()
+            }
+        };
         Ok((session.next().await?, permit))
     }
 

@@ -3,8 +3,7 @@
 use super::{consume::Pool, gate::Gate, handler::Handler, keeper, pacer::Pacer, provision::Provisioner};
 use crate::{
     amqp::{
-        self, Access, Backoff, Connector, Copies, DeclareError, Ended, OpenError, Publisher, Session, StandError,
-        Topology,
+        self, Backoff, Connector, Copies, DeclareError, Ended, OpenError, Publisher, Session, StandError, Topology,
     },
     domain::{ProjectId, Routes, UnknownProject},
     ports::{
@@ -78,7 +77,7 @@ pub async fn run<S: Sink>(
     let _keeper = AbortOnDropHandle::new(tokio::spawn(async move { keeper::keep(&gate, &*sink).await }));
     let pool = Pool::new(handler, topology.max_in_flight(), Arc::clone(&health));
 
-    let ended = sessions(&pool, &topology, Arc::clone(&copies), &settings.broker.access, &settings.traces).await;
+    let ended = sessions(&pool, &topology, Arc::clone(&copies), &settings.broker, &settings.traces).await;
     let deadline = tokio::time::Instant::now() + settings.grace.saturating_sub(GOODBYE).max(settings.grace / 2);
     health.broker.send_replace(Broker::Draining);
     tracing::info!(in_flight = pool.tasks.len(), "stopping");
@@ -111,16 +110,17 @@ async fn sessions<S: Sink>(
     pool: &Pool<S>,
     topology: &Topology,
     copies: Arc<Copies>,
-    access: &Access,
+    broker: &amqp::Settings,
     traces: &Traces,
 ) -> Result<Option<Session>, Fatal> {
     let (stop, metrics, health) = (&pool.handler.stop, &pool.handler.metrics, &pool.health);
-    let connector = Connector::new(access.clone());
+    let connector = Connector::new(broker.access.clone());
     let mut backoff = Backoff::new();
     let mut lost_before = false;
     loop {
         let (copies, metrics_of, health_of) = (Arc::clone(&copies), Arc::clone(metrics), Arc::clone(health));
-        let opening = Session::open(&connector, topology, copies, metrics_of, health_of, traces.clone());
+        let opening =
+            Session::open(&connector, topology, broker.watchdog, copies, metrics_of, health_of, traces.clone());
         let opened = tokio::select! {
             biased;
             () = stop.requested.cancelled() => return Ok(None),
@@ -133,7 +133,10 @@ async fn sessions<S: Sink>(
                 lost_before = true;
                 match pool.consume(&mut session).await {
                     Ok(()) => return Ok(Some(session)),
-                    Err(ended) => say_ended(metrics, health, &ended),
+                    Err(ended) => {
+                        say_ended(metrics, health, &ended);
+                        health.beating(session.abandon()).await;
+                    }
                 }
                 if opened_at.elapsed() > SOUND_AFTER {
                     backoff = Backoff::new();

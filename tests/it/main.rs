@@ -1,8 +1,10 @@
 //! The integration tests: one binary, so that they link once.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on stops where it stands")]
 
+mod alive;
 mod architecture;
 mod chaos;
+mod cluster;
 mod commands;
 mod contract;
 mod dead;
@@ -17,6 +19,7 @@ mod migrate;
 mod pause;
 mod raw_http;
 mod readme;
+mod recover;
 mod regions;
 mod sandbox;
 mod secrets;

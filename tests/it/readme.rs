@@ -3,12 +3,14 @@
 use crate::support::{events::documented, hookbro::command, world::World};
 
 /// Run by `scripts/check`, by CI, or by the tests named beside them.
-const RUN_ELSEWHERE: [&str; 8] = [
+const RUN_ELSEWHERE: [&str; 9] = [
     // `.ci/run`
     "make test",
     // `scripts/check-demo`, which is what `make run` executes
     "make run",
     "make run ARGS=--once",
+    // by hand: half an hour, and the parts of it are tests of their own
+    "make soak MINUTES=30",
     // `scripts/check-compose` validates what an engine would start; none is asked for
     "docker compose up",
     "docker compose --profile sandbox up",

@@ -8,6 +8,7 @@ pub mod ledger;
 pub mod node;
 pub mod proxy;
 pub mod svix;
+pub mod swallow;
 pub mod tls;
 pub mod world;
 

@@ -1,0 +1,68 @@
+//! Event by event: what was published, what Svix holds, what lies in the dead queue, and what is in neither.
+
+use crate::{
+    broker::DeadEvent,
+    load::{body, number, project},
+};
+use hookbro::sandbox::StoredMessage;
+use std::collections::{BTreeMap, BTreeSet};
+
+#[derive(Debug, Default)]
+pub(crate) struct Judged {
+    pub(crate) published: u64,
+    pub(crate) delivered: u64,
+    /// Climbed the whole ladder, and are in the dead queue alone. Given up as they should be, and not lost.
+    pub(crate) exhausted: u64,
+    /// In the dead queue, though Svix holds them: it took a call that it never answered.
+    pub(crate) both: u64,
+    /// Further copies in the dead queue of events that lie there already.
+    pub(crate) dead_twice: u64,
+    /// In the dead queue by the broker's own hand, past the delivery limit.
+    pub(crate) by_the_broker: u64,
+    pub(crate) lost: Vec<u64>,
+    /// What may not be: stored twice, changed, in another application, never published, dead for another reason.
+    pub(crate) wrong: Vec<String>,
+}
+
+pub(crate) fn judge(published: u64, stored: &[StoredMessage], dead: &[DeadEvent]) -> Judged {
+    let mut judged = Judged { published, ..Judged::default() };
+    let mut held = BTreeSet::new();
+    for message in stored {
+        let id = message.event_id.clone().unwrap_or_default();
+        match number(&id).filter(|number| *number < published) {
+            None => judged.wrong.push(format!("{id:?} is held and was never published")),
+            Some(number) => {
+                if !held.insert(number) {
+                    judged.wrong.push(format!("{id} is held twice"));
+                }
+                if message.app != project(number) {
+                    judged.wrong.push(format!("{id} is held by {}", message.app));
+                }
+                if message.payload != body(number) {
+                    judged.wrong.push(format!("{id} has other bytes"));
+                }
+            }
+        }
+    }
+    let mut given_up: BTreeMap<u64, u64> = BTreeMap::new();
+    for event in dead {
+        let head: serde_json::Value = serde_json::from_slice(&event.body).unwrap_or_default();
+        let id = head["id"].as_str().unwrap_or_default();
+        let Some(number) = number(id).filter(|number| *number < published && event.body == body(*number)) else {
+            judged.wrong.push(format!("{id:?} is dead and was never published"));
+            continue;
+        };
+        *given_up.entry(number).or_default() += 1;
+        match event.reason.as_deref() {
+            Some("exhausted") => {}
+            None => judged.by_the_broker += 1,
+            Some(other) => judged.wrong.push(format!("{id} is dead as {other}")),
+        }
+    }
+    judged.delivered = held.len() as u64;
+    judged.both = given_up.keys().filter(|number| held.contains(number)).count() as u64;
+    judged.exhausted = given_up.len() as u64 - judged.both;
+    judged.dead_twice = given_up.values().map(|copies| copies - 1).sum();
+    judged.lost = (0..published).filter(|number| !held.contains(number) && !given_up.contains_key(number)).collect();
+    judged
+}
