@@ -1,5 +1,6 @@
 //! Floor 0: what an event is and what may become of it. Plain values and pure functions; no IO, no clock of its own.
 
+mod application;
 mod batch;
 mod dead_event;
 mod event;
@@ -12,6 +13,7 @@ mod route;
 pub mod topic;
 mod verdict;
 
+pub use application::{Application, MARK, Origin, projects_of};
 pub use batch::{BatchError, BatchLimits, Form, MAX_ROUTING_KEY, read_batch};
 pub use dead_event::{DeadEvent, DeadFilter};
 pub use event::{Event, Malformed, Oddity, ParseFailure, Rejected};

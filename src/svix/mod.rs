@@ -3,10 +3,12 @@
 mod classify;
 mod client;
 mod http;
+mod manage;
 mod settings;
 mod trace;
 mod wire;
 
 pub use client::SvixSink;
 pub use http::{ClientError, proxy_variable};
+pub use manage::{Endpoint, Made, ManageError, Management};
 pub use settings::Settings;

@@ -1,6 +1,7 @@
 //! The integration tests: one binary, so that they link once.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on stops where it stands")]
 
+mod apps;
 mod architecture;
 mod chaos;
 mod commands;
