@@ -7,6 +7,7 @@ mod chaos;
 mod commands;
 mod contract;
 mod dead;
+mod dead_many;
 mod deliver;
 mod fuzz;
 mod hostile;

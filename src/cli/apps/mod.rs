@@ -110,8 +110,7 @@ fn project(text: &str) -> Result<ProjectId, String> {
 
 pub(super) fn run(args: AppsArgs, settings: Settings) -> Result<(), Failure> {
     telemetry::init(settings.log.format, &settings.log.level, std::io::stderr().is_terminal())?;
-    let svix =
-        Management::new(&settings.svix).map_err(|error| Failure::Running(format!("cannot set up HTTPS: {error}")))?;
+    let svix = Management::new(&settings.svix).map_err(|error| Failure::Configuration(error.to_string()))?;
     let place = Place { svix, routes: settings.routing.routes };
     runtime()?.block_on(async {
         tokio::spawn(settings.secret_files.watch());
