@@ -119,7 +119,7 @@ fn grouped(counts: &BTreeMap<Option<String>, u64>, output: Output) -> String {
 #[derive(Debug, clap::Args)]
 pub(super) struct ShowArgs {
     id: String,
-    /// Show the body too, which may hold personal data.
+    /// Show the body whole, personal data included; without this, what `redact.fields` names is hidden.
     #[arg(long)]
     body: bool,
 }
@@ -127,10 +127,17 @@ pub(super) struct ShowArgs {
 pub(super) async fn show(args: &ShowArgs, place: &Place) -> Result<(), Failure> {
     let filter = DeadFilter { ids: vec![args.id.clone()], ..DeadFilter::default() };
     let mut found = Vec::new();
-    let show = if args.body { record::whole } else { record::head };
+    let redaction = &place.settings.redaction;
     browse(place, &filter, usize::MAX, |in_hand| {
-        let mut record = show(&in_hand.event);
-        record["properties"] = in_hand.properties();
+        let (event, mut properties) = (&in_hand.event, in_hand.properties());
+        let mut record = if args.body {
+            record::whole(event)
+        } else {
+            // A publisher may have put the same into headers.
+            redaction.value(&mut properties);
+            record::redacted(event, redaction)
+        };
+        record["properties"] = properties;
         found.push(record);
         Ok(())
     })

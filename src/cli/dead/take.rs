@@ -20,6 +20,9 @@ pub(super) struct ExportArgs {
     /// Where to; standard output if not given.
     #[arg(long, value_name = "FILE")]
     to: Option<PathBuf>,
+    /// Hide what `redact.fields` names. Such an export is for reading: it cannot be published again.
+    #[arg(long)]
+    redact: bool,
 }
 
 /// Which events a change is about, and whether to make it.
@@ -63,7 +66,11 @@ pub(super) async fn export(args: &ExportArgs, place: &Place) -> Result<(), Failu
     let mut written = Ok(());
     while let (Ok(()), Some(in_hand)) = (&written, queue.next().await?) {
         if filter.matches(&in_hand.event) {
-            written = writeln!(to, "{}", record::whole(&in_hand.event));
+            let record = match args.redact {
+                true => record::redacted(&in_hand.event, &place.settings.redaction),
+                false => record::whole(&in_hand.event),
+            };
+            written = writeln!(to, "{record}");
         }
     }
     written = written.and_then(|()| to.flush());
