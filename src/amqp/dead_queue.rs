@@ -1,22 +1,28 @@
 //! Looking into the dead queue, and taking events out of it.
 //!
-//! Browsing consumes without acknowledging: when the connection ends, however it ends, the broker has everything back in
-//! the old order. Each look counts towards the queue's delivery limit of a million.
+//! Everything that stands there is had in hand at once, unacknowledged: when the connection ends, however it ends, the broker
+//! has it all back in the old order. Had it less, it would put that behind what an earlier look gave back (measured on
+//! RabbitMQ 3.10: a quorum queue keeps what comes back in a queue of its own, first come, first out). The price is memory:
+//! the broker sends faster than most of what is done with an event. Each look counts towards the queue's delivery limit
+//! of a million.
 
 use super::{
     connect::{ConnectError, Connector, close},
-    headers::{dead_event, replay_properties},
-    publish::{PublishError, Publisher},
+    headers::dead_event,
+    publish::PublishError,
+    shown,
     topology::Topology,
 };
 use crate::domain::DeadEvent;
 use futures_util::StreamExt as _;
 use lapin::{
     BasicProperties, Channel, Connection, Consumer,
-    options::{BasicAckOptions, BasicConsumeOptions, QueueDeclareOptions},
-    types::FieldTable,
+    options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions, QueueDeclareOptions},
+    types::{DeliveryTag, FieldTable},
 };
-use std::time::Duration;
+use serde_json::Value;
+use std::{collections::VecDeque, time::Duration};
+use tokio::task::JoinError;
 
 /// A broker that sends nothing more for so long has no more: the count was taken before others took some away.
 const IDLE: Duration = Duration::from_secs(3);
@@ -28,16 +34,33 @@ pub enum DeadQueueError {
     Connect(#[from] ConnectError),
     #[error("cannot read queue `{queue}`: {source}")]
     Read { queue: String, source: lapin::Error },
+    #[error("queue `{queue}` holds {left} events; {most} can be looked through in their order")]
+    TooMany { queue: String, left: u32, most: usize },
     #[error(transparent)]
     Replay(#[from] PublishError),
+    #[error("replaying an event ended in a defect of hookbro: {0}")]
+    Defect(JoinError),
 }
+
+/// Largest prefetch that AMQP can say. Without any, a quorum queue gives 2,000 events and no more (RabbitMQ 3.10).
+const MOST_PER_CONSUMER: u16 = u16::MAX;
+/// Consumers of one look at most, two million events. Up to so many the broker keeps in the order of their tags, and gives
+/// their events back in that order.
+const MAX_CONSUMERS: usize = 32;
+/// Once so many acknowledgements are on their way, a quorum queue's channel keeps further ones to itself for a moment, and
+/// loses them if it is closed then: 33 of 3,000 were heard (RabbitMQ 3.10). Nothing tells when it has caught up, which
+/// takes it milliseconds.
+const CATCH_UP: Duration = Duration::from_millis(500);
 
 /// One look through the dead queue, from its oldest event to the newest that stood there at the beginning.
 pub struct DeadQueue {
     queue: String,
     connection: Connection,
     channel: Channel,
-    consumer: Consumer,
+    /// Those that have events to give, the next one first.
+    consumers: VecDeque<Consumer>,
+    /// Events that the first of them has given.
+    given: u16,
     left: u32,
 }
 
@@ -46,12 +69,19 @@ pub struct DeadQueue {
 pub struct InHand {
     pub event: DeadEvent,
     pub claim: Claim,
-    properties: BasicProperties,
+    pub(super) properties: BasicProperties,
 }
 
 /// What it takes to remove one event, without holding its body.
 #[derive(Debug)]
-pub struct Claim(u64);
+pub struct Claim(DeliveryTag);
+
+impl InHand {
+    /// Properties and headers, for people.
+    pub fn properties(&self) -> Value {
+        shown::properties(&self.properties)
+    }
+}
 
 impl DeadQueue {
     pub async fn open(connector: &Connector, topology: &Topology) -> Result<Self, DeadQueueError> {
@@ -62,11 +92,20 @@ impl DeadQueue {
         let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
         let stands = channel.queue_declare(queue.as_str().into(), passive, FieldTable::default()).await;
         let left = stands.map_err(failed)?.message_count();
-        // No prefetch: what is browsed stays unacknowledged to the end.
-        let (options, arguments) = (BasicConsumeOptions::default(), FieldTable::default());
-        let consumed = channel.basic_consume(queue.as_str().into(), "hookbro.dead".into(), options, arguments).await;
-        let consumer = consumed.map_err(failed)?;
-        Ok(Self { queue, connection, channel, consumer, left })
+        let needed = usize::try_from(left).unwrap_or(usize::MAX).div_ceil(MOST_PER_CONSUMER.into());
+        if needed > MAX_CONSUMERS {
+            let most = MAX_CONSUMERS * usize::from(MOST_PER_CONSUMER);
+            return Err(DeadQueueError::TooMany { queue, left, most });
+        }
+        channel.basic_qos(MOST_PER_CONSUMER, BasicQosOptions::default()).await.map_err(failed)?;
+        let mut consumers = VecDeque::new();
+        for number in 0..needed {
+            let tag = format!("hookbro.dead.{number:02}");
+            let (options, arguments) = (BasicConsumeOptions::default(), FieldTable::default());
+            let consumed = channel.basic_consume(queue.as_str().into(), tag.into(), options, arguments).await;
+            consumers.push_back(consumed.map_err(failed)?);
+        }
+        Ok(Self { queue, connection, channel, consumers, given: 0, left })
     }
 
     /// How many there were at the beginning and have not been seen yet.
@@ -74,16 +113,23 @@ impl DeadQueue {
         self.left
     }
 
-    /// The next event, oldest first.
+    /// The next event, oldest first. Safe to drop while it waits.
     pub async fn next(&mut self) -> Result<Option<InHand>, DeadQueueError> {
-        if self.left == 0 {
-            return Ok(None);
+        while let Some(consumer) = self.consumers.front_mut().filter(|_| self.left > 0) {
+            if self.given < MOST_PER_CONSUMER
+                && let Ok(Some(delivery)) = tokio::time::timeout(IDLE, consumer.next()).await
+            {
+                let delivery = delivery.map_err(|source| DeadQueueError::Read { queue: self.queue.clone(), source })?;
+                (self.left, self.given) = (self.left - 1, self.given + 1);
+                let event = dead_event(&delivery.properties, delivery.routing_key.as_str(), delivery.data.into());
+                let (claim, properties) = (Claim(delivery.delivery_tag), delivery.properties);
+                return Ok(Some(InHand { event, claim, properties }));
+            }
+            // What it may still get came later than what stood there at the beginning.
+            self.consumers.pop_front();
+            self.given = 0;
         }
-        let Ok(Some(delivery)) = tokio::time::timeout(IDLE, self.consumer.next()).await else { return Ok(None) };
-        let delivery = delivery.map_err(|source| DeadQueueError::Read { queue: self.queue.clone(), source })?;
-        self.left -= 1;
-        let event = dead_event(&delivery.properties, delivery.routing_key.as_str(), delivery.data.into());
-        Ok(Some(InHand { event, claim: Claim(delivery.delivery_tag), properties: delivery.properties }))
+        Ok(None)
     }
 
     /// Takes an event out for good. Whoever calls this has it safe elsewhere, or was told to let it go.
@@ -92,21 +138,19 @@ impl DeadQueue {
         acked.map_err(|source| DeadQueueError::Read { queue: self.queue.clone(), source })
     }
 
-    /// Sends an event up the ladder anew, and takes it out once that is confirmed: a crash between the two repeats it.
-    pub async fn replay(
-        &self,
-        publisher: &Publisher,
-        topology: &Topology,
-        in_hand: InHand,
-    ) -> Result<(), DeadQueueError> {
-        let properties = replay_properties(&in_hand.properties);
-        let event = &in_hand.event;
-        publisher.publish(topology.entry(&event.routing_key), &event.routing_key, properties, &event.body).await?;
-        self.remove(in_hand.claim).await
+    /// Ends the look so that the broker hears of every removal.
+    pub async fn close_after_removing(self) -> Result<(), DeadQueueError> {
+        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        // Behind all acknowledgements on the channel's way to the broker, whose answer says that it has read them.
+        let read = self.channel.queue_declare(self.queue.as_str().into(), passive, FieldTable::default()).await;
+        read.map_err(|source| DeadQueueError::Read { queue: self.queue.clone(), source })?;
+        tokio::time::sleep(CATCH_UP).await;
+        self.close().await;
+        Ok(())
     }
 
     pub async fn close(self) {
-        drop(self.consumer);
+        drop(self.consumers);
         close(self.connection).await;
     }
 }

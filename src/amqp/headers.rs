@@ -183,7 +183,7 @@ fn header<'a>(properties: &'a BasicProperties, name: &str) -> Option<&'a AMQPVal
 }
 
 /// How often the event has been replayed; a publisher's own negative number is not believed.
-fn replays(properties: &BasicProperties) -> i64 {
+pub(super) fn replays(properties: &BasicProperties) -> i64 {
     number(properties, REPLAYED).unwrap_or(0).max(0)
 }
 

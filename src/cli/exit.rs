@@ -5,6 +5,7 @@ use crate::{
     config::ConfigError,
     http::ListenError,
     service::Fatal,
+    svix::ManageError,
     telemetry::TelemetryError,
 };
 use std::{fmt, process::ExitCode};
@@ -99,6 +100,15 @@ impl From<PublishError> for Failure {
 impl From<Fatal> for Failure {
     fn from(error: Fatal) -> Self {
         Self::Broker(error.to_string())
+    }
+}
+
+impl From<ManageError> for Failure {
+    fn from(error: ManageError) -> Self {
+        match error {
+            ManageError::Access(problem) => Self::Configuration(problem),
+            refused => Self::Svix(refused.to_string()),
+        }
     }
 }
 

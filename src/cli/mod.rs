@@ -1,5 +1,6 @@
 //! Floor 4: the command line. One place prints errors and picks the exit code.
 
+mod apps;
 mod certificates;
 mod check;
 mod completions;
@@ -48,6 +49,8 @@ enum Command {
     Topology(topology::TopologyArgs),
     /// Look at events that were given up; replay, export or discard them.
     Dead(dead::DeadArgs),
+    /// List, provision and delete the Svix applications that events go to; open their portal.
+    Apps(apps::AppsArgs),
     /// A local stand-in for Svix, in memory: for trying out and for tests.
     Sandbox(sandbox::SandboxArgs),
     /// Print every setting with its default and meaning.
@@ -81,6 +84,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Check => check::run(settings()?),
         Command::Topology(args) => topology::run(&args, settings()?),
         Command::Dead(args) => dead::run(args, settings()?),
+        Command::Apps(args) => apps::run(args, settings()?),
         Command::Sandbox(args) => {
             let stop = signals::listen();
             exit::runtime()?

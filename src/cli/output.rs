@@ -2,7 +2,7 @@
 
 use super::exit::Failure;
 use comfy_table::{Table, presets::NOTHING};
-use std::io::{ErrorKind, Write as _};
+use std::io::{BufWriter, ErrorKind, Write as _};
 
 /// The form of a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -16,6 +16,40 @@ pub(super) fn print(text: &str) -> Result<(), Failure> {
     match std::io::stdout().write_all(text.as_bytes()) {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         done => Ok(done?),
+    }
+}
+
+/// Standard output for long lists: written in pieces. Once its reader has gone away, the rest goes nowhere.
+pub(super) struct Stdout(Option<BufWriter<std::io::Stdout>>);
+
+impl Stdout {
+    pub(super) fn new() -> Self {
+        Self(Some(BufWriter::new(std::io::stdout())))
+    }
+
+    pub(super) fn write(&mut self, text: &str) -> Result<(), Failure> {
+        self.pass(|out| out.write_all(text.as_bytes()))
+    }
+
+    pub(super) fn flush(mut self) -> Result<(), Failure> {
+        self.pass(BufWriter::flush)
+    }
+
+    fn pass(
+        &mut self,
+        write: impl FnOnce(&mut BufWriter<std::io::Stdout>) -> std::io::Result<()>,
+    ) -> Result<(), Failure> {
+        let Some(out) = &mut self.0 else { return Ok(()) };
+        match write(out) {
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => {
+                // Its destructor would only try again.
+                if let Some(out) = self.0.take() {
+                    drop(out.into_parts());
+                }
+                Ok(())
+            }
+            done => Ok(done?),
+        }
     }
 }
 

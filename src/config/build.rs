@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     amqp,
-    domain::{RetryLadder, UnknownProject},
+    domain::{Redaction, RetryLadder, UnknownProject},
     ports::tls,
     svix,
     telemetry::{self, Format},
@@ -55,6 +55,10 @@ pub(super) fn settings(read: &mut Reader) -> Option<Settings> {
     let max_payload_bytes = read.value("svix.max_payload_bytes", |kind| text::integer(kind, 1..=MAX_PAYLOAD));
     let rate_limit = read.value("svix.rate_limit", |kind| text::integer(kind, 0..=MAX_RATE));
     let routing = routing(read);
+    let redaction = read.value("redact.fields", |kind| {
+        let entries = text::list(kind)?;
+        Redaction::try_new(entries).map_err(|(n, why)| format!("element {n} {why}"))
+    });
     let admin_listen = read.value("admin.listen", text::address);
     let admin_tokens = read.secrets("admin.tokens", rules::tokens);
     let ingest_listen = read.value("ingest.listen", optional_address);
@@ -70,6 +74,7 @@ pub(super) fn settings(read: &mut Reader) -> Option<Settings> {
         max_payload_bytes: max_payload_bytes?,
         rate_limit: rate_limit?,
         routing: routing?,
+        redaction: redaction?,
         admin: AdminSettings { listen: admin_listen?, tokens: admin_tokens? },
         ingest: IngestSettings { listen: ingest_listen?, tokens: ingest_tokens?, webhook_secrets: webhook_secrets? },
         metrics_projects: metrics_projects?,

@@ -1,7 +1,7 @@
 //! The keys that the program knows, their spellings, and the nearest one to a word that is none of them.
 
 /// Every key, as in `config/default.toml`.
-pub(super) const KEYS: [&str; 32] = [
+pub(super) const KEYS: [&str; 33] = [
     "broker.url",
     "broker.tls_ca",
     "broker.tls_cert",
@@ -22,6 +22,7 @@ pub(super) const KEYS: [&str; 32] = [
     "routing.apps",
     "routing.unknown_project",
     "routing.provision_limit",
+    "redact.fields",
     "admin.listen",
     "admin.tokens",
     "ingest.listen",

@@ -3,7 +3,7 @@
 use super::SecretFiles;
 use crate::{
     amqp,
-    domain::{ProjectId, Routes, UnknownProject},
+    domain::{ProjectId, Redaction, Routes, UnknownProject},
     ports::secret::SecretList,
     svix, telemetry,
 };
@@ -18,6 +18,8 @@ pub struct Settings {
     /// Events sent to Svix a second, 0 for no limit.
     pub rate_limit: u32,
     pub routing: RoutingSettings,
+    /// What is hidden where a body is shown.
+    pub redaction: Redaction,
     pub admin: AdminSettings,
     pub ingest: IngestSettings,
     /// Projects that have series of their own.

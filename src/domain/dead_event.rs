@@ -31,6 +31,7 @@ pub struct DeadFilter {
     pub projects: Vec<String>,
     pub kinds: Vec<String>,
     pub reasons: Vec<DeadReason>,
+    pub statuses: Vec<i64>,
     pub since: Option<Timestamp>,
     pub until: Option<Timestamp>,
 }
@@ -45,6 +46,7 @@ impl DeadFilter {
             && among(&self.projects, &event.project)
             && among(&self.kinds, &event.kind)
             && (self.reasons.is_empty() || self.reasons.contains(&event.reason))
+            && (self.statuses.is_empty() || event.status.is_some_and(|status| self.statuses.contains(&status)))
             && self.since.is_none_or(|since| event.failed_at.is_some_and(|at| at >= since))
             && self.until.is_none_or(|until| event.failed_at.is_some_and(|at| at < until))
     }
@@ -82,6 +84,8 @@ mod tests {
             (DeadFilter { projects: vec!["dev".into()], ..all.clone() }, false),
             (DeadFilter { kinds: vec!["com.gigs.y".into()], ..all.clone() }, false),
             (DeadFilter { reasons: vec![DeadReason::Exhausted], ..all.clone() }, false),
+            (DeadFilter { statuses: vec![500, 422], ..all.clone() }, true),
+            (DeadFilter { statuses: vec![500], ..all.clone() }, false),
             (DeadFilter { since: at("2026-08-03T06:00:00Z"), ..all.clone() }, true),
             (DeadFilter { until: at("2026-08-03T06:00:00Z"), ..all.clone() }, false),
             (DeadFilter { since: at("2026-08-04T00:00:00Z"), ..all.clone() }, false),

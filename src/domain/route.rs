@@ -45,6 +45,11 @@ impl Routes {
         }
     }
 
+    /// Every entry, in no particular order.
+    pub fn mapped(&self) -> impl Iterator<Item = (&ProjectId, &AppId)> {
+        self.0.iter()
+    }
+
     pub fn projects(&self) -> impl Iterator<Item = &ProjectId> {
         self.0.keys()
     }

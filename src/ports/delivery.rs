@@ -23,6 +23,8 @@ pub struct Message {
     pub content_encoding: Option<String>,
     /// What its headers take on the wire, about.
     pub header_bytes: usize,
+    /// How often it has left the dead queue for another climb, as its header says: for the log alone.
+    pub replayed: i64,
     /// When this process received it.
     pub received: Instant,
     /// The span of this attempt.

@@ -18,7 +18,7 @@ use super::journal::{Effect, Outcome, RequestLine};
 use super::line::Hangup;
 use super::route::{RequestKind, Route};
 use super::wire::{self, MessageIn};
-use super::{api_apps, api_messages, control};
+use super::{api_apps, api_endpoints, api_messages, control};
 
 /// The largest request Svix takes.
 const MAX_BODY: usize = 2 * 1024 * 1024;
@@ -105,7 +105,7 @@ pub(super) async fn answer(inner: Arc<Inner>, request: Request<Incoming>, line: 
     if reply.is_none() {
         pause(inner.options.latency).await;
         let call = Call { inner: &inner, uri: &head.uri, headers: &head.headers, body: &body };
-        let (answer, effect) = process(&call, kind, &route, message).await;
+        let (answer, effect) = process(&call, &head.method, kind, &route, message).await;
         entry.effect(effect);
         reply = suffer(after, &mut entry, &line).await.or_else(|| Some(answer.into_reply()));
     }
@@ -169,6 +169,7 @@ pub(super) async fn pause(time: Duration) {
 
 async fn process(
     call: &Call<'_>,
+    method: &Method,
     kind: RequestKind,
     route: &Route,
     message: Option<Result<MessageIn, Answer>>,
@@ -187,6 +188,9 @@ async fn process(
         (RequestKind::AppGet, Route::App(app)) => api_apps::get(call, app),
         (RequestKind::AppUpdate, Route::App(app)) => api_apps::update(call, app).await,
         (RequestKind::AppDelete, Route::App(app)) => api_apps::delete(call, app),
+        (RequestKind::Endpoint | RequestKind::EventType | RequestKind::Portal, route) => {
+            api_endpoints::answer(call, method, route)
+        }
         (RequestKind::Health, Route::Ping) => Ok(Answer::empty(StatusCode::NO_CONTENT)),
         (RequestKind::Health, _) => {
             let ok = json!({ "status": "ok" });

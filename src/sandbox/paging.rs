@@ -70,13 +70,21 @@ impl Page {
     where
         I: Iterator<Item = T>,
     {
+        self.cut_by(items, |item| id(item).to_owned())
+    }
+
+    /// As [`Page::cut`], where the id is no part of the item.
+    pub(super) fn cut_by<T, I>(&self, items: I, id: impl Fn(&T) -> String) -> List<T>
+    where
+        I: Iterator<Item = T>,
+    {
         let mut data: Vec<T> = items.take(self.limit + 1).collect();
         let done = data.len() <= self.limit;
         data.truncate(self.limit);
         if self.back {
             data.reverse();
         }
-        let iterator = data.last().map(|item| id(item).to_owned());
+        let iterator = data.last().map(&id);
         let prev_iterator = data.first().map(|item| format!("-{}", id(item)));
         List { data, iterator, prev_iterator, done }
     }

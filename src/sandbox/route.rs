@@ -13,9 +13,24 @@ pub(super) enum Route {
     Messages(String),
     Message(String, String),
     Content(String, String),
+    Endpoints(String),
+    Endpoint(String, String, EndpointPart),
+    EventTypes,
+    EventType(String),
+    Portal(String),
+    Logout,
     /// The control API, and the rest of the path.
     Control(Vec<String>),
     Unknown,
+}
+
+/// An endpoint, or what belongs to it under a path of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum EndpointPart {
+    Itself,
+    Secret,
+    Rotate,
+    Headers,
 }
 
 /// What a request wants of the API.
@@ -30,6 +45,12 @@ pub enum RequestKind {
     AppUpdate,
     AppDelete,
     AppList,
+    /// Anything about endpoints.
+    Endpoint,
+    /// Anything about event types.
+    EventType,
+    /// Links to the customer portal, and the end of its sessions.
+    Portal,
     Health,
     /// A path or method the sandbox does not have.
     Unknown,
@@ -49,6 +70,21 @@ impl Route {
             ["api", "v1", "app", app, "msg"] => Self::Messages(own(app)),
             ["api", "v1", "app", app, "msg", id] => Self::Message(own(app), own(id)),
             ["api", "v1", "app", app, "msg", id, "content"] => Self::Content(own(app), own(id)),
+            ["api", "v1", "app", app, "endpoint"] => Self::Endpoints(own(app)),
+            ["api", "v1", "app", app, "endpoint", id, part @ ..] => {
+                let part = match part {
+                    [] => EndpointPart::Itself,
+                    ["secret"] => EndpointPart::Secret,
+                    ["secret", "rotate"] => EndpointPart::Rotate,
+                    ["headers"] => EndpointPart::Headers,
+                    _ => return Self::Unknown,
+                };
+                Self::Endpoint(own(app), own(id), part)
+            }
+            ["api", "v1", "event-type"] => Self::EventTypes,
+            ["api", "v1", "event-type", name] => Self::EventType(own(name)),
+            ["api", "v1", "auth", "app-portal-access", app] => Self::Portal(own(app)),
+            ["api", "v1", "auth", "logout"] => Self::Logout,
             ["sandbox", "v1", rest @ ..] => Self::Control(rest.iter().map(|word| own(word)).collect()),
             _ => Self::Unknown,
         }
@@ -57,6 +93,7 @@ impl Route {
     pub(super) fn app(&self) -> Option<&str> {
         match self {
             Self::App(app) | Self::Messages(app) | Self::Message(app, _) | Self::Content(app, _) => Some(app),
+            Self::Endpoints(app) | Self::Endpoint(app, ..) | Self::Portal(app) => Some(app),
             _ => None,
         }
     }
@@ -75,6 +112,11 @@ impl Route {
             (Self::Messages(_), &Method::GET) => RequestKind::MessageList,
             (Self::Message(..), &Method::GET) => RequestKind::MessageGet,
             (Self::Content(..), &Method::DELETE) => RequestKind::MessageExpunge,
+            (Self::Endpoints(_), &Method::POST | &Method::GET) => RequestKind::Endpoint,
+            (Self::Endpoint(.., part), method) if part.takes(method) => RequestKind::Endpoint,
+            (Self::EventTypes, &Method::POST | &Method::GET) => RequestKind::EventType,
+            (Self::EventType(_), &Method::GET) => RequestKind::EventType,
+            (Self::Portal(_) | Self::Logout, &Method::POST) => RequestKind::Portal,
             _ => RequestKind::Unknown,
         }
     }
@@ -82,11 +124,28 @@ impl Route {
     /// The methods a known path takes, in the order Svix lists them.
     pub(super) fn allow(&self) -> Option<&'static str> {
         match self {
-            Self::Health | Self::Ping | Self::Message(..) => Some("GET,HEAD"),
-            Self::Apps | Self::Messages(_) => Some("POST,GET,HEAD"),
+            Self::Health | Self::Ping | Self::Message(..) | Self::EventType(_) => Some("GET,HEAD"),
+            Self::Apps | Self::Messages(_) | Self::Endpoints(_) | Self::EventTypes => Some("POST,GET,HEAD"),
+            Self::Endpoint(.., part) => Some(part.allow()),
+            Self::Portal(_) | Self::Logout => Some("POST"),
             Self::App(_) => Some("GET,HEAD,PUT,DELETE"),
             Self::Content(..) => Some("DELETE"),
             Self::Control(_) | Self::Unknown => None,
+        }
+    }
+}
+
+impl EndpointPart {
+    fn takes(self, method: &Method) -> bool {
+        self.allow().split(',').any(|allowed| method.as_str() == allowed)
+    }
+
+    fn allow(self) -> &'static str {
+        match self {
+            Self::Itself => "GET,HEAD,DELETE,PATCH",
+            Self::Secret => "GET,HEAD",
+            Self::Rotate => "POST",
+            Self::Headers => "GET,HEAD,PUT",
         }
     }
 }

@@ -7,18 +7,23 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use jiff::Timestamp;
 
+use super::endpoints::{Endpoint, EventType, EventTypes};
 use super::ids::Ids;
 use super::options::Options;
 use super::paging::{List, Order, Page};
 use super::ring::{Message, Ring, Seq};
-use super::tenants::{App, AppOut, Org};
-use super::validate::{APP_PREFIX, MESSAGE_PREFIX};
+use super::tenants::{App, AppOut, Org, Taken};
+use super::validate::{APP_PREFIX, ENDPOINT_PREFIX, MESSAGE_PREFIX};
 use super::wire::{ApplicationIn, MessageIn};
+use super::wire_endpoints::{EndpointIn, EventTypeIn, SECRET_PREFIX};
 
 /// Applications are kept for ever, so a client that makes a new one per call has to be stopped somewhere.
 const MAX_APPS: usize = 100_000;
+/// The event types of an organisation that has none.
+static NO_EVENT_TYPES: EventTypes = EventTypes::none();
 
 #[derive(Debug)]
 pub(super) struct Store {
@@ -46,6 +51,38 @@ impl Store {
 
     pub(super) fn app(&self, org: &str, key: &str) -> Option<&App> {
         self.orgs.get(org)?.find(key)
+    }
+
+    pub(super) fn app_mut(&mut self, org: &str, key: &str) -> Option<&mut App> {
+        self.orgs.get_mut(org)?.find_mut(key)
+    }
+
+    /// `None` if there is no such application.
+    pub(super) fn create_endpoint(
+        &mut self,
+        org: &str,
+        key: &str,
+        asked: EndpointIn,
+    ) -> Option<Result<Endpoint, Taken>> {
+        let (id, secret) = (self.ids.next(ENDPOINT_PREFIX), self.new_secret());
+        Some(self.app_mut(org, key)?.endpoints.create(id, secret, asked))
+    }
+
+    pub(super) fn create_event_type(&mut self, org: &Arc<str>, asked: EventTypeIn) -> Result<EventType, Taken> {
+        self.orgs.entry(org.clone()).or_default().event_types.create(asked)
+    }
+
+    pub(super) fn event_types(&self, org: &str) -> &EventTypes {
+        self.orgs.get(org).map_or(&NO_EVENT_TYPES, |org| &org.event_types)
+    }
+
+    /// Signs nothing, since nothing is delivered.
+    pub(super) fn new_secret(&self) -> String {
+        format!("{SECRET_PREFIX}{}", BASE64_STANDARD.encode(rand::random::<[u8; 24]>()))
+    }
+
+    pub(super) fn new_portal_token(&mut self) -> String {
+        self.ids.next("appsk_")
     }
 
     pub(super) fn create_app(&mut self, org: &Arc<str>, asked: ApplicationIn) -> Result<AppOut, Refusal> {

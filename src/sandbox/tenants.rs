@@ -7,6 +7,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::endpoints::{Endpoints, EventTypes};
 use super::paging::{List, Order, Page};
 use super::ring::Seq;
 use super::wire::ApplicationIn;
@@ -20,6 +21,7 @@ pub(super) struct App {
     metadata: BTreeMap<String, String>,
     created: Timestamp,
     updated: Timestamp,
+    pub(super) endpoints: Endpoints,
     /// Its messages, oldest first.
     pub(super) messages: VecDeque<Seq>,
     /// The event ids that are taken, while their messages are held.
@@ -44,9 +46,10 @@ pub(super) struct AppOut {
 pub(super) struct Org {
     apps: BTreeMap<Arc<str>, App>,
     uids: HashMap<Arc<str>, Arc<str>>,
+    pub(super) event_types: EventTypes,
 }
 
-/// Another application has that uid.
+/// Something else has that uid or name.
 #[derive(Debug)]
 pub(super) struct Taken;
 
@@ -66,6 +69,7 @@ impl App {
             metadata: asked.metadata,
             created: now,
             updated: now,
+            endpoints: Endpoints::default(),
             messages: VecDeque::new(),
             events: HashMap::new(),
         }

@@ -4,6 +4,7 @@
 
 use super::answers::{Answer, Flaw};
 use super::wire::{ApplicationIn, MessageIn};
+use super::wire_endpoints::{EndpointIn, EventTypeIn};
 
 /// Bytes in a uid, event id, event type or channel.
 const MAX_WORD: usize = 256;
@@ -11,6 +12,7 @@ const MAX_CHANNELS: usize = 5;
 const RETENTION_DAYS: std::ops::RangeInclusive<i64> = 5..=90;
 pub(super) const APP_PREFIX: &str = "app_";
 pub(super) const MESSAGE_PREFIX: &str = "msg_";
+pub(super) const ENDPOINT_PREFIX: &str = "ep_";
 /// Where Svix files a complaint about a value as a whole.
 const WHOLE: &str = "__all__";
 
@@ -61,6 +63,33 @@ pub(super) fn same_app(app: &ApplicationIn, key: &str) -> Result<(), Answer> {
     };
     let loc = ["body", "application", "uid"].map(str::to_owned).to_vec();
     settle(vec![Flaw::of(loc, msg, kind)])
+}
+
+pub(super) fn endpoint(endpoint: &EndpointIn) -> Result<(), Answer> {
+    let mut flaws = Vec::new();
+    if let Some(Err(msg)) = endpoint.uid.as_deref().map(|it| uid(it, ENDPOINT_PREFIX)) {
+        flaws.push(Flaw::value(&["body", "uid", WHOLE], msg));
+    }
+    if !["http://", "https://"].iter().any(|scheme| endpoint.url.0.starts_with(scheme)) {
+        flaws.push(Flaw::value(&["body", "url"], "Endpoint URL schemes must be http or https"));
+    }
+    match endpoint.filter_types.as_deref() {
+        Some([]) => {
+            let msg = "eventTypes can't be empty, it must have at least one item.";
+            flaws.push(Flaw::value(&["body", "event_types"], msg));
+        }
+        Some(names) => {
+            let bad = names.iter().find_map(|name| word(name).err());
+            flaws.extend(bad.map(|msg| Flaw::value(&["body", "event_types", WHOLE], msg)));
+        }
+        None => {}
+    }
+    settle(flaws)
+}
+
+pub(super) fn event_type(kind: &EventTypeIn) -> Result<(), Answer> {
+    let flaw = word(&kind.name).err().map(|msg| Flaw::value(&["body", "name", WHOLE], msg));
+    settle(flaw.into_iter().collect())
 }
 
 fn application_flaws(app: &ApplicationIn, at: &[&str]) -> Vec<Flaw> {

@@ -83,7 +83,7 @@ impl<S: Sink> Pool<S> {
         while let Some(Delivery { message, token }) = session.next_arrived() {
             let told = token.settle(Verdict::Released(Released::Stopping), message.body).await;
             message.trace.settled(&told, None);
-            log(&told, None, message.attempt);
+            log(&told, None, message.attempt, message.replayed);
         }
         self.tasks.close();
         if tokio::time::timeout_at(deadline, self.tasks.wait()).await.is_err() {
@@ -159,7 +159,7 @@ async fn one<S: Sink, R: Receipt>(
     let told = token.settle(verdict, message.body).await;
     message.trace.settled(&told, event.as_ref());
     handler.projects.settled(project_of(&told, event.as_ref()), &told);
-    log(&told, event.as_ref(), message.attempt);
+    log(&told, event.as_ref(), message.attempt, message.replayed);
 }
 
 fn project_of<'a>(verdict: &'a Verdict, event: Option<&'a Event>) -> Option<&'a ProjectId> {
@@ -175,13 +175,17 @@ fn panicked() -> (Verdict, Option<Event>) {
     (Verdict::Retry(Cause { status: None, detail: "handling it panicked, which is a defect of hookbro".into() }), None)
 }
 
-/// The one line per settled event: fine at debug, failures at warn. Never a body, never a token.
-fn log(verdict: &Verdict, event: Option<&Event>, attempt: Attempt) {
+/// The one line per settled event: fine at debug, or at info if somebody replayed it and wants to know; failures at warn.
+/// Never a body, never a token.
+fn log(verdict: &Verdict, event: Option<&Event>, attempt: Attempt, replayed: i64) {
     let id = event.map(|e| e.id.as_str());
     let project = event.map(|e| e.project.as_str());
     let kind = event.map(|e| e.kind.as_str());
     let (attempt, outcome) = (attempt.get(), verdict.outcome());
     match verdict {
+        Verdict::Delivered | Verdict::Duplicate if replayed > 0 => {
+            tracing::info!(event = id, project, r#type = kind, attempt, outcome, replayed, "replayed event settled");
+        }
         Verdict::Delivered | Verdict::Duplicate => {
             tracing::debug!(event = id, project, r#type = kind, attempt, outcome, "event settled");
         }

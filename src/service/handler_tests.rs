@@ -37,6 +37,7 @@ fn message(body: &str, rung: u8) -> Message {
         content_type: None,
         content_encoding: None,
         header_bytes: 0,
+        replayed: 0,
         received: std::time::Instant::now(),
         trace: crate::ports::trace::Trace::default(),
         waited: if rung == 0 { Duration::ZERO } else { DELAY },

@@ -106,6 +106,18 @@ pub(super) fn classify(reply: &Reply<'_>, default_wait: Duration) -> Answer {
     }
 }
 
+/// What may be told of an answer that is no success, and whether Svix itself gave it.
+pub(super) struct Told {
+    pub text: String,
+    pub is_own: bool,
+}
+
+pub(super) fn tell(status: StatusCode, body: &[u8]) -> Told {
+    let own: OwnBody<'_> = serde_json::from_slice(body).unwrap_or_default();
+    let text = describe(&Reply { status, retry_after: None, body }, &own.told());
+    Told { text, is_own: own.is_error() }
+}
+
 /// Judges a call that got no answer.
 pub(super) fn classify_error(error: &reqwest::Error) -> Answer {
     let cause = Cause { status: None, detail: root_cause(error) };
@@ -142,6 +154,11 @@ fn describe(reply: &Reply<'_>, told: &str) -> String {
         (true, true) => format!("Svix answered {} with an empty body", reply.status),
         (true, false) => format!("Svix answered {} with a body that is not its own", reply.status),
     }
+}
+
+/// Why there was no answer, in words without the URL.
+pub(super) fn error_detail(error: &reqwest::Error) -> String {
+    root_cause(error)
 }
 
 /// The innermost reason; reqwest's own text repeats the URL, which is noise in every line.

@@ -17,7 +17,7 @@ use crate::{
         trace::Traces,
     },
 };
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use prometheus::IntCounter;
 use reqwest::{
     Client, Method, Request, Response, StatusCode, Url,
@@ -141,6 +141,14 @@ impl fmt::Debug for Access {
     }
 }
 
+/// The header that carries the token, or what is wrong with it.
+pub(super) fn authorization(token: &str) -> Result<HeaderValue, &'static str> {
+    let mut header = HeaderValue::try_from(format!("Bearer {token}"))
+        .map_err(|_| "svix.token holds a character that no HTTP header can carry")?;
+    header.set_sensitive(true);
+    Ok(header)
+}
+
 impl Access {
     fn new(of: Generations, kept: Option<Client>, settings: &Settings) -> Result<Self, Answer> {
         let (url, token) = (settings.url.as_str(), settings.token.current());
@@ -148,9 +156,7 @@ impl Access {
             return Err(no_access("svix.token is not set: set svix.token or svix.token_file"));
         }
         let base = if url.is_empty() { regional_url(&token) } else { url }.to_owned();
-        let mut authorization = HeaderValue::try_from(format!("Bearer {token}"))
-            .map_err(|_| no_access("svix.token holds a character that no HTTP header can carry"))?;
-        authorization.set_sensitive(true);
+        let authorization = authorization(&token).map_err(no_access)?;
         let client =
             kept.map_or_else(|| client(settings, false), Ok).map_err(|error| unreachable(error.to_string()))?;
         Ok(Self { of, client, base, authorization, messages: RwLock::default() })
@@ -183,26 +189,38 @@ fn no_access(detail: &str) -> Answer {
 }
 
 /// Status and wait of an answer, apart from its body.
-struct Head {
-    status: StatusCode,
-    retry_after: Option<Duration>,
+pub(super) struct Head {
+    pub(super) status: StatusCode,
+    /// Bounded to five minutes.
+    pub(super) retry_after: Option<Duration>,
 }
 
-/// Reads an answer to its end, or to as much as any of Svix's own would take.
+/// Reads an answer to its end, or to as much as any of Svix's own to a message would take.
 async fn read(sent: Result<Response, reqwest::Error>) -> Result<(Head, Bytes), reqwest::Error> {
+    read_up_to(sent, MAX_ANSWER).await
+}
+
+/// Reads an answer to its end, or to the first piece beyond `most` bytes.
+pub(super) async fn read_up_to(
+    sent: Result<Response, reqwest::Error>,
+    most: usize,
+) -> Result<(Head, Bytes), reqwest::Error> {
     let mut response = sent?;
     let wait = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
     let retry_after = wait.and_then(|value| retry_after(value, SystemTime::now()));
     let head = Head { status: response.status(), retry_after };
     // Nearly always one piece, which needs no copy.
-    let mut body = response.chunk().await?.unwrap_or_default();
-    while body.len() <= MAX_ANSWER {
+    let first = response.chunk().await?.unwrap_or_default();
+    let Some(second) = response.chunk().await? else { return Ok((head, first)) };
+    let mut body = BytesMut::from(first);
+    body.extend_from_slice(&second);
+    while body.len() <= most {
         match response.chunk().await? {
-            Some(chunk) => body = [body, chunk].concat().into(),
+            Some(chunk) => body.extend_from_slice(&chunk),
             None => break,
         }
     }
-    Ok((head, body))
+    Ok((head, body.freeze()))
 }
 
 fn judge(answered: Result<(Head, Bytes), reqwest::Error>) -> Answer {

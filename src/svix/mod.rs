@@ -4,10 +4,12 @@ mod body;
 mod classify;
 mod client;
 mod http;
+mod manage;
 mod settings;
 mod trace;
 mod wire;
 
 pub use client::SvixSink;
 pub use http::{ClientError, proxy_variable};
+pub use manage::{Endpoint, Made, ManageError, Management};
 pub use settings::Settings;

@@ -4,7 +4,7 @@
 
 use super::body::MessageBody;
 use crate::{
-    domain::{AppId, Event},
+    domain::{AppId, Event, MARK},
     ports::sink::Create,
 };
 use std::time::{Duration, SystemTime};
@@ -21,7 +21,10 @@ pub(super) fn message_path(app: &AppId) -> String {
 pub(super) fn message_body(event: &Event, app: &AppId, create: Create) -> MessageBody {
     let application = match create {
         Create::Never => String::new(),
-        Create::IfMissing => format!(r#""application":{{"name":"{app}","uid":"{app}"}},"#),
+        Create::IfMissing => {
+            let (key, value) = MARK;
+            format!(r#""application":{{"name":"{app}","uid":"{app}","metadata":{{"{key}":"{value}"}}}},"#)
+        }
     };
     let head = format!(r#"{{{application}"eventType":"{}","eventId":"{}","payload":"#, event.kind, event.id);
     MessageBody { head, payload: event.body().clone() }
@@ -69,8 +72,8 @@ mod tests {
         let plain = written(message_body(&event, &app, Create::Never));
         assert_eq!(plain, format!(r#"{{"eventType":"t","eventId":"evt_1","payload":{raw}}}"#));
         let creating = written(message_body(&event, &app, Create::IfMissing));
-        let expected =
-            format!(r#"{{"application":{{"name":"p","uid":"p"}},"eventType":"t","eventId":"evt_1","payload":{raw}}}"#);
+        let application = r#"{"name":"p","uid":"p","metadata":{"created-by":"hookbro"}}"#;
+        let expected = format!(r#"{{"application":{application},"eventType":"t","eventId":"evt_1","payload":{raw}}}"#);
         assert_eq!(creating, expected);
     }
 

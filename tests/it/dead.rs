@@ -2,21 +2,18 @@
 
 use crate::support::{
     SOON,
-    events::{generated, one},
+    events::one,
     hookbro::{Hookbro, command},
     until,
     world::World,
 };
-use hookbro::{
-    amqp::{EventProperties, Publisher},
-    ports::secret::Secret,
-    sandbox::Fault,
+use hookbro::sandbox::Fault;
+use lapin::{
+    BasicProperties,
+    types::{AMQPValue, FieldTable},
 };
 use serde_json::Value;
-use std::{
-    io::{BufRead as _, BufReader},
-    process::{Output, Stdio},
-};
+use std::process::Output;
 
 fn dead(world: &World, args: &[&str]) -> Output {
     command(&[&["dead"], args].concat(), world.settings()).output().unwrap()
@@ -65,14 +62,40 @@ async fn dead_events_are_listed_shown_exported_discarded_and_replayed_by_filter(
     assert_eq!((all[3]["reason"].as_str(), all[3]["id"].as_str()), (Some("malformed"), None));
     assert_eq!(ids(&listed(&world, &["--project", "dev"])), ["evt_d2_0"]);
     assert_eq!(listed(&world, &["--reason", "malformed"]).len(), 1);
+    assert_eq!(listed(&world, &["--status", "422"]).len(), 3);
+    assert_eq!(listed(&world, &["--status", "500"]).len(), 0);
     assert_eq!(listed(&world, &["--since", "1h"]).len(), 4);
     assert_eq!(listed(&world, &["--until", "2020-01-01T00:00:00Z"]).len(), 0);
     let groups = said(&world, &["list", "--group-by", "project"]);
     assert!(groups.lines().any(|line| line.split_whitespace().eq(["2", "gigs"])), "{groups}");
 
+    for (by, group) in [("reason", "refused"), ("type", "com.gigs.sim.updated"), ("status", "422")] {
+        let groups = said(&world, &["list", "--group-by", by]);
+        assert!(groups.lines().any(|line| line.split_whitespace().eq(["3", group])), "{by}: {groups}");
+    }
+    let days = said(&world, &["list", "--group-by", "day", "--output", "json"]);
+    let today = jiff::Timestamp::now().to_string();
+    assert!(days.contains(&format!("\"{}\"", &today[..10])), "{days} (at midnight two days would be right)");
+
     let shown = said(&world, &["show", "evt_d0_0"]);
-    assert!(shown.contains("\"detail\"") && !shown.contains("\"body\""), "{shown}");
+    assert!(shown.contains("\"x-hookbro-reason\": \"refused\""), "{shown}");
+    assert!(shown.contains("\"detail\""), "{shown}");
     assert!(said(&world, &["show", "evt_d0_0", "--body"]).contains("\"body\""));
+    let secret = br#"{"data":{"email":"hunter2@example.com","connectSession":{"url":"https://hunter2"},"n":17}}"#;
+    let mut headers = FieldTable::default();
+    headers.insert("Email".into(), AMQPValue::LongString("hunter2@example.com".into()));
+    let properties = BasicProperties::default().with_headers(headers);
+    let with_id = [br#"{"id":"evt_secret","#, &secret[1..]].concat();
+    world.broker.publish("some.key", properties, &with_id).await;
+    until("it is dead", SOON, async || (world.broker.ready_dead().await == 5).then_some(())).await;
+    let shown = said(&world, &["show", "evt_secret"]);
+    assert!(!shown.contains("hunter2") && shown.contains("17") && shown.contains("[redacted]"), "{shown}");
+    assert!(!said(&world, &["export", "--id", "evt_secret", "--redact"]).contains("hunter2"));
+    assert!(said(&world, &["show", "evt_secret", "--body"]).contains("hunter2@example.com"));
+    let file = tempfile::tempdir().unwrap();
+    let to = file.path().join("one.ndjson");
+    said(&world, &["discard", "--id", "evt_secret", "--yes", "--to", to.to_str().unwrap()]);
+    assert!(std::fs::read_to_string(&to).unwrap().contains("hunter2"), "written whole");
     assert_eq!(dead(&world, &["show", "nobody"]).status.code(), Some(1));
     assert_eq!(said(&world, &["export", "--project", "gigs"]).lines().count(), 2);
 
@@ -113,34 +136,5 @@ async fn a_replay_that_fails_again_keeps_its_history() {
     let again = lying.iter().find(|lying| lying.header("x-hookbro-event-id").as_deref() == Some("evt_d0_0")).unwrap();
     assert_eq!(again.header("x-hookbro-replayed-reason").as_deref(), Some("refused"));
     assert_eq!(again.header("x-hookbro-attempts").as_deref(), Some("1"), "the ladder began anew");
-    world.end().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn browsing_and_dying_while_browsing_change_neither_order_nor_number() {
-    let world = World::new("browse").await;
-    assert!(command(&["topology", "declare"], world.settings()).output().unwrap().status.success());
-    let events = generated("browse", &["gigs", "dev"], 2_000);
-    let publisher = Publisher::new(Secret::fixed(&world.broker.url), "hookbro test");
-    let exchange = format!("{}.dead", world.broker.queue);
-    for sample in &events {
-        let properties = EventProperties::default().to_amqp();
-        publisher.publish(&exchange, &sample.routing_key(), properties, &sample.body).await.unwrap();
-    }
-    publisher.close().await;
-    let expected: Vec<&str> = events.iter().map(|sample| sample.id.as_str()).collect();
-    assert_eq!(ids(&listed(&world, &[])), expected);
-    for _ in 0..3 {
-        let mut browsing = command(&["dead", "export"], world.settings());
-        let mut browsing = browsing.stdout(Stdio::piped()).spawn().unwrap();
-        let mut first = String::new();
-        BufReader::new(browsing.stdout.as_mut().unwrap()).read_line(&mut first).unwrap();
-        browsing.kill().unwrap();
-        browsing.wait().unwrap();
-    }
-    until("the broker has all back", SOON, async || (world.broker.ready_dead().await == 2_000).then_some(())).await;
-    let listed = listed(&world, &[]);
-    assert_eq!(ids(&listed), expected);
-    assert_eq!(listed[0]["reason"], "exhausted", "without headers of ours, the broker moved it there");
     world.end().await;
 }

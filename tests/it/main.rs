@@ -2,12 +2,14 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on stops where it stands")]
 
 mod alive;
+mod apps;
 mod architecture;
 mod chaos;
 mod cluster;
 mod commands;
 mod contract;
 mod dead;
+mod dead_many;
 mod deliver;
 mod fuzz;
 mod hostile;

@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct FilterArgs {
-    /// Events with this id. Repeatable, like the three below.
+    /// Events with this id. Repeatable, like the four below.
     #[arg(long, value_name = "ID")]
     id: Vec<String>,
     /// Events of this project.
@@ -17,6 +17,9 @@ pub(super) struct FilterArgs {
     /// Events given up for this reason.
     #[arg(long, value_enum)]
     reason: Vec<Reason>,
+    /// Events whose last answer had this HTTP status.
+    #[arg(long, value_name = "CODE", value_parser = clap::value_parser!(u16).range(100..=599))]
+    status: Vec<u16>,
     /// Given up at this time or later: RFC 3339, or so long ago, as in `2h`.
     #[arg(long, value_name = "TIME", value_parser = moment)]
     since: Option<Timestamp>,
@@ -49,6 +52,7 @@ impl FilterArgs {
             projects: self.project.clone(),
             kinds: self.kind.clone(),
             reasons: self.reason.iter().map(reason).collect(),
+            statuses: self.status.iter().copied().map(i64::from).collect(),
             since: self.since,
             until: self.until,
         }
@@ -56,8 +60,9 @@ impl FilterArgs {
 
     /// Whether anything is given at all.
     pub(super) fn is_empty(&self) -> bool {
-        let lists = [self.id.is_empty(), self.project.is_empty(), self.kind.is_empty(), self.reason.is_empty()];
-        lists.iter().all(|empty| *empty) && self.since.is_none() && self.until.is_none()
+        let words = [&self.id, &self.project, &self.kind].iter().all(|list| list.is_empty());
+        let codes = self.reason.is_empty() && self.status.is_empty();
+        words && codes && self.since.is_none() && self.until.is_none()
     }
 }
 

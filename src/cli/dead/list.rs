@@ -2,9 +2,10 @@
 
 use super::{Place, filter::FilterArgs, record};
 use crate::{
+    amqp::InHand,
     cli::{
         exit::Failure,
-        output::{self, Output},
+        output::{self, Output, Stdout},
     },
     domain::{DeadEvent, DeadFilter},
 };
@@ -15,7 +16,7 @@ use std::collections::BTreeMap;
 pub(super) struct ListArgs {
     #[command(flatten)]
     filter: FilterArgs,
-    /// Count by this property instead of listing.
+    /// Count by this property instead of listing; hour and day are those of giving up, in UTC.
     #[arg(long, value_enum)]
     group_by: Option<Group>,
     /// Show so many at most; `0` for all.
@@ -31,6 +32,8 @@ enum Group {
     Project,
     Type,
     Status,
+    Hour,
+    Day,
 }
 
 impl Group {
@@ -40,6 +43,8 @@ impl Group {
             Self::Project => event.project.clone(),
             Self::Type => event.kind.clone(),
             Self::Status => event.status.map(|status| status.to_string()),
+            Self::Hour => event.failed_at.map(|at| at.strftime("%Y-%m-%dT%H:00Z").to_string()),
+            Self::Day => event.failed_at.map(|at| at.strftime("%Y-%m-%d").to_string()),
         }
     }
 }
@@ -48,29 +53,54 @@ pub(super) async fn list(args: &ListArgs, place: &Place) -> Result<(), Failure> 
     let filter = args.filter.filter();
     if let Some(group) = args.group_by {
         let mut counts: BTreeMap<Option<String>, u64> = BTreeMap::new();
-        browse(place, &filter, usize::MAX, |event| *counts.entry(group.of(event)).or_default() += 1).await?;
+        browse(place, &filter, usize::MAX, |event| {
+            *counts.entry(group.of(&event.event)).or_default() += 1;
+            Ok(())
+        })
+        .await?;
         return output::print(&grouped(&counts, args.output));
     }
-    let mut listed = Vec::new();
     let most = if args.limit == 0 { usize::MAX } else { args.limit };
-    let more = browse(place, &filter, most, |event| listed.push(record::head(event))).await?;
-    output::print(&match args.output {
-        Output::Json => format!("{:#}\n", Value::Array(listed)),
-        Output::Table => {
-            let text = |value: &Value| match value {
-                Value::Null => "-".to_owned(),
-                Value::String(text) => text.clone(),
-                other => other.to_string(),
-            };
-            let keys = ["failed_at", "reason", "status", "attempts", "project", "type", "id", "detail"];
-            let rows = listed.iter().map(|record| keys.map(|key| text(&record[key])));
-            output::table(keys.map(|key| key.to_uppercase()), rows)
-        }
-    })?;
+    let more = match args.output {
+        Output::Json => list_json(place, &filter, most).await?,
+        Output::Table => list_table(place, &filter, most).await?,
+    };
     if more {
         eprintln!("hookbro: only the first {most} are shown; see --limit");
     }
     Ok(())
+}
+
+/// One array, written as it is read: a long list takes no more memory than a short one.
+async fn list_json(place: &Place, filter: &DeadFilter, most: usize) -> Result<bool, Failure> {
+    let mut out = Stdout::new();
+    let mut before = "[";
+    let more = browse(place, filter, most, |event| {
+        out.write(&format!("{before}\n  {}", record::head(&event.event)))?;
+        before = ",";
+        Ok(())
+    })
+    .await?;
+    out.write(if before == "[" { "[]\n" } else { "\n]\n" })?;
+    out.flush()?;
+    Ok(more)
+}
+
+async fn list_table(place: &Place, filter: &DeadFilter, most: usize) -> Result<bool, Failure> {
+    let keys = ["failed_at", "reason", "status", "attempts", "project", "type", "id", "detail"];
+    let mut rows = Vec::new();
+    let more = browse(place, filter, most, |event| {
+        let record = record::head(&event.event);
+        rows.push(keys.map(|key| match &record[key] {
+            Value::Null => "-".to_owned(),
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        }));
+        Ok(())
+    })
+    .await?;
+    output::print(&output::table(keys.map(|key| key.to_uppercase()), rows))?;
+    Ok(more)
 }
 
 fn grouped(counts: &BTreeMap<Option<String>, u64>, output: Output) -> String {
@@ -89,7 +119,7 @@ fn grouped(counts: &BTreeMap<Option<String>, u64>, output: Output) -> String {
 #[derive(Debug, clap::Args)]
 pub(super) struct ShowArgs {
     id: String,
-    /// Show the body too, which may hold personal data.
+    /// Show the body whole, personal data included; without this, what `redact.fields` names is hidden.
     #[arg(long)]
     body: bool,
 }
@@ -97,8 +127,21 @@ pub(super) struct ShowArgs {
 pub(super) async fn show(args: &ShowArgs, place: &Place) -> Result<(), Failure> {
     let filter = DeadFilter { ids: vec![args.id.clone()], ..DeadFilter::default() };
     let mut found = Vec::new();
-    let show = if args.body { record::whole } else { record::head };
-    browse(place, &filter, usize::MAX, |event| found.push(show(event))).await?;
+    let redaction = &place.settings.redaction;
+    browse(place, &filter, usize::MAX, |in_hand| {
+        let (event, mut properties) = (&in_hand.event, in_hand.properties());
+        let mut record = if args.body {
+            record::whole(event)
+        } else {
+            // A publisher may have put the same into headers.
+            redaction.value(&mut properties);
+            record::redacted(event, redaction)
+        };
+        record["properties"] = properties;
+        found.push(record);
+        Ok(())
+    })
+    .await?;
     if found.is_empty() {
         return Err(Failure::Running(format!("no dead event has the id {}", args.id)));
     }
@@ -110,7 +153,7 @@ async fn browse(
     place: &Place,
     filter: &DeadFilter,
     most: usize,
-    mut see: impl FnMut(&DeadEvent),
+    mut see: impl FnMut(&InHand) -> Result<(), Failure>,
 ) -> Result<bool, Failure> {
     let mut queue = place.open().await?;
     let mut seen = 0;
@@ -122,7 +165,7 @@ async fn browse(
             queue.close().await;
             return Ok(true);
         }
-        see(&in_hand.event);
+        see(&in_hand)?;
         seen += 1;
     }
     queue.close().await;

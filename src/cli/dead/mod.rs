@@ -22,9 +22,9 @@ pub(super) struct DeadArgs {
 enum Action {
     /// List dead events, oldest first, or count them by a property.
     List(list::ListArgs),
-    /// Show one event: why and when it was given up, and its body if asked for.
+    /// Show one event: why and when it was given up, its headers, and its body with what is sensitive hidden.
     Show(list::ShowArgs),
-    /// Write dead events as NDJSON, bodies included; they stay where they are.
+    /// Write dead events as NDJSON, bodies included and whole; they stay where they are.
     Export(take::ExportArgs),
     /// Send dead events up the ladder anew, through the exchange that only replays use.
     Replay(take::ReplayArgs),

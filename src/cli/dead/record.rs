@@ -1,6 +1,6 @@
 //! A dead event as JSON: one form for lists, exports and the file that a discard leaves.
 
-use crate::domain::DeadEvent;
+use crate::domain::{DeadEvent, Redaction};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde_json::{Value, json};
 
@@ -28,5 +28,12 @@ pub(super) fn whole(event: &DeadEvent) -> Value {
         Ok(text) => record["body"] = json!(text),
         Err(_) => record["body_base64"] = json!(BASE64_STANDARD.encode(&event.body)),
     }
+    record
+}
+
+/// With the body as text, and what is sensitive in it hidden.
+pub(super) fn redacted(event: &DeadEvent, redaction: &Redaction) -> Value {
+    let mut record = head(event);
+    record["body"] = json!(redaction.bytes(&event.body));
     record
 }

@@ -2,13 +2,13 @@
 
 use super::{Place, filter::FilterArgs, record};
 use crate::{
-    amqp::{DeadQueue, Publisher},
+    amqp::{DeadQueue, Publisher, Replay, Replayed},
     cli::{exit::Failure, output},
 };
 use indicatif::{ProgressBar, ProgressStyle};
 use std::{
     fs::File,
-    io::{BufWriter, Write},
+    io::{BufWriter, ErrorKind, Write},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -20,6 +20,9 @@ pub(super) struct ExportArgs {
     /// Where to; standard output if not given.
     #[arg(long, value_name = "FILE")]
     to: Option<PathBuf>,
+    /// Hide what `redact.fields` names. Such an export is for reading: it cannot be published again.
+    #[arg(long)]
+    redact: bool,
 }
 
 /// Which events a change is about, and whether to make it.
@@ -60,27 +63,37 @@ pub(super) async fn export(args: &ExportArgs, place: &Place) -> Result<(), Failu
         Some(path) => Box::new(BufWriter::new(create(path)?)),
         None => Box::new(BufWriter::new(std::io::stdout())),
     };
-    while let Some(in_hand) = queue.next().await? {
+    let mut written = Ok(());
+    while let (Ok(()), Some(in_hand)) = (&written, queue.next().await?) {
         if filter.matches(&in_hand.event) {
-            writeln!(to, "{}", record::whole(&in_hand.event))?;
+            let record = match args.redact {
+                true => record::redacted(&in_hand.event, &place.settings.redaction),
+                false => record::whole(&in_hand.event),
+            };
+            written = writeln!(to, "{record}");
         }
     }
-    to.flush()?;
+    written = written.and_then(|()| to.flush());
     queue.close().await;
-    Ok(())
+    match written {
+        // As with every list: the reader has seen enough.
+        Err(error) if args.to.is_none() && error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        written => Ok(written?),
+    }
 }
 
 pub(super) async fn replay(args: &ReplayArgs, place: &Place) -> Result<(), Failure> {
-    let Some(mut queue) = begin(&args.chosen, place, "replay").await? else { return Ok(()) };
+    let Some(queue) = begin(&args.chosen, place, "replay").await? else { return Ok(()) };
     eprintln!(
         "hookbro: an event that Svix accepted before is refused there as a repeat while its eventId is remembered; such a \
          replay is counted as `duplicate`"
     );
     let filter = args.chosen.filter.filter();
-    let publisher = Publisher::new(place.settings.broker.access.clone(), "hookbro replay");
     let mut pace = args.rate.map(|rate| tokio::time::interval(Duration::from_secs(1) / rate));
-    let (bar, mut replayed) = (progress(&queue), 0_u64);
-    while let Some(in_hand) = queue.next().await? {
+    let bar = progress(&queue);
+    let publisher = Publisher::new(place.settings.broker.access.clone(), "hookbro replay");
+    let mut replay = Replay::new(queue, publisher, &place.topology);
+    while let Some(in_hand) = replay.next().await {
         bar.inc(1);
         if !filter.matches(&in_hand.event) {
             continue;
@@ -88,15 +101,16 @@ pub(super) async fn replay(args: &ReplayArgs, place: &Place) -> Result<(), Failu
         if let Some(pace) = &mut pace {
             pace.tick().await;
         }
-        queue.replay(&publisher, &place.topology, in_hand).await.map_err(|error| {
-            Failure::Broker(format!("{error}; {replayed} events were replayed before that, the others are untouched"))
-        })?;
-        replayed += 1;
+        replay.send(in_hand);
     }
+    let Replayed { events, stopped_by } = replay.finish().await;
     bar.finish_and_clear();
-    queue.close().await;
-    publisher.close().await;
-    output::print(&format!("replayed {replayed} events\n"))
+    match stopped_by {
+        None => output::print(&format!("replayed {events} events\n")),
+        Some(error) => Err(Failure::Broker(format!(
+            "{error}; {events} events were replayed before that, the others lie where they were: run it again for them"
+        ))),
+    }
 }
 
 pub(super) async fn discard(args: &DiscardArgs, place: &Place) -> Result<(), Failure> {
@@ -115,14 +129,16 @@ pub(super) async fn discard(args: &DiscardArgs, place: &Place) -> Result<(), Fai
             claims.push(in_hand.claim);
         }
     }
-    // On disk before the first is gone.
+    // On disk under its name before the first is gone.
     file.into_inner().map_err(|error| error.into_error())?.sync_all()?;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(folder)?.sync_all()?;
     let discarded = claims.len();
     for claim in claims {
         queue.remove(claim).await?;
     }
+    queue.close_after_removing().await?;
     bar.finish_and_clear();
-    queue.close().await;
     output::print(&format!("discarded {discarded} events, written to {}\n", path.display()))
 }
 

@@ -69,6 +69,8 @@ fn nothing_given_means_the_documented_defaults() {
     assert_eq!(settings.routing.unknown_project, UnknownProject::Provision);
     assert_eq!(settings.routing.provision_limit, 100);
     assert_eq!(settings.rate_limit, 0);
+    let hidden = settings.redaction.text(r#"{"accountPin":"0049","connectSession":{"url":"https://x","id":"c"}}"#);
+    assert_eq!(hidden, r#"{"accountPin":"[redacted]","connectSession":{"id":"c","url":"[redacted]"}}"#);
     assert_eq!(settings.admin.listen.to_string(), "127.0.0.1:9464");
     assert!(settings.admin.tokens.is_empty() && settings.ingest.tokens.is_empty());
     assert_eq!(settings.ingest.listen, None);
