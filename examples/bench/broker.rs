@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+/// hookbro's default; the configuration of a run leaves it alone.
+const EXCHANGE: &str = "gigs.events";
 /// A quorum queue's leader may not stand at once after its declaration.
 const SETTLE: Duration = Duration::from_secs(3);
 /// Publishes whose confirms are awaited together; confirms of quorum queues come in groups.
@@ -119,6 +121,35 @@ impl Publisher {
         for confirm in confirms {
             confirm.await?;
         }
+        Ok(())
+    }
+
+    /// Publishes to the publishers' exchange, each event under its routing key, and returns when all are confirmed.
+    pub(crate) async fn fill_keyed(&self, events: impl Iterator<Item = (&str, String)>) -> Result<(), Error> {
+        let mut confirms = VecDeque::with_capacity(UNCONFIRMED);
+        for (key, body) in events {
+            confirms.push_back(self.publish_keyed(key, &body).await?);
+            if confirms.len() >= UNCONFIRMED {
+                for confirm in confirms.drain(..) {
+                    confirm.await?;
+                }
+            }
+        }
+        for confirm in confirms {
+            confirm.await?;
+        }
+        Ok(())
+    }
+
+    /// Hands one event to the publishers' exchange; the answer resolves with its confirm.
+    pub(crate) async fn publish_keyed(&self, key: &str, body: &str) -> Result<lapin::PublisherConfirm, Error> {
+        let properties = BasicProperties::default().with_content_type("application/json".into()).with_delivery_mode(2);
+        let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
+        Ok(self.channel.basic_publish(EXCHANGE.into(), key.into(), options, body.as_bytes(), properties).await?)
+    }
+
+    pub(crate) async fn purge_queue(&self, queue: &str) -> Result<(), Error> {
+        self.channel.queue_purge(queue.into(), QueuePurgeOptions::default()).await?;
         Ok(())
     }
 

@@ -8,6 +8,7 @@ mod broker;
 mod contenders;
 mod drain;
 mod event;
+mod lanes;
 mod latency;
 mod plan;
 mod procs;
@@ -36,6 +37,9 @@ struct Cli {
     /// Drain a million events too, for memory over time
     #[arg(long)]
     million: bool,
+    /// Only whether a flood on one lane makes the others wait
+    #[arg(long)]
+    lanes: bool,
     /// Repetitions
     #[arg(long, default_value_t = 5)]
     repetitions: usize,
@@ -110,6 +114,11 @@ async fn run(cli: &Cli, profile: Option<PathBuf>) -> Result<bool, Error> {
     if let Some(into) = profile {
         println!("{} instructions per event; profile in {}", bench.profile(&into).await?, into.display());
         return Ok(true);
+    }
+    if cli.lanes {
+        let fairness = bench.fairness(lanes::FLOOD).await?;
+        println!("{}", serde_json::to_string_pretty(&fairness)?);
+        return Ok(fairness.met());
     }
     let default = Path::new(env!("CARGO_MANIFEST_DIR")).join("bench/results.json");
     let output = cli.output.clone().or((!cli.quick).then_some(default));

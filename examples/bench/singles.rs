@@ -3,6 +3,7 @@
 
 use crate::drain::{AFTERMATH, Drain, END_WITHIN, Figures};
 use crate::event::Shape;
+use crate::lanes;
 use crate::plan::HOOKBRO;
 use crate::procs::{Contender, cpu};
 use crate::report::{Spread, mib};
@@ -68,6 +69,8 @@ impl Bench {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a positive rate")]
         let quarter = (drained as u64 / 4).max(1);
         single.insert("latency: at a quarter of the drain rate".into(), json!(self.latency(quarter, 10).await?));
+        // Last: the lane stays on the broker.
+        single.insert("lanes: others beside a flood of 200,000".into(), json!(self.fairness(lanes::FLOOD).await?));
         Ok(single)
     }
 
