@@ -18,13 +18,16 @@ FROM debian:12.12-slim
 RUN apt-get update \
     && apt-get install -y --no-install-recommends ca-certificates \
     && rm -rf /var/lib/apt/lists/* \
-    && useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin hookbro
+    && useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin hookbro \
+    && install -d -m 0700 -o 10001 -g 10001 /var/lib/hookbro
 COPY --from=build /build/target/release/hookbro /usr/local/bin/hookbro
 
 # By number, so that Kubernetes can see that it is not root.
 USER 10001:10001
 # Inside a container loopback is reachable by nobody else, Prometheus included.
 ENV HOOKBRO__ADMIN__LISTEN=0.0.0.0:9464
+# The journal's file; mount a volume here to keep it.
+ENV STATE_DIRECTORY=/var/lib/hookbro
 EXPOSE 9464
 STOPSIGNAL SIGTERM
 # Liveness: the image has no curl, and bash speaks TCP.

@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | 0 domain | [`domain`] | what an event is, what may become of it; no IO |
 //! | 1 ports | [`ports`] | the seams: delivery token, sink, metrics; no broker, no vendor |
-//! | 2 adapters | [`amqp`], [`svix`], [`http`], [`sandbox`] | one outside system each |
+//! | 2 adapters | [`amqp`], [`svix`], [`http`], [`journal`], [`sandbox`] | one outside system each |
 //! | 3 service | [`service`] | event → verdict, pausing, start and stop order |
 //! | 4 edge | [`config`], [`telemetry`], [`cli`] | words in, exit code out |
 //!
@@ -20,6 +20,7 @@ pub mod ports;
 
 pub mod amqp;
 pub mod http;
+pub mod journal;
 pub mod sandbox;
 pub mod svix;
 

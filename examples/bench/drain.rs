@@ -150,6 +150,8 @@ impl Bench {
             .env("HOOKBRO__SVIX__URL", svix)
             .env("HOOKBRO__SVIX__TOKEN", "sk_bench")
             .env("HOOKBRO__ADMIN__LISTEN", "127.0.0.1:0")
+            // What it costs is measured by itself.
+            .env("HOOKBRO__JOURNAL__URL", "off")
             .stderr(self.node.log("contender.log")?);
         Ok(())
     }

@@ -8,6 +8,7 @@ mod broker;
 mod contenders;
 mod drain;
 mod event;
+mod journal;
 mod lanes;
 mod latency;
 mod plan;
@@ -61,6 +62,12 @@ enum Command {
         #[arg(long, default_value = "callgrind.out.hookbro")]
         into: PathBuf,
     },
+    /// Measure what the journal costs at 5,000 events/s
+    Journal {
+        /// Events of one drain
+        #[arg(long, default_value_t = 25_000)]
+        events: u64,
+    },
     #[command(hide = true)]
     Contender(contenders::Args),
 }
@@ -78,13 +85,14 @@ async fn main() -> ExitCode {
     if let Some(Command::Contender(args)) = cli.command {
         return exit(contenders::run(args).await.map(|()| true));
     }
-    let profile = match cli.command.take() {
-        Some(Command::Profile { into }) => Some(into),
-        _ => None,
+    let (profile, journal) = match cli.command.take() {
+        Some(Command::Profile { into }) => (Some(into), None),
+        Some(Command::Journal { events }) => (None, Some(events)),
+        _ => (None, None),
     };
     // Dropping the future ends children and node.
     let ended = tokio::select! {
-        ended = run(&cli, profile) => ended,
+        ended = run(&cli, profile, journal) => ended,
         () = asked_to_stop() => return ExitCode::from(130),
     };
     exit(ended)
@@ -101,7 +109,7 @@ fn exit(ended: Result<bool, Error>) -> ExitCode {
     }
 }
 
-async fn run(cli: &Cli, profile: Option<PathBuf>) -> Result<bool, Error> {
+async fn run(cli: &Cli, profile: Option<PathBuf>, journal: Option<u64>) -> Result<bool, Error> {
     let hookbro = find_hookbro(cli.hookbro.as_deref())?;
     let node = broker::Node::start()?;
     let mut declare = tokio::process::Command::new(&hookbro);
@@ -119,6 +127,9 @@ async fn run(cli: &Cli, profile: Option<PathBuf>) -> Result<bool, Error> {
         let fairness = bench.fairness(lanes::FLOOD).await?;
         println!("{}", serde_json::to_string_pretty(&fairness)?);
         return Ok(fairness.met());
+    }
+    if let Some(events) = journal {
+        return bench.journal(events, cli.repetitions.unwrap_or(5)).await;
     }
     let default = Path::new(env!("CARGO_MANIFEST_DIR")).join("bench/results.json");
     let output = cli.output.clone().or((!cli.quick).then_some(default));

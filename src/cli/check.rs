@@ -89,6 +89,6 @@ async fn check_svix(settings: &Settings) -> Result<Vec<String>, Failure> {
             | Answer::TooLarge(cause)
             | Answer::AppMissing(cause),
         ) => Err(Failure::Svix(cause.detail)),
-        Err(Answer::Accepted | Answer::Conflict) => Err(Failure::Svix("answered a list with something else".into())),
+        Err(Answer::Accepted(_) | Answer::Conflict) => Err(Failure::Svix("answered a list with something else".into())),
     }
 }

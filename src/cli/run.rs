@@ -8,14 +8,19 @@ use crate::{
     amqp::Topology,
     config::Settings,
     http,
-    ports::{health::Health, metrics::Metrics},
+    journal::{self, Place, Reader, Writer},
+    ports::{
+        health::Health,
+        journal::{Recorder, journal},
+        metrics::Metrics,
+    },
     service,
     svix::SvixSink,
     telemetry,
 };
 use serde_json::json;
 use std::{io::IsTerminal as _, sync::Arc, time::Duration};
-use tokio::time::Instant;
+use tokio::{task::JoinHandle, time::Instant};
 
 /// Longest wait for a scraper that is still reading when the process ends.
 const PAGES_GRACE: Duration = Duration::from_secs(1);
@@ -31,6 +36,23 @@ pub(super) fn run(settings: Settings) -> Result<(), Failure> {
     ended
 }
 
+/// Longest wait for the last entries: a batch takes a fraction of a second, and Kubernetes kills 5 s after `shutdown.grace`.
+const JOURNAL_GRACE: Duration = Duration::from_secs(2);
+
+/// Both ends of the journal and the task that writes it.
+fn open_journal(
+    settings: journal::Settings,
+    metrics: &Arc<Metrics>,
+    health: &Arc<Health>,
+) -> (Recorder, Reader, JoinHandle<()>) {
+    if Place::of(&settings.url.current()) == Ok(Place::Off) {
+        return (Recorder::off(), Reader::off(), tokio::spawn(async {}));
+    }
+    let (recorder, inbox) = journal(Arc::clone(metrics));
+    let (writer, reader) = Writer::new(settings, inbox, Arc::clone(metrics), Arc::clone(health));
+    (recorder, reader, tokio::spawn(writer.run()))
+}
+
 async fn serve(settings: Settings) -> Result<(), Failure> {
     let stop = signals::listen().await?;
     let metrics = Arc::new(Metrics::new().map_err(|error| Failure::Running(error.to_string()))?);
@@ -42,6 +64,7 @@ async fn serve(settings: Settings) -> Result<(), Failure> {
         .traced(traces.clone());
     tokio::spawn(settings.secret_files.watch());
 
+    let (recorder, _reader, writing) = open_journal(settings.journal, &metrics, &health);
     let topology = Topology::new(&settings.broker);
     let queues: Vec<_> = topology.queues.iter().map(|queue| &queue.name).collect();
     let topology = json!({"exchange": topology.topic_exchange, "queues": queues});
@@ -76,8 +99,12 @@ async fn serve(settings: Settings) -> Result<(), Failure> {
         asked.cancelled().await;
         Instant::now() + grace
     });
-    let ended = service::run(service, sink, metrics, health, stop).await;
+    let ended = service::run(service, sink, metrics, health, recorder, stop).await;
     ingesting.end().await;
+    // The last recorder is gone with the service: the writer ends once all is written.
+    if tokio::time::timeout(JOURNAL_GRACE, writing).await.is_err() {
+        tracing::warn!("the journal's last entries were not written in time");
+    }
     // Unasked, it ends over what no waiting mends: then for the spans there is no grace either.
     let deadline = if requested.is_cancelled() { deadline.await.ok() } else { None };
     exporting.close(deadline.unwrap_or_else(Instant::now)).await;

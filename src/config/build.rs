@@ -10,6 +10,7 @@ use super::{
 use crate::{
     amqp,
     domain::{Redaction, RetryLadder, UnknownProject},
+    journal,
     ports::tls,
     svix,
     telemetry::{self, Format},
@@ -65,6 +66,7 @@ pub(super) fn settings(read: &mut Reader) -> Option<Settings> {
     let ingest_tokens = read.secrets("ingest.tokens", rules::tokens);
     let webhook_secrets = read.secrets("ingest.webhook_secrets", rules::webhook_secrets);
     let metrics_projects = read.value("metrics.projects", |kind| rules::projects(text::list(kind)?));
+    let journal = journal(read);
     let shutdown_grace = read.value("shutdown.grace", |kind| text::duration(kind, ["1ms", "10m"]));
     let log = log(read);
     let tracing = tracing(read);
@@ -78,6 +80,7 @@ pub(super) fn settings(read: &mut Reader) -> Option<Settings> {
         admin: AdminSettings { listen: admin_listen?, tokens: admin_tokens? },
         ingest: IngestSettings { listen: ingest_listen?, tokens: ingest_tokens?, webhook_secrets: webhook_secrets? },
         metrics_projects: metrics_projects?,
+        journal: journal?,
         shutdown_grace: shutdown_grace?,
         log: log?,
         tracing: tracing?,
@@ -136,6 +139,12 @@ fn routing(read: &mut Reader) -> Option<RoutingSettings> {
     let unknown_project = read.value("routing.unknown_project", |kind| text::word(kind, &choices));
     let provision_limit = read.value("routing.provision_limit", |kind| text::integer(kind, 0..=u64::from(u32::MAX)));
     Some(RoutingSettings { routes: routes?, unknown_project: unknown_project?, provision_limit: provision_limit? })
+}
+
+fn journal(read: &mut Reader) -> Option<journal::Settings> {
+    let url = read.secret("journal.url", rules::journal_url);
+    let retention = read.value("journal.retention", |kind| text::duration(kind, ["1m", "3650d"]));
+    Some(journal::Settings { url: url?, retention: retention? })
 }
 
 fn log(read: &mut Reader) -> Option<LogSettings> {

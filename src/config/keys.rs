@@ -1,7 +1,7 @@
 //! The keys that the program knows, their spellings, and the nearest one to a word that is none of them.
 
 /// Every key, as in `config/default.toml`.
-pub(super) const KEYS: [&str; 33] = [
+pub(super) const KEYS: [&str; 35] = [
     "broker.url",
     "broker.tls_ca",
     "broker.tls_cert",
@@ -29,6 +29,8 @@ pub(super) const KEYS: [&str; 33] = [
     "ingest.tokens",
     "ingest.webhook_secrets",
     "metrics.projects",
+    "journal.url",
+    "journal.retention",
     "shutdown.grace",
     "log.format",
     "log.level",
@@ -39,7 +41,7 @@ pub(super) const KEYS: [&str; 33] = [
 
 /// The keys whose value never prints, and which may be given as `KEY_file`. Certificates are no secrets, but they stand in
 /// files beside those that are, and change like them.
-pub(super) const SECRETS: [&str; 10] = [
+pub(super) const SECRETS: [&str; 11] = [
     "broker.url",
     "broker.tls_ca",
     "broker.tls_cert",
@@ -49,6 +51,7 @@ pub(super) const SECRETS: [&str; 10] = [
     "admin.tokens",
     "ingest.tokens",
     "ingest.webhook_secrets",
+    "journal.url",
     "tracing.headers",
 ];
 

@@ -5,6 +5,7 @@
 use super::text::Read;
 use crate::{
     domain::{AppId, ProjectId, Routes},
+    journal::Place,
     ports::tls,
     telemetry,
 };
@@ -188,6 +189,11 @@ pub(super) fn headers(text: &str) -> Read<String> {
     let all: Vec<_> = text.split(['\n', ',']).map(str::trim).filter(|header| !header.is_empty()).collect();
     let lines = all.join("\n");
     telemetry::headers(&lines).map(|_| lines)
+}
+
+/// Where the journal is; see [`Place::of`].
+pub(super) fn journal_url(text: &str) -> Read<String> {
+    Place::of(text).map(|_| text.to_owned())
 }
 
 /// Svix's token; empty is possible, and Svix will say what it thinks of it.

@@ -4,6 +4,7 @@ use super::SecretFiles;
 use crate::{
     amqp,
     domain::{ProjectId, Redaction, Routes, UnknownProject},
+    journal,
     ports::secret::SecretList,
     svix, telemetry,
 };
@@ -24,6 +25,7 @@ pub struct Settings {
     pub ingest: IngestSettings,
     /// Projects that have series of their own.
     pub metrics_projects: Vec<ProjectId>,
+    pub journal: journal::Settings,
     pub shutdown_grace: Duration,
     pub log: LogSettings,
     pub tracing: telemetry::Settings,

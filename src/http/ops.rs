@@ -1,7 +1,7 @@
 //! What operators and probes ask: metrics, liveness, readiness, status. Answers come from the ports alone.
 
 use crate::ports::{
-    health::{Broker, Health, Svix},
+    health::{Broker, Health, Journal, Svix},
     metrics::Metrics,
 };
 use axum::{
@@ -66,6 +66,7 @@ async fn status(State(ops): State<Ops>) -> Json<Value> {
         "broker": broker(&health.broker.borrow()),
         "topology": ops.topology,
         "svix": svix(&health.svix.borrow()),
+        "journal": journal(&health.journal.borrow(), &ops.metrics),
         "in_flight": ops.metrics.in_flight.get(),
         "queues": *health.queues.borrow(),
         "deaf": *health.deaf.borrow(),
@@ -79,6 +80,17 @@ fn broker(broker: &Broker) -> Value {
         Broker::Connected { since } => json!({"state": "connected", "since": rfc3339(*since)}),
         Broker::Draining => json!({"state": "draining"}),
     }
+}
+
+fn journal(journal: &Journal, metrics: &Metrics) -> Value {
+    let (state, detail, since) = match journal {
+        Journal::Off => ("off", None, None),
+        Journal::Opening => ("opening", None, None),
+        Journal::Open { since } => ("open", None, Some(*since)),
+        Journal::Away { detail, since } => ("away", Some(detail), Some(*since)),
+    };
+    let (entries, lost) = (metrics.journal_entries.get(), metrics.journal_lost.get());
+    json!({"state": state, "detail": detail, "since": since.map(rfc3339), "entries": entries, "lost": lost})
 }
 
 fn svix(svix: &Svix) -> Value {

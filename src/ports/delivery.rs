@@ -25,6 +25,9 @@ pub struct Message {
     pub header_bytes: usize,
     /// How often it has left the dead queue for another climb, as its header says: for the log alone.
     pub replayed: i64,
+    /// The queue that it came from, and the key that it was published under.
+    pub queue: Arc<str>,
+    pub routing_key: String,
     /// When this process received it.
     pub received: Instant,
     /// The span of this attempt.

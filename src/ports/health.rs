@@ -41,11 +41,27 @@ pub enum NotAlive {
     Deaf { queue: String, times: u32 },
 }
 
+/// How the journal stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Journal {
+    Off,
+    Opening,
+    Open {
+        since: SystemTime,
+    },
+    /// Deliveries go on and are not written down.
+    Away {
+        detail: String,
+        since: SystemTime,
+    },
+}
+
 /// One board per process. Each part is written by one owner.
 #[derive(Debug)]
 pub struct Health {
     pub broker: watch::Sender<Broker>,
     pub svix: watch::Sender<Svix>,
+    pub journal: watch::Sender<Journal>,
     /// Messages ready per queue, as last asked.
     pub queues: watch::Sender<BTreeMap<String, u64>>,
     /// Queues whose consumer was found dead, and in how many sessions in a row.
@@ -60,6 +76,7 @@ impl Health {
         Self {
             broker: watch::Sender::new(Broker::Connecting { last_error: None }),
             svix: watch::Sender::new(Svix::Ok),
+            journal: watch::Sender::new(Journal::Off),
             queues: watch::Sender::default(),
             deaf: watch::Sender::default(),
             started: Instant::now(),

@@ -44,6 +44,9 @@ pub struct Metrics {
     pub ingest_events: IntCounter,
     pub spans_exported: IntCounter,
     pub spans_dropped: IntCounterVec,
+    pub journal_entries: IntCounter,
+    pub journal_lost: IntCounter,
+    pub journal_open: IntGauge,
 }
 
 impl Metrics {
@@ -139,6 +142,9 @@ impl Metrics {
                 "Spans that no collector took, by reason; no event is worse off.",
                 &["reason"],
             )?,
+            journal_entries: counter("hookbro_journal_entries_total", "Deliveries written to the journal.")?,
+            journal_lost: counter("hookbro_journal_lost_total", "Deliveries that are missing in the journal.")?,
+            journal_open: gauge("hookbro_journal_open", "1 while the journal's store takes entries.")?,
             registry,
         };
         #[cfg(target_os = "linux")]

@@ -3,10 +3,12 @@
 pub mod delivery;
 pub mod health;
 pub mod intake;
+pub mod journal;
 pub mod metrics;
 pub mod projects;
 pub mod secret;
 pub mod sink;
 pub mod stop;
+pub mod timeline;
 pub mod tls;
 pub mod trace;

@@ -6,12 +6,20 @@ use crate::{
 };
 use std::time::Duration;
 
+/// What is known of a message that was stored.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Stored {
+    /// HTTP status.
+    pub status: Option<u16>,
+    /// The far side's own id of it.
+    pub message: Option<Box<str>>,
+}
+
 /// What one call came to. Classified once, by the adapter that knows the protocol; nothing later looks at a status.
 #[must_use]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
-    /// Stored.
-    Accepted,
+    Accepted(Stored),
     /// Refused as a repeat, or, if the call also created the application, as the loser of a race.
     Conflict,
     /// No such application, or it belongs to another organisation.
@@ -21,11 +29,32 @@ pub enum Answer {
     /// This event will never be taken, for its size.
     TooLarge(Cause),
     /// Nothing will be taken, whatever the event.
-    Unusable { reason: PauseReason, cause: Cause },
+    Unusable {
+        reason: PauseReason,
+        cause: Cause,
+    },
     /// Nothing may be sent before the wait is over; the event itself did not fail.
-    Throttled { wait: Duration, cause: Cause },
+    Throttled {
+        wait: Duration,
+        cause: Cause,
+    },
     /// It may work later; `wait`, if any, applies to every call.
-    Failed { cause: Cause, wait: Option<Duration> },
+    Failed {
+        cause: Cause,
+        wait: Option<Duration>,
+    },
+}
+
+impl Answer {
+    /// HTTP status, if there was an answer.
+    pub fn status(&self) -> Option<u16> {
+        match self {
+            Self::Accepted(stored) => stored.status,
+            Self::Conflict => Some(409),
+            Self::AppMissing(cause) | Self::Refused(cause) | Self::TooLarge(cause) => cause.status,
+            Self::Unusable { cause, .. } | Self::Throttled { cause, .. } | Self::Failed { cause, .. } => cause.status,
+        }
+    }
 }
 
 /// Whether a call may create the application it writes to.

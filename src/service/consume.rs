@@ -3,13 +3,15 @@
 use super::{
     gate::{Appetite, Gate},
     handler::Handler,
+    record::{self, Calls, Origin},
 };
 use crate::{
     amqp::{AmqpReceipt, Ended, Flow, Session},
     domain::{Attempt, Cause, Event, ProjectId, Released, Verdict},
     ports::{
-        delivery::{Delivery, Receipt},
+        delivery::{Delivery, Message, Receipt},
         health::Health,
+        journal::Recorder,
         sink::Sink,
     },
 };
@@ -34,12 +36,13 @@ pub struct Pool<S> {
     /// Bounds the deliveries in flight over a pause or a reconnect too, when old ones are still held.
     pub permits: Arc<Semaphore>,
     pub health: Arc<Health>,
+    pub recorder: Recorder,
 }
 
 impl<S: Sink> Pool<S> {
-    pub fn new(handler: Handler<S>, max_in_flight: usize, health: Arc<Health>) -> Self {
+    pub fn new(handler: Handler<S>, max_in_flight: usize, health: Arc<Health>, recorder: Recorder) -> Self {
         let permits = Arc::new(Semaphore::new(max_in_flight));
-        Self { handler: Arc::new(handler), tasks: TaskTracker::new(), permits, health }
+        Self { handler: Arc::new(handler), tasks: TaskTracker::new(), permits, health, recorder }
     }
 
     /// Consumes until stopped (`Ok`) or until the session ends.
@@ -126,7 +129,7 @@ impl<S: Sink> Pool<S> {
 
     fn begin(&self, delivery: Delivery<AmqpReceipt>, permit: Option<OwnedSemaphorePermit>) {
         let trace = delivery.message.trace.clone();
-        let work = one(Arc::clone(&self.handler), delivery, permit);
+        let work = one(Arc::clone(&self.handler), self.recorder.clone(), delivery, permit);
         if trace.is_on() {
             self.tasks.spawn(trace.around(work));
         } else {
@@ -146,20 +149,25 @@ fn flow(gate: &Gate) -> Flow {
 /// One delivery, from message to settlement.
 async fn one<S: Sink, R: Receipt>(
     handler: Arc<Handler<S>>,
+    recorder: Recorder,
     delivery: Delivery<R>,
     _permit: Option<OwnedSemaphorePermit>,
 ) {
     let Delivery { message, token } = delivery;
+    let mut calls = Calls::default();
     let judged = tokio::select! {
         biased;
-        judged = AssertUnwindSafe(handler.handle(&message)).catch_unwind() => judged.unwrap_or_else(|_| panicked()),
+        judged = AssertUnwindSafe(handler.handle(&message, &mut calls)).catch_unwind() => judged.unwrap_or_else(|_| panicked()),
         () = handler.stop.cut.cancelled() => (Verdict::Released(Released::Stopping), None),
     };
     let (verdict, event) = judged;
-    let told = token.settle(verdict, message.body).await;
-    message.trace.settled(&told, event.as_ref());
+    let Message { body, attempt, queue, routing_key, received, trace, next_delay, replayed, .. } = message;
+    let told = token.settle(verdict, body).await;
+    trace.settled(&told, event.as_ref());
     handler.projects.settled(project_of(&told, event.as_ref()), &told);
-    log(&told, event.as_ref(), message.attempt, message.replayed);
+    log(&told, event.as_ref(), attempt, replayed);
+    let origin = Origin { attempt, queue, routing_key, received, next_delay };
+    recorder.record(|| record::entry(origin, &told, event, calls));
 }
 
 fn project_of<'a>(verdict: &'a Verdict, event: Option<&'a Event>) -> Option<&'a ProjectId> {

@@ -4,7 +4,7 @@ use crate::{
     domain::{AppId, Cause, Event, PauseReason},
     ports::{
         secret::{Generation, Secret, SecretSource},
-        sink::{Answer, Create, Sink},
+        sink::{Answer, Create, Sink, Stored},
     },
 };
 use std::{collections::VecDeque, sync::Mutex, time::Duration};
@@ -65,6 +65,10 @@ impl Sink for FakeSink {
     async fn credentials_changed(&self, seen: Generation) {
         self.credentials.1.changed_since(seen).await;
     }
+}
+
+pub(super) fn accepted() -> Answer {
+    Answer::Accepted(Stored { status: Some(202), message: Some("msg_1".into()) })
 }
 
 pub(super) fn cause(status: u16) -> Cause {

@@ -4,6 +4,7 @@ use super::{
     gate::{Denied, Gate, Pass, Standing},
     pacer::Pacer,
     provision::Provisioner,
+    record::Calls,
 };
 use crate::{
     domain::{
@@ -48,11 +49,11 @@ pub struct Handler<S> {
 }
 
 impl<S: Sink> Handler<S> {
-    /// The verdict on `message`, and its event if it is one.
-    pub async fn handle(&self, message: &Message) -> (Verdict, Option<Event>) {
+    /// The verdict on `message`, and its event if it is one. What its calls came to is noted in `calls`.
+    pub async fn handle(&self, message: &Message, calls: &mut Calls) -> (Verdict, Option<Event>) {
         match self.parse(message) {
             Ok(event) => {
-                let verdict = self.send(message, &event).await;
+                let verdict = self.send(message, &event, calls).await;
                 (verdict, Some(event))
             }
             Err(dead) => (Verdict::Dead(dead), None),
@@ -76,7 +77,7 @@ impl<S: Sink> Handler<S> {
         Ok(event)
     }
 
-    async fn send(&self, message: &Message, event: &Event) -> Verdict {
+    async fn send(&self, message: &Message, event: &Event, calls: &mut Calls) -> Verdict {
         let destination = self.routes.destination(&event.project);
         let deadline = Instant::from_std(message.received) + HOLD;
         let mut previous_attempt =
@@ -92,7 +93,7 @@ impl<S: Sink> Handler<S> {
                 Ok(pass) => pass,
                 Err(denied) => return Verdict::Released(denied.into()),
             };
-            let answer = match self.call(message.lane, event, &destination, &pass, deadline).await {
+            let answer = match self.call(message.lane, event, &destination, &pass, deadline, calls).await {
                 Ok(Some(answer)) => answer,
                 Ok(None) => {
                     pass.interrupted();
@@ -101,7 +102,7 @@ impl<S: Sink> Handler<S> {
                 Err(denied) => return Verdict::Released(denied.into()),
             };
             match answer {
-                Answer::Accepted => {
+                Answer::Accepted(_) => {
                     pass.accepted();
                     self.observe_age(event);
                     return Verdict::Delivered;
@@ -153,13 +154,16 @@ impl<S: Sink> Handler<S> {
         destination: &Destination,
         pass: &Pass<'_>,
         deadline: Instant,
+        calls: &mut Calls,
     ) -> Result<Option<Answer>, Denied> {
         let turn = self.pacer.turn(lane, deadline, &self.stop).await?;
         if !pass.holds() {
             return Ok(None);
         }
+        let began = Instant::now();
         let answer = self.provisioner.deliver(&*self.sink, event, destination, pass).await;
         if let Some(answer) = &answer {
+            calls.answered(answer, began.elapsed());
             turn.over(answer);
         }
         Ok(answer)

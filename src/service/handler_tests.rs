@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     domain::{AppId, Attempt, ProjectId, UnknownProject},
     ports::{health::Health, sink::Create},
-    service::fake_sink::{FakeSink, cause, failed, throttled, unusable},
+    service::fake_sink::{FakeSink, accepted, cause, failed, throttled, unusable},
 };
 use bytes::Bytes;
 use std::time::Duration;
@@ -38,6 +38,8 @@ fn message(body: &str, rung: u8) -> Message {
         content_encoding: None,
         header_bytes: 0,
         replayed: 0,
+        queue: "q".into(),
+        routing_key: "gigs.t".into(),
         received: std::time::Instant::now(),
         trace: crate::ports::trace::Trace::default(),
         waited: if rung == 0 { Duration::ZERO } else { DELAY },
@@ -66,7 +68,7 @@ fn check(
     let message = message(body, rung);
     async move {
         let handler = handler(FakeSink::answering(script), unknown, 10);
-        let (verdict, _) = handler.handle(&message).await;
+        let (verdict, _) = handler.handle(&message, &mut Calls::default()).await;
         assert_eq!(named(&verdict), expected, "{place}: {verdict:?}");
         assert_eq!(handler.sink.calls().len(), calls, "{place}: {:?}", handler.sink.calls());
     }
@@ -78,12 +80,12 @@ async fn each_answer_leads_to_its_verdict() {
     let missing = || Answer::AppMissing(cause(404));
     let mapped = BODY.replace("\"gigs\"", "\"mapped\"");
     let long = BODY.replace("{}", &format!("\"{}\"", "x".repeat(500)));
-    check(BODY, 0, vec![Answer::Accepted], Provision, "delivered", 1).await;
+    check(BODY, 0, vec![accepted()], Provision, "delivered", 1).await;
     check(BODY, 0, vec![Answer::Conflict], Provision, "duplicate", 1).await;
     check(BODY, 0, vec![Answer::Refused(cause(422))], Provision, "dead refused", 1).await;
     check(BODY, 0, vec![Answer::TooLarge(cause(413))], Provision, "dead too_large", 1).await;
     check(BODY, 0, vec![failed()], Provision, "retried", 1).await;
-    check(BODY, 0, vec![missing(), Answer::Accepted], Provision, "delivered", 2).await;
+    check(BODY, 0, vec![missing(), accepted()], Provision, "delivered", 2).await;
     check(BODY, 0, vec![missing()], DeadLetter, "dead unroutable", 1).await;
     check(&mapped, 0, vec![missing()], Provision, "dead unroutable", 1).await;
     check("not json", 0, vec![failed()], Provision, "dead malformed", 0).await;
@@ -94,7 +96,7 @@ async fn each_answer_leads_to_its_verdict() {
 async fn a_conflict_of_a_creating_call_is_asked_again_without_creating() {
     use UnknownProject::Provision;
     let missing = || Answer::AppMissing(cause(404));
-    let lost = vec![missing(), Answer::Conflict, Answer::Accepted];
+    let lost = vec![missing(), Answer::Conflict, accepted()];
     check(BODY, 0, lost, Provision, "delivered", 3).await;
     let repeat = vec![missing(), Answer::Conflict, Answer::Conflict];
     check(BODY, 0, repeat, Provision, "duplicate", 3).await;
@@ -102,7 +104,7 @@ async fn a_conflict_of_a_creating_call_is_asked_again_without_creating() {
     let round = || [missing(), Answer::Conflict];
     let script = [round(), round(), round()].concat().into_iter().chain([missing()]);
     let handler = handler(FakeSink::answering(script), Provision, 10);
-    let (verdict, _) = handler.handle(&message(BODY, 0)).await;
+    let (verdict, _) = handler.handle(&message(BODY, 0), &mut Calls::default()).await;
     assert_eq!(named(&verdict), "retried");
     let creating = handler.sink.calls().iter().filter(|(_, create)| *create == Create::IfMissing).count();
     assert_eq!(creating, 3);
@@ -112,7 +114,7 @@ async fn a_conflict_of_a_creating_call_is_asked_again_without_creating() {
 async fn the_last_attempt_is_exhausted_only_if_others_were_accepted_since_the_one_before() {
     let handler = handler(FakeSink::answering([failed()]), UnknownProject::Provision, 10);
     handler.gate.pass(Standing::Ordinary, Instant::now(), &handler.stop).await.unwrap().accepted();
-    let (verdict, _) = handler.handle(&message(BODY, 1)).await;
+    let (verdict, _) = handler.handle(&message(BODY, 1), &mut Calls::default()).await;
     assert_eq!(named(&verdict), "dead exhausted");
 }
 
@@ -120,14 +122,14 @@ async fn the_last_attempt_is_exhausted_only_if_others_were_accepted_since_the_on
 async fn with_keeper(handler: &Arc<Handler<FakeSink>>, message: &Message) -> Verdict {
     let (gate, sink) = (Arc::clone(&handler.gate), Arc::clone(&handler.sink));
     let keeper = tokio::spawn(async move { crate::service::keeper::keep(&gate, &*sink).await });
-    let (verdict, _) = handler.handle(message).await;
+    let (verdict, _) = handler.handle(message, &mut Calls::default()).await;
     keeper.abort();
     verdict
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_last_attempt_in_an_outage_is_held_and_delivered_when_it_ends() {
-    let script = [failed(), failed(), failed(), Answer::Accepted];
+    let script = [failed(), failed(), failed(), accepted()];
     let handler = handler(FakeSink::answering(script), UnknownProject::Provision, 10);
     let verdict = with_keeper(&handler, &message(BODY, 1)).await;
     assert_eq!(named(&verdict), "delivered");
@@ -140,11 +142,8 @@ async fn what_is_not_the_events_fault_is_held_and_spends_nothing() {
     for trouble in
         [unusable(PauseReason::Auth), unusable(PauseReason::NotSvix), unusable(PauseReason::Unreachable), throttled(2)]
     {
-        let handler = handler(
-            FakeSink::answering([trouble.clone(), trouble.clone(), Answer::Accepted]),
-            UnknownProject::Provision,
-            10,
-        );
+        let handler =
+            handler(FakeSink::answering([trouble.clone(), trouble.clone(), accepted()]), UnknownProject::Provision, 10);
         let started = Instant::now();
         let verdict = with_keeper(&handler, &message(BODY, 0)).await;
         assert_eq!(named(&verdict), "delivered", "{trouble:?}");
@@ -171,7 +170,7 @@ async fn new_credentials_are_tried_at_once() {
     let correct = tokio::spawn(async move {
         tokio::time::sleep(Duration::from_secs(200)).await;
         sink.answer_probes(Ok(()));
-        sink.answer_from_now_on([Answer::Accepted]);
+        sink.answer_from_now_on([accepted()]);
         sink.change_credentials("two");
         Instant::now()
     });
@@ -184,20 +183,20 @@ async fn new_credentials_are_tried_at_once() {
 async fn stopping_releases_what_is_held() {
     let handler = handler(FakeSink::answering([unusable(PauseReason::Auth)]), UnknownProject::Provision, 10);
     handler.stop.requested.cancel();
-    let (verdict, _) = handler.handle(&message(BODY, 0)).await;
+    let (verdict, _) = handler.handle(&message(BODY, 0), &mut Calls::default()).await;
     assert_eq!(verdict, Verdict::Released(Released::Stopping));
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_application_known_under_other_credentials_is_not_created_under_new_ones() {
     let missing = || Answer::AppMissing(cause(404));
-    let handler = handler(FakeSink::answering([Answer::Accepted]), UnknownProject::Provision, 10);
-    assert_eq!(named(&handler.handle(&message(BODY, 0)).await.0), "delivered");
+    let handler = handler(FakeSink::answering([accepted()]), UnknownProject::Provision, 10);
+    assert_eq!(named(&handler.handle(&message(BODY, 0), &mut Calls::default()).await.0), "delivered");
     handler.sink.answer_from_now_on([missing()]);
     handler.sink.change_credentials("two");
     let stop = handler.stop.clone();
     let waiting = Arc::clone(&handler);
-    let held = tokio::spawn(async move { waiting.handle(&message(BODY, 0)).await.0 });
+    let held = tokio::spawn(async move { waiting.handle(&message(BODY, 0), &mut Calls::default()).await.0 });
     let mut states = handler.gate.states();
     states.wait_for(|state| state.reason() == Some(PauseReason::Provisioning)).await.unwrap();
     stop.requested.cancel();
@@ -208,10 +207,10 @@ async fn an_application_known_under_other_credentials_is_not_created_under_new_o
 #[tokio::test(start_paused = true)]
 async fn an_application_deleted_under_the_same_credentials_is_created_again() {
     let missing = || Answer::AppMissing(cause(404));
-    let script = [Answer::Accepted, missing(), Answer::Accepted];
+    let script = [accepted(), missing(), accepted()];
     let handler = handler(FakeSink::answering(script), UnknownProject::Provision, 10);
-    assert_eq!(named(&handler.handle(&message(BODY, 0)).await.0), "delivered");
-    assert_eq!(named(&handler.handle(&message(BODY, 0)).await.0), "delivered");
+    assert_eq!(named(&handler.handle(&message(BODY, 0), &mut Calls::default()).await.0), "delivered");
+    assert_eq!(named(&handler.handle(&message(BODY, 0), &mut Calls::default()).await.0), "delivered");
     assert_eq!(handler.metrics.apps_provisioned.get(), 1);
 }
 
@@ -219,13 +218,13 @@ async fn an_application_deleted_under_the_same_credentials_is_created_again() {
 async fn a_burst_for_a_new_project_that_is_throttled_makes_no_further_call_before_its_time() {
     // All of them under way before the first answer.
     const BURST: usize = 32;
-    let script = (0..BURST).map(|_| Answer::AppMissing(cause(404))).chain([throttled(2), Answer::Accepted]);
+    let script = (0..BURST).map(|_| Answer::AppMissing(cause(404))).chain([throttled(2), accepted()]);
     let handler = handler(FakeSink::answering(script), UnknownProject::Provision, 10);
     let started = Instant::now();
     let burst: Vec<_> = (0..BURST)
         .map(|_| {
             let handler = Arc::clone(&handler);
-            tokio::spawn(async move { handler.handle(&message(BODY, 0)).await.0 })
+            tokio::spawn(async move { handler.handle(&message(BODY, 0), &mut Calls::default()).await.0 })
         })
         .collect();
     let mut states = handler.gate.states();
@@ -243,13 +242,13 @@ async fn a_burst_for_a_new_project_that_is_throttled_makes_no_further_call_befor
 
 #[tokio::test(start_paused = true)]
 async fn a_mapped_application_missing_under_new_credentials_is_a_pause_and_not_a_death() {
-    let handler = handler(FakeSink::answering([Answer::Accepted]), UnknownProject::DeadLetter, 10);
+    let handler = handler(FakeSink::answering([accepted()]), UnknownProject::DeadLetter, 10);
     let mapped = BODY.replace("\"gigs\"", "\"mapped\"");
-    assert_eq!(named(&handler.handle(&message(&mapped, 0)).await.0), "delivered");
+    assert_eq!(named(&handler.handle(&message(&mapped, 0), &mut Calls::default()).await.0), "delivered");
     handler.sink.answer_from_now_on([Answer::AppMissing(cause(404))]);
     handler.sink.change_credentials("two");
     let waiting = Arc::clone(&handler);
-    let held = tokio::spawn(async move { waiting.handle(&message(&mapped, 0)).await.0 });
+    let held = tokio::spawn(async move { waiting.handle(&message(&mapped, 0), &mut Calls::default()).await.0 });
     let mut states = handler.gate.states();
     states.wait_for(|state| state.reason() == Some(PauseReason::Provisioning)).await.unwrap();
     handler.stop.requested.cancel();
@@ -262,8 +261,8 @@ async fn a_failing_creation_does_not_use_up_the_limit() {
     let handler = handler(FakeSink::answering(script.clone()), UnknownProject::Provision, 1);
     for _ in 0..3 {
         handler.sink.answer_from_now_on(script.clone());
-        assert_eq!(named(&handler.handle(&message(BODY, 0)).await.0), "retried");
+        assert_eq!(named(&handler.handle(&message(BODY, 0), &mut Calls::default()).await.0), "retried");
     }
-    handler.sink.answer_from_now_on([Answer::AppMissing(cause(404)), Answer::Accepted]);
-    assert_eq!(named(&handler.handle(&message(BODY, 0)).await.0), "delivered");
+    handler.sink.answer_from_now_on([Answer::AppMissing(cause(404)), accepted()]);
+    assert_eq!(named(&handler.handle(&message(BODY, 0), &mut Calls::default()).await.0), "delivered");
 }

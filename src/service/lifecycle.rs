@@ -8,6 +8,7 @@ use crate::{
     domain::{ProjectId, Routes, UnknownProject},
     ports::{
         health::{Broker, Health},
+        journal::Recorder,
         metrics::Metrics,
         projects::ProjectCounts,
         sink::Sink,
@@ -56,6 +57,7 @@ pub async fn run<S: Sink>(
     sink: S,
     metrics: Arc<Metrics>,
     health: Arc<Health>,
+    recorder: Recorder,
     stop: Stop,
 ) -> Result<(), Fatal> {
     let topology = Topology::new(&settings.broker);
@@ -75,7 +77,7 @@ pub async fn run<S: Sink>(
         stop: stop.clone(),
     };
     let _keeper = AbortOnDropHandle::new(tokio::spawn(async move { keeper::keep(&gate, &*sink).await }));
-    let pool = Pool::new(handler, topology.max_in_flight(), Arc::clone(&health));
+    let pool = Pool::new(handler, topology.max_in_flight(), Arc::clone(&health), recorder);
 
     let ended = sessions(&pool, &topology, Arc::clone(&copies), &settings.broker, &settings.traces).await;
     let deadline = tokio::time::Instant::now() + settings.grace.saturating_sub(GOODBYE).max(settings.grace / 2);

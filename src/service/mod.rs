@@ -10,5 +10,6 @@ mod keeper;
 mod lifecycle;
 mod pacer;
 mod provision;
+mod record;
 
 pub use lifecycle::{Fatal, Settings, run};

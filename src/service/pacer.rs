@@ -133,7 +133,7 @@ impl Turn<'_> {
         let mut state = self.pacer.lock();
         let before = state.gradient.limit();
         match answer {
-            Answer::Accepted | Answer::Conflict => {
+            Answer::Accepted(_) | Answer::Conflict => {
                 let in_flight = state.in_flight;
                 state.gradient.answered(self.begun.elapsed(), in_flight);
             }
@@ -166,7 +166,10 @@ fn gauge(limit: usize) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::service::fake_sink::{failed, throttled};
+    use crate::{
+        ports::sink::Stored,
+        service::fake_sink::{failed, throttled},
+    };
     use std::task::Poll;
 
     fn pacer(rate: u32, most: usize) -> Pacer {
@@ -192,7 +195,7 @@ mod tests {
         let pacer = pacer(200, 64);
         let started = Instant::now();
         for _ in 0..1_000 {
-            turn(&pacer).await.over(&Answer::Accepted);
+            turn(&pacer).await.over(&Answer::Accepted(Stored::default()));
         }
         let took = started.elapsed().as_secs_f64();
         assert!((4.8..=5.1).contains(&took), "1,000 events at 200 a second took {took} s");
@@ -204,16 +207,16 @@ mod tests {
         let started = Instant::now();
         // The burst is spent first.
         while started.elapsed() < Duration::from_secs(1) {
-            turn(&pacer).await.over(&Answer::Accepted);
+            turn(&pacer).await.over(&Answer::Accepted(Stored::default()));
         }
         let flood = async {
-            let each = async || pacer.turn(0, soon(), &stop).await.unwrap().over(&Answer::Accepted);
+            let each = async || pacer.turn(0, soon(), &stop).await.unwrap().over(&Answer::Accepted(Stored::default()));
             futures_util::future::join_all((0..50).map(|_| each())).await
         };
         let other = async {
             tokio::time::sleep(Duration::from_millis(1)).await;
             let asked = Instant::now();
-            pacer.turn(1, soon(), &stop).await.unwrap().over(&Answer::Accepted);
+            pacer.turn(1, soon(), &stop).await.unwrap().over(&Answer::Accepted(Stored::default()));
             asked.elapsed()
         };
         let (_, waited) = tokio::join!(flood, other);
@@ -250,7 +253,7 @@ mod tests {
             while !is_full(&pacer).await {
                 turns.push(turn(&pacer).await);
             }
-            turns.into_iter().for_each(|turn| turn.over(&Answer::Accepted));
+            turns.into_iter().for_each(|turn| turn.over(&Answer::Accepted(Stored::default())));
         }
         assert_eq!(pacer.metrics.svix_in_flight_limit.get(), 10);
         let mut turns = Vec::new();

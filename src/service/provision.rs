@@ -85,7 +85,7 @@ impl Provisioner {
                 _ => Answer::AppMissing(cause.clone()),
             };
         }
-        if matches!(answer, Answer::Accepted | Answer::Conflict) {
+        if matches!(answer, Answer::Accepted(_) | Answer::Conflict) {
             self.remember(to.app(), generation);
         }
         Some(answer)
@@ -148,7 +148,7 @@ impl Provisioner {
         }
         let answer = sink.deliver(event, app, Create::IfMissing).await;
         match answer {
-            Answer::Accepted => {
+            Answer::Accepted(_) => {
                 *created = Created::ByNeighbour;
                 self.metrics.apps_provisioned.inc();
                 tracing::info!(app = app.as_str(), "created the Svix application of a new project");

@@ -5,7 +5,7 @@
 use crate::{
     domain::{Cause, PauseReason},
     ports::{
-        sink::Answer,
+        sink::{Answer, Stored},
         tls::{self, Keys},
     },
 };
@@ -17,6 +17,8 @@ use std::time::Duration;
 /// Longest name of Svix's own schema, in bytes, and most flaws of one answer that are kept.
 const MAX_WORD: usize = 40;
 const MAX_FLAWS: usize = 3;
+/// Longest message id that is kept, in bytes: Svix's have 31.
+const MAX_ID: usize = 64;
 
 /// What a remedy may name.
 const KEYS: Keys = Keys { url: "svix.url", authorities: "svix.tls_ca_file", certificate: None };
@@ -40,15 +42,16 @@ struct OwnBody<'a> {
 
 /// The usual answer, read without keeping anything of it.
 #[derive(Deserialize)]
-struct Stored<'a> {
+struct Accepted<'a> {
     #[serde(borrow)]
     id: Option<&'a RawValue>,
 }
 
-impl Stored<'_> {
-    fn is_in(body: &[u8]) -> bool {
-        let stored = serde_json::from_slice::<Stored<'_>>(body);
-        stored.is_ok_and(|stored| stored.id.is_some_and(|id| id.get().starts_with('"') && id.get() != r#""""#))
+impl Accepted<'_> {
+    /// The id of the message, with its quotes, if `body` is that of a message which was stored.
+    fn id(body: &[u8]) -> Option<&str> {
+        let id = serde_json::from_slice::<Accepted<'_>>(body).ok()?.id?.get();
+        (id.starts_with('"') && id != r#""""#).then_some(id)
     }
 }
 
@@ -77,8 +80,10 @@ impl OwnBody<'_> {
 /// Judges an answer to a message call.
 pub(super) fn classify(reply: &Reply<'_>, default_wait: Duration) -> Answer {
     let status = reply.status.as_u16();
-    if reply.status.is_success() && Stored::is_in(reply.body) {
-        return Answer::Accepted;
+    if reply.status.is_success()
+        && let Some(id) = Accepted::id(reply.body)
+    {
+        return Answer::Accepted(Stored { status: Some(status), message: message_id(id) });
     }
     let own: OwnBody<'_> = serde_json::from_slice(reply.body).unwrap_or_default();
     let told = own.told();
@@ -140,6 +145,13 @@ pub(super) fn error_label(error: &reqwest::Error) -> &'static str {
     } else {
         "reset"
     }
+}
+
+/// The id between quotes if it looks like one of Svix's: what is kept and shown must be of a harmless alphabet.
+fn message_id(quoted: &str) -> Option<Box<str>> {
+    let id = quoted.trim_matches('"');
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
+    (id.len() <= MAX_ID && id.bytes().all(plain)).then(|| id.into())
 }
 
 /// `text` if it is a name of Svix's schema, as `body`, `event_type` or `insufficient access` are.

@@ -7,7 +7,7 @@ use std::{
 
 /// Longest file, in lines. Beyond it a file does two things.
 const MAX_LINES: usize = 400;
-const ADAPTERS: [&str; 4] = ["amqp", "http", "sandbox", "svix"];
+const ADAPTERS: [&str; 5] = ["amqp", "http", "journal", "sandbox", "svix"];
 
 /// The floor that a module stands on; a new one must be given its place here.
 fn floor(module: &str) -> u8 {

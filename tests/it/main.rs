@@ -14,6 +14,7 @@ mod deliver;
 mod fuzz;
 mod hostile;
 mod ingest;
+mod journal;
 mod ladder;
 mod lanes;
 mod live;

@@ -7,6 +7,7 @@ pub mod hookbro;
 pub mod ledger;
 pub mod node;
 pub mod proxy;
+pub mod store;
 pub mod svix;
 pub mod swallow;
 pub mod tls;

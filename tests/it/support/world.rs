@@ -18,6 +18,8 @@ pub struct World {
     pub broker: Broker,
     pub svix: TestSvix,
     settings: Vec<(String, String)>,
+    /// For what its programs write.
+    pub folder: tempfile::TempDir,
 }
 
 impl World {
@@ -26,6 +28,7 @@ impl World {
     }
 
     pub fn of(broker: Broker, svix: TestSvix) -> Self {
+        let folder = tempfile::tempdir().unwrap();
         let settings = [
             ("broker.url", broker.url.clone()),
             ("broker.exchange", broker.exchange.clone()),
@@ -34,11 +37,12 @@ impl World {
             ("svix.url", svix.url()),
             ("svix.token", TOKEN.into()),
             ("admin.listen", "127.0.0.1:0".into()),
+            ("journal.url", format!("sqlite:{}", folder.path().join("journal").join("j.sqlite3").display())),
             ("log.format", "json".into()),
             ("log.level", "info,hookbro=debug".into()),
         ];
         let settings = settings.map(|(key, value)| (key.to_owned(), value)).to_vec();
-        Self { broker, svix, settings }
+        Self { broker, svix, settings, folder }
     }
 
     /// With one setting more, or another value of it.

@@ -1,0 +1,20 @@
+//! Floor 2: the journal's store. Which entries were made is the service's business; here they are kept and found again.
+//!
+//! SQLite in a file or PostgreSQL, one schema and one SQL for both. One task writes (`writer`), in batches; readers have
+//! connections of their own (`read`, `projects`). Nobody waits for either.
+
+mod gaps;
+mod insert;
+mod open;
+mod place;
+mod projects;
+mod read;
+mod retention;
+mod schema;
+mod tally;
+mod writer;
+
+pub use open::OpenError;
+pub use place::Place;
+pub use read::Reader;
+pub use writer::{Settings, Writer};

@@ -1,0 +1,100 @@
+//! What `journal.url` may say, and where the journal is when it says nothing.
+
+use std::path::PathBuf;
+use url::Url;
+
+/// The folder that the default file is in, made for it alone: nobody else may read what is in it.
+const FOLDER: &str = "hookbro-journal";
+const FILE: &str = "journal.sqlite3";
+/// What systemd calls the folder of a service (systemd.exec(5)); several are separated by colons.
+const STATE: &str = "STATE_DIRECTORY";
+
+/// Where the journal is kept.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Place {
+    Off,
+    File(PathBuf),
+    /// With a password inside.
+    Server(Url),
+}
+
+impl Place {
+    /// Reads `journal.url`. A refusal completes the sentence "`journal.url` …" and repeats nothing of it.
+    pub fn of(text: &str) -> Result<Self, String> {
+        const FORMS: &str =
+            "expected \"off\", sqlite:/path/to/file or postgres://user:password@host/database, or nothing";
+        if text == "off" {
+            return Ok(Self::Off);
+        }
+        if text.is_empty() {
+            return Ok(Self::default_file(std::env::var(STATE).ok().as_deref()));
+        }
+        if let Some(path) = text.strip_prefix("sqlite:") {
+            let path = path.strip_prefix("//").unwrap_or(path);
+            return match path {
+                "" | ":memory:" => Err(format!("names no file; {FORMS}")),
+                path if path.contains('\0') => Err("has a NUL in its path".to_owned()),
+                path => Ok(Self::File(path.into())),
+            };
+        }
+        let url = Url::parse(text).map_err(|error| format!("is no URL ({error}); {FORMS}"))?;
+        if !matches!(url.scheme(), "postgres" | "postgresql") || url.host_str().is_none_or(str::is_empty) {
+            return Err(format!("is none of the stores that are known; {FORMS}"));
+        }
+        Ok(Self::Server(url))
+    }
+
+    fn default_file(state: Option<&str>) -> Self {
+        let folder = state.and_then(|all| all.split(':').find(|one| !one.is_empty())).unwrap_or(".");
+        Self::File([folder, FOLDER, FILE].iter().collect())
+    }
+}
+
+/// For a person: without password.
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Off => f.write_str("off"),
+            Self::File(path) => write!(f, "{}", path.display()),
+            Self::Server(url) => {
+                let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+                write!(f, "postgres://{}{port}{}", url.host_str().unwrap_or_default(), url.path())
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Place({self})")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_names_a_file_a_server_or_nothing() {
+        let said = |text: &str| Place::of(text).map(|place| place.to_string());
+        assert_eq!(said("off").as_deref(), Ok("off"));
+        assert_eq!(said("sqlite:/var/lib/x.db").as_deref(), Ok("/var/lib/x.db"));
+        assert_eq!(said("sqlite:///var/lib/x.db").as_deref(), Ok("/var/lib/x.db"));
+        assert_eq!(said("sqlite:x.db").as_deref(), Ok("x.db"));
+        assert_eq!(said("postgres://u:hunter2@db:5433/j?sslmode=require").as_deref(), Ok("postgres://db:5433/j"));
+        for wrong in ["sqlite:", "sqlite::memory:", "mysql://u:hunter2@h/d", "hunter2", "postgres:hunter2"] {
+            let refusal = said(wrong).unwrap_err();
+            assert!(!refusal.contains("hunter2"), "{refusal}");
+        }
+        let debug = format!("{:?}", Place::of("postgres://u:hunter2@db/j"));
+        assert!(!debug.contains("hunter2"), "{debug}");
+    }
+
+    #[test]
+    fn the_default_is_the_services_own_folder_or_the_working_one() {
+        let file = |state| Place::default_file(state).to_string();
+        assert_eq!(file(Some("/var/lib/hookbro:/other")), "/var/lib/hookbro/hookbro-journal/journal.sqlite3");
+        assert_eq!(file(Some("")), "./hookbro-journal/journal.sqlite3");
+        assert_eq!(file(None), "./hookbro-journal/journal.sqlite3");
+    }
+}

@@ -1,0 +1,30 @@
+//! The schema, and how a store comes to have it. The two databases differ in two words, which stand in braces.
+
+use super::open::Kind;
+use sqlx::{
+    AnyConnection,
+    migrate::{MigrateError, Migration, MigrationType, Migrator},
+};
+
+/// Each is applied once, in this order, and never edited afterwards: what changes comes as a new one.
+const MIGRATIONS: [(i64, &str, &str); 1] = [(1, "attempts, tallies, projects, gaps", include_str!("schema.sql"))];
+
+/// Brings the store up to date. Replicas that start together wait for each other.
+pub(super) async fn migrate(connection: &mut AnyConnection, kind: Kind) -> Result<(), MigrateError> {
+    let (integer, clustered) = match kind {
+        // The one spelling that makes a key the row's own place.
+        Kind::Sqlite => ("INTEGER", " WITHOUT ROWID"),
+        Kind::Postgres => ("BIGINT", ""),
+    };
+    let migration = |(version, what, sql): (i64, &'static str, &str)| {
+        let sql = sql.replace("{INTEGER}", integer).replace("{CLUSTERED}", clustered);
+        Migration::new(version, what.into(), MigrationType::Simple, sql.into(), false)
+    };
+    let migrator = Migrator {
+        migrations: MIGRATIONS.into_iter().map(migration).collect::<Vec<_>>().into(),
+        // A newer replica may have been here first; what it adds is no obstacle.
+        ignore_missing: true,
+        ..Migrator::DEFAULT
+    };
+    migrator.run_direct(connection).await
+}
