@@ -15,7 +15,7 @@ use crate::{
         metrics::Metrics,
     },
     service,
-    svix::SvixSink,
+    svix::{SvixSink, SvixView},
     telemetry,
 };
 use serde_json::json;
@@ -62,13 +62,20 @@ async fn serve(settings: Settings) -> Result<(), Failure> {
     let sink = SvixSink::new(&settings.svix, Arc::clone(&metrics))
         .map_err(|error| Failure::Configuration(error.to_string()))?
         .traced(traces.clone());
+    let view = SvixView::new(&settings.svix).map_err(|error| Failure::Configuration(error.to_string()))?;
     tokio::spawn(settings.secret_files.watch());
 
-    let (recorder, _reader, writing) = open_journal(settings.journal, &metrics, &health);
+    let (recorder, reader, writing) = open_journal(settings.journal, &metrics, &health);
     let topology = Topology::new(&settings.broker);
     let queues: Vec<_> = topology.queues.iter().map(|queue| &queue.name).collect();
     let topology = json!({"exchange": topology.topic_exchange, "queues": queues});
     let pages = http::router(http::Ops { metrics: Arc::clone(&metrics), health: Arc::clone(&health), topology });
+    let pages = pages.merge(http::api_router(http::Api {
+        tokens: settings.admin.tokens,
+        timeline: reader,
+        messages: view,
+        routes: settings.routing.routes.clone(),
+    }));
     // The pages outlive the drain, so that its end can be watched.
     let done = tokio_util::sync::CancellationToken::new();
     let (address, serving) =

@@ -178,6 +178,8 @@ pub struct SvixSide {
     pub attempts: Vec<SvixAttempt>,
     /// Whether there are more endpoints or attempts than are shown.
     pub truncated: bool,
+    /// Why endpoints or attempts could not be told, if they could not.
+    pub missing: Option<String>,
 }
 
 /// Whoever can say what became of a message after it was accepted.

@@ -7,9 +7,11 @@ mod http;
 mod manage;
 mod settings;
 mod trace;
+mod view;
 mod wire;
 
 pub use client::SvixSink;
 pub use http::{ClientError, proxy_variable};
 pub use manage::{Endpoint, Made, ManageError, Management};
 pub use settings::Settings;
+pub use view::SvixView;

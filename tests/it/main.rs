@@ -28,6 +28,7 @@ mod sandbox;
 mod secrets;
 mod stop;
 mod support;
+mod timeline;
 mod tls_broker;
 mod tls_svix;
 mod trace;

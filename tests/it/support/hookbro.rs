@@ -86,6 +86,15 @@ impl Hookbro {
         (response.status().as_u16(), response.text().await.unwrap())
     }
 
+    /// An answer of `/api/v1`, with a token if one is given.
+    pub async fn api(&self, path: &str, token: Option<&str>) -> (u16, Value) {
+        let request = reqwest::Client::new().get(format!("http://{}/api/v1{path}", self.address));
+        let request = token.iter().fold(request, |request, token| request.bearer_auth(token));
+        let response = request.send().await.unwrap();
+        let status = response.status().as_u16();
+        (status, serde_json::from_str(&response.text().await.unwrap()).unwrap())
+    }
+
     pub async fn status_of(&self, path: &str) -> u16 {
         self.page(path).await.0
     }

@@ -25,7 +25,6 @@ pub struct Journal {
     pub recorder: Recorder,
     pub reader: Reader,
     pub metrics: Arc<Metrics>,
-    pub health: Arc<Health>,
     pub writing: JoinHandle<()>,
 }
 
@@ -84,8 +83,8 @@ impl Store {
         let (metrics, health) = (Arc::new(Metrics::new().unwrap()), Arc::new(Health::new()));
         let (recorder, inbox) = journal(Arc::clone(&metrics));
         let settings = Settings { url: Secret::fixed(&self.url), retention };
-        let (writer, reader) = Writer::new(settings, inbox, Arc::clone(&metrics), Arc::clone(&health));
-        Journal { recorder, reader, metrics, health, writing: tokio::spawn(writer.run()) }
+        let (writer, reader) = Writer::new(settings, inbox, Arc::clone(&metrics), health);
+        Journal { recorder, reader, metrics, writing: tokio::spawn(writer.run()) }
     }
 }
 

@@ -19,7 +19,7 @@ pub struct World {
     pub svix: TestSvix,
     settings: Vec<(String, String)>,
     /// For what its programs write.
-    pub folder: tempfile::TempDir,
+    _folder: tempfile::TempDir,
 }
 
 impl World {
@@ -42,7 +42,7 @@ impl World {
             ("log.level", "info,hookbro=debug".into()),
         ];
         let settings = settings.map(|(key, value)| (key.to_owned(), value)).to_vec();
-        Self { broker, svix, settings, folder }
+        Self { broker, svix, settings, _folder: folder }
     }
 
     /// With one setting more, or another value of it.

@@ -1,0 +1,94 @@
+//! Who may ask: whoever has a token; where there is none, programs on this machine, and no web page that a browser on it
+//! happens to show.
+
+use super::super::problem::Problem;
+use crate::ports::secret::SecretList;
+use axum::{
+    extract::{ConnectInfo, Request, State},
+    http::{HeaderMap, StatusCode, Uri, header},
+    middleware::Next,
+    response::{IntoResponse as _, Response},
+};
+use std::net::{IpAddr, SocketAddr};
+
+pub(super) async fn check(State(tokens): State<SecretList>, request: Request, next: Next) -> Response {
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
+    match admit(&tokens, peer, request.headers(), request.uri()) {
+        Ok(()) => next.run(request).await,
+        Err(problem) => problem.into_response(),
+    }
+}
+
+fn admit(tokens: &SecretList, peer: Option<IpAddr>, headers: &HeaderMap, uri: &Uri) -> Result<(), Problem> {
+    if !tokens.is_empty() {
+        let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let token = given.and_then(|text| {
+            let (scheme, token) = text.split_once(' ')?;
+            scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+        });
+        return match token {
+            Some(token) if tokens.contains(token) => Ok(()),
+            Some(_) => Err(Problem::unauthorized("the bearer token is none of admin.tokens")),
+            None => Err(Problem::unauthorized("give a token of admin.tokens as `Authorization: Bearer`")),
+        };
+    }
+    let local = |ip: IpAddr| ip.to_canonical().is_loopback();
+    let refused = |why: &str| {
+        Err(Problem::new(StatusCode::FORBIDDEN, format!("{why}: without admin.tokens only this machine is answered")))
+    };
+    if !peer.is_some_and(local) {
+        return refused("the request comes from elsewhere");
+    }
+    // A name of somebody else's that was made to point here (DNS rebinding) shows in the Host header.
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).or(uri.host());
+    let ours = host.is_some_and(|host| {
+        let name = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+            Some((six, _)) => six,
+            None => host.split(':').next().unwrap_or_default(),
+        };
+        name.eq_ignore_ascii_case("localhost") || name.parse().is_ok_and(local)
+    });
+    if !ours {
+        return refused("the Host header names another machine");
+    }
+    if headers.contains_key("x-forwarded-for") || headers.contains_key(header::FORWARDED) {
+        return refused("a proxy forwards the request");
+    }
+    match headers.get("sec-fetch-site").and_then(|site| site.to_str().ok()) {
+        Some("cross-site" | "same-site") => refused("a web page of another site asks"),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ports::secret::Secret;
+
+    #[track_caller]
+    fn check(tokens: &str, peer: &str, given: &[(&'static str, &'static str)], status: Option<u16>) {
+        let tokens = SecretList::lines_of(Secret::fixed(tokens));
+        let headers = given.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
+        let admitted = admit(&tokens, peer.parse().ok(), &headers, &Uri::from_static("/api/v1/events"));
+        let refused = admitted.err().map(|problem| problem.into_response().status().as_u16());
+        assert_eq!(refused, status, "{peer} {given:?}");
+    }
+
+    #[test]
+    fn a_token_opens_and_without_tokens_only_this_machine() {
+        check("one\ntwo", "192.0.2.1", &[("authorization", "Bearer two")], None);
+        check("one\ntwo", "127.0.0.1", &[("host", "localhost"), ("authorization", "Bearer thre")], Some(401));
+        check("one\ntwo", "127.0.0.1", &[("host", "localhost")], Some(401));
+        for host in ["localhost:9464", "127.0.0.1:1", "[::1]:9464", "LOCALHOST", "127.0.0.2"] {
+            check("", "127.0.0.1", &[("host", host)], None);
+        }
+        check("", "::ffff:127.0.0.1", &[("host", "localhost")], None);
+        for host in ["evil.example:9464", "127.0.0.1.evil.example", "192.0.2.1", ""] {
+            check("", "::1", &[("host", host)], Some(403));
+        }
+        check("", "192.0.2.1", &[("host", "localhost")], Some(403));
+        check("", "127.0.0.1", &[], Some(403));
+        check("", "127.0.0.1", &[("host", "localhost"), ("x-forwarded-for", "192.0.2.1")], Some(403));
+        check("", "127.0.0.1", &[("host", "localhost"), ("sec-fetch-site", "cross-site")], Some(403));
+    }
+}

@@ -1,0 +1,57 @@
+//! `/api/v1`: what the journal knows, joined with what Svix says. Reading only; every answer is bounded in size and time.
+//!
+//! `openapi.json` is the contract, served as it is; `scripts/check-api` holds the answers to it.
+
+mod access;
+mod events;
+mod projects;
+mod query;
+
+use super::problem::Problem;
+use crate::{
+    domain::Routes,
+    ports::{
+        secret::SecretList,
+        timeline::{MessageView, Timeline, Unread},
+    },
+};
+use axum::{
+    Router,
+    http::{StatusCode, header},
+    middleware,
+    routing::get,
+};
+use std::{sync::Arc, time::Duration};
+
+const OPENAPI: &str = include_str!("openapi.json");
+/// When to ask a store that is away again.
+const AWAY_RETRY: Duration = Duration::from_secs(5);
+
+/// What the answers are made of.
+#[derive(Debug)]
+pub struct Api<T, M> {
+    pub tokens: SecretList,
+    pub timeline: T,
+    pub messages: M,
+    pub routes: Routes,
+}
+
+/// The routes under `/api/v1`; needs the peer's address (`ConnectInfo`).
+pub fn router<T: Timeline, M: MessageView>(api: Api<T, M>) -> Router {
+    let tokens = api.tokens.clone();
+    Router::new()
+        .route("/api/v1/events", get(events::list))
+        .route("/api/v1/events/{id}", get(events::one))
+        .route("/api/v1/projects", get(projects::list))
+        .route("/api/v1/openapi.json", get(async || ([(header::CONTENT_TYPE, "application/json")], OPENAPI)))
+        .route("/api/v1/{*rest}", get(async || Problem::new(StatusCode::NOT_FOUND, "there is no such resource")))
+        .method_not_allowed_fallback(async || {
+            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this resource is only read, by GET")
+        })
+        .route_layer(middleware::from_fn_with_state(tokens, access::check))
+        .with_state(Arc::new(api))
+}
+
+fn unread(unread: &Unread) -> Problem {
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, unread.to_string()).retry_after(AWAY_RETRY)
+}

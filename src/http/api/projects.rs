@@ -1,0 +1,26 @@
+//! Projects with what they did of late.
+
+use super::{super::problem::Problem, Api, query::Params, unread};
+use crate::ports::timeline::{MessageView, Timeline};
+use axum::{
+    Json,
+    extract::{RawQuery, State},
+};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use std::{sync::Arc, time::Duration};
+
+/// What is summed where nothing is asked: a day.
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// `GET /api/v1/projects`.
+pub(super) async fn list<T: Timeline, M: MessageView>(
+    State(api): State<Arc<Api<T, M>>>,
+    RawQuery(query): RawQuery,
+) -> Result<Json<Value>, Problem> {
+    let params = Params::read(query.as_deref(), &["project", "since", "cursor", "limit"])?;
+    let since = params.time("since")?.unwrap_or_else(|| Timestamp::now() - DAY);
+    let (named, after) = (params.text("project").map(String::as_str), params.text("cursor").map(String::as_str));
+    let page = api.timeline.projects(named, since, after, params.limit()?).await.map_err(|error| unread(&error))?;
+    Ok(Json(json!({"since": since, "projects": page.projects, "next": page.next})))
+}
