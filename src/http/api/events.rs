@@ -28,9 +28,9 @@ pub(super) async fn list<T: Timeline, M: MessageView>(
 ) -> Result<Json<Value>, Problem> {
     let params = Params::read(query.as_deref(), &LIST)?;
     let query = EventQuery {
-        id: params.text("id").cloned(),
-        project: params.text("project").cloned(),
-        kind: params.text("type").cloned(),
+        id: params.ident("id")?.cloned(),
+        project: params.ident("project")?.cloned(),
+        kind: params.ident("type")?.cloned(),
         outcome: params.word("outcome", &Verdict::OUTCOMES)?,
         since: params.time("since")?,
         until: params.time("until")?,
@@ -54,7 +54,7 @@ pub(super) async fn one<T: Timeline, M: MessageView>(
 ) -> Result<Json<Value>, Problem> {
     let params = Params::read(query.as_deref(), &["project"])?;
     let event = EventId::try_new(id.clone()).map_err(|why| refuse("id", &why.to_string()))?;
-    let project = params.text("project").map(String::as_str);
+    let project = params.ident("project")?.map(String::as_str);
     let stories = api.timeline.stories(&id, project).await.map_err(|error| unread(&error))?;
     let Some(story) = stories.first() else {
         return Err(Problem::new(StatusCode::NOT_FOUND, "the journal knows no event of this id"));

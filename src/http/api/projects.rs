@@ -20,7 +20,7 @@ pub(super) async fn list<T: Timeline, M: MessageView>(
 ) -> Result<Json<Value>, Problem> {
     let params = Params::read(query.as_deref(), &["project", "since", "cursor", "limit"])?;
     let since = params.time("since")?.unwrap_or_else(|| Timestamp::now() - DAY);
-    let (named, after) = (params.text("project").map(String::as_str), params.text("cursor").map(String::as_str));
+    let (named, after) = (params.ident("project")?.map(String::as_str), params.ident("cursor")?.map(String::as_str));
     let page = api.timeline.projects(named, since, after, params.limit()?).await.map_err(|error| unread(&error))?;
     Ok(Json(json!({"since": since, "projects": page.projects, "next": page.next})))
 }

@@ -34,8 +34,15 @@ impl Params {
         Ok(Self(params))
     }
 
-    pub fn text(&self, name: &str) -> Option<&String> {
+    fn text(&self, name: &str) -> Option<&String> {
         self.0.get(name)
+    }
+
+    /// An identifier, of the one alphabet that Svix takes.
+    pub fn ident(&self, name: &str) -> Result<Option<&String>, Problem> {
+        let legal = |text: &&String| text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
+        let Some(text) = self.text(name) else { return Ok(None) };
+        Some(text).filter(legal).map(Some).ok_or_else(|| refuse(name, "has a character outside a-z A-Z 0-9 - _ ."))
     }
 
     pub fn limit(&self) -> Result<usize, Problem> {
