@@ -129,7 +129,7 @@ async fn run(cli: &Cli, profile: Option<PathBuf>, journal: Option<u64>) -> Resul
         return Ok(fairness.met());
     }
     if let Some(events) = journal {
-        return bench.journal(events, cli.repetitions.unwrap_or(5)).await;
+        return bench.journal(events, cli.repetitions).await;
     }
     let default = Path::new(env!("CARGO_MANIFEST_DIR")).join("bench/results.json");
     let output = cli.output.clone().or((!cli.quick).then_some(default));

@@ -204,6 +204,7 @@ async fn every_secret_is_read_again_when_its_file_changes() {
         "broker.tls_key" => made.signing_key.serialize_pem().trim_end().to_owned(),
         "broker.tls_cert" | "broker.tls_ca" | "svix.tls_ca" => made.cert.pem().trim_end().to_owned(),
         "tracing.headers" => format!("authorization={word}"),
+        "journal.url" => format!("postgres://user:{word}@host/journal"),
         "ingest.webhook_secrets" if word == "old" => "whsec_b2xkb2xkb2xkb2xkb2xkb2xkb2xkb2xk".to_owned(),
         "ingest.webhook_secrets" => "whsec_bmV3bmV3bmV3bmV3bmV3bmV3bmV3bmV3".to_owned(),
         _ => word.to_owned(),
@@ -219,13 +220,14 @@ async fn every_secret_is_read_again_when_its_file_changes() {
         std::fs::write(path(key), text(key, &two, "new")).unwrap();
     }
     let (broker, svix) = (settings.broker.access, settings.svix);
-    let single: [(&str, Secret); 7] = [
+    let single: [(&str, Secret); 8] = [
         ("broker.url", broker.url),
         ("broker.tls_ca", broker.authorities),
         ("broker.tls_cert", broker.certificate),
         ("broker.tls_key", broker.private_key),
         ("svix.token", svix.token),
         ("svix.tls_ca", svix.authorities),
+        ("journal.url", settings.journal.url),
         ("tracing.headers", settings.tracing.headers),
     ];
     let at_most = Duration::from_secs(20);
@@ -238,7 +240,7 @@ async fn every_secret_is_read_again_when_its_file_changes() {
         ("ingest.tokens", settings.ingest.tokens),
         ("ingest.webhook_secrets", settings.ingest.webhook_secrets),
     ];
-    assert_eq!(lists.len() + 7, SECRETS.len());
+    assert_eq!(lists.len() + 8, SECRETS.len());
     for (key, list) in lists {
         let changed = async {
             while !list.contains(&text(key, &two, "new")) || list.contains(&text(key, &one, "old")) {
