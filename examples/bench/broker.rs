@@ -4,7 +4,6 @@ use crate::{Error, event::Shape};
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions, QueuePurgeOptions};
 use lapin::types::FieldTable;
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
-use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -109,36 +108,20 @@ impl Publisher {
 
     /// The same to another queue.
     pub(crate) async fn fill_queue(&self, queue: &str, shape: Shape, count: u64) -> Result<(), Error> {
-        let mut confirms = VecDeque::with_capacity(UNCONFIRMED);
+        let mut confirms = Confirms::default();
         for number in 0..count {
-            confirms.push_back(self.publish_to(queue, &shape.body(number)).await?);
-            if confirms.len() >= UNCONFIRMED {
-                for confirm in confirms.drain(..) {
-                    confirm.await?;
-                }
-            }
+            confirms.push(self.publish_to(queue, &shape.body(number)).await?).await?;
         }
-        for confirm in confirms {
-            confirm.await?;
-        }
-        Ok(())
+        confirms.all().await
     }
 
     /// Publishes to the publishers' exchange, each event under its routing key, and returns when all are confirmed.
     pub(crate) async fn fill_keyed(&self, events: impl Iterator<Item = (&str, String)>) -> Result<(), Error> {
-        let mut confirms = VecDeque::with_capacity(UNCONFIRMED);
+        let mut confirms = Confirms::default();
         for (key, body) in events {
-            confirms.push_back(self.publish_keyed(key, &body).await?);
-            if confirms.len() >= UNCONFIRMED {
-                for confirm in confirms.drain(..) {
-                    confirm.await?;
-                }
-            }
+            confirms.push(self.publish_keyed(key, &body).await?).await?;
         }
-        for confirm in confirms {
-            confirm.await?;
-        }
-        Ok(())
+        confirms.all().await
     }
 
     /// Hands one event to the publishers' exchange; the answer resolves with its confirm.
@@ -175,6 +158,24 @@ impl Publisher {
 
     pub(crate) async fn purge(&self) -> Result<(), Error> {
         self.channel.queue_purge(self.queue.as_str().into(), QueuePurgeOptions::default()).await?;
+        Ok(())
+    }
+}
+
+/// Confirms that are still to come, so many at most.
+#[derive(Default)]
+struct Confirms(Vec<lapin::PublisherConfirm>);
+
+impl Confirms {
+    async fn push(&mut self, confirm: lapin::PublisherConfirm) -> Result<(), Error> {
+        self.0.push(confirm);
+        if self.0.len() >= UNCONFIRMED { self.all().await } else { Ok(()) }
+    }
+
+    async fn all(&mut self) -> Result<(), Error> {
+        for confirm in self.0.drain(..) {
+            confirm.await?;
+        }
         Ok(())
     }
 }

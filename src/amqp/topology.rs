@@ -7,7 +7,7 @@
 use super::settings::{Lane, Settings};
 use crate::domain::{Attempt, RetryLadder, topic};
 use lapin::types::{AMQPValue, FieldTable, LongString};
-use sha2::{Digest as _, Sha256};
+use ring::digest::{SHA256, digest};
 use std::{collections::BTreeMap, time::Duration};
 
 /// Returns a dead event survives while people look at it: RabbitMQ 4 would drop it after 20 by default.
@@ -186,12 +186,10 @@ fn fork(settings: &Settings) -> Option<Fork> {
     if settings.lanes.is_empty() {
         return None;
     }
-    let mut hash = Sha256::new();
-    for lane in &settings.lanes {
-        // Neither a lane's name nor a key that AMQP carries has a line break inside.
-        hash.update(format!("{}\n{}\n\n", lane.name, lane.keys.join("\n")));
-    }
-    let name: String = hash.finalize().iter().take(FORK_HASH).map(|byte| format!("{byte:02x}")).collect();
+    // Neither a lane's name nor a key that AMQP carries has a line break inside.
+    let lanes = settings.lanes.iter().map(|lane| format!("{}\n{}\n\n", lane.name, lane.keys.join("\n")));
+    let hash = digest(&SHA256, lanes.collect::<String>().as_bytes());
+    let name: String = hash.as_ref().iter().take(FORK_HASH).map(|byte| format!("{byte:02x}")).collect();
     Some(Fork {
         exchange: format!("{}.lanes.{name}", settings.queue),
         otherwise: settings.queue.clone(),
