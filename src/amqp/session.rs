@@ -107,7 +107,8 @@ enum Incoming {
     Unanswered,
 }
 
-struct Lane {
+/// A rung with its channel open, consumed or not.
+struct OpenRung {
     rung: Rung,
     queue: Arc<str>,
     channel: Channel,
@@ -121,7 +122,7 @@ struct Lane {
 /// A connection with the topology in place, consuming as its owner says.
 pub struct Session {
     connection: Connection,
-    lanes: Vec<Lane>,
+    rungs: Vec<OpenRung>,
     streams: SelectAll<BoxStream<'static, Incoming>>,
     /// Counts the changes of flow, so that the end of a stream we cancelled is not taken for a loss.
     epoch: u64,
@@ -164,14 +165,14 @@ impl Session {
         for stranded in stand(connector, &connection, topology).await? {
             tracing::warn!("{stranded}");
         }
-        let mut lanes = Vec::with_capacity(topology.rungs.len());
+        let mut rungs = Vec::with_capacity(topology.rungs.len());
         for rung in &topology.rungs {
             let channel = connection.create_channel().await.map_err(OpenError::Channel)?;
             let (settler, settling) = Settler::start(channel.clone(), rung.prefetch, Arc::clone(&metrics));
             let received = metrics.received(rung.attempt);
             let queue = rung.queue.as_str().into();
             let (rung, silence) = (rung.clone(), Silence::begin(Instant::now()));
-            lanes.push(Lane { rung, queue, channel, settler, settling, consumer: None, received, silence });
+            rungs.push(OpenRung { rung, queue, channel, settler, settling, consumer: None, received, silence });
         }
         let probe = connection.create_channel().await.map_err(OpenError::Channel)?;
         let depths = watch_depths(probe, topology.clone(), Arc::clone(&metrics), Arc::clone(&health), watchdog);
@@ -184,7 +185,7 @@ impl Session {
         streams.push(connection.events_listener().map(Incoming::Connection).boxed());
         streams.push(depths.boxed());
         let (epoch, flow, traces) = (0, Flow::Nothing, Traces::default());
-        Ok(Self { connection, lanes, streams, epoch, flow, copies, metrics, traces, health, watchdog })
+        Ok(Self { connection, rungs, streams, epoch, flow, copies, metrics, traces, health, watchdog })
     }
 
     /// Starts or stops consuming. What the broker sent before a stop still comes out of [`Session::next`].
@@ -198,19 +199,19 @@ impl Session {
     }
 
     async fn apply_flow(&mut self) -> Result<(), Ended> {
-        for (index, lane) in self.lanes.iter_mut().enumerate() {
-            if let Some(tag) = lane.consumer.take() {
-                lane.channel.basic_cancel(tag, BasicCancelOptions::default()).await?;
+        for (index, open) in self.rungs.iter_mut().enumerate() {
+            if let Some(tag) = open.consumer.take() {
+                open.channel.basic_cancel(tag, BasicCancelOptions::default()).await?;
             }
-            let Some(prefetch) = self.flow.prefetch(&lane.rung) else { continue };
-            lane.channel.basic_qos(prefetch, BasicQosOptions::default()).await?;
+            let Some(prefetch) = self.flow.prefetch(&open.rung) else { continue };
+            open.channel.basic_qos(prefetch, BasicQosOptions::default()).await?;
             let tag: ShortString =
-                format!("hookbro.{}.{}.{}", lane.rung.lane, lane.rung.attempt.get(), self.epoch).into();
-            let queue = lane.rung.queue.as_str().into();
+                format!("hookbro.{}.{}.{}", open.rung.lane, open.rung.attempt.get(), self.epoch).into();
+            let queue = open.rung.queue.as_str().into();
             let options = BasicConsumeOptions::default();
-            let consumer = lane.channel.basic_consume(queue, tag.clone(), options, FieldTable::default()).await?;
-            lane.consumer = Some(tag);
-            lane.silence = Silence::begin(Instant::now());
+            let consumer = open.channel.basic_consume(queue, tag.clone(), options, FieldTable::default()).await?;
+            open.consumer = Some(tag);
+            open.silence = Silence::begin(Instant::now());
             let epoch = self.epoch;
             let deliveries = consumer.map(move |item| match item {
                 Ok(delivery) => Incoming::Delivery(index, Box::new(delivery)),
@@ -225,7 +226,7 @@ impl Session {
     pub async fn next(&mut self) -> Result<Delivery<AmqpReceipt>, Ended> {
         while let Some(incoming) = self.streams.next().await {
             match incoming {
-                Incoming::Delivery(lane, delivery) => return Ok(self.delivery(lane, delivery)),
+                Incoming::Delivery(rung, delivery) => return Ok(self.delivery(rung, delivery)),
                 Incoming::Failed(error) | Incoming::Connection(Event::Error(error)) => return Err(error.into()),
                 Incoming::StreamEnded(epoch) if epoch == self.epoch && self.flow != Flow::Nothing => {
                     return Err(if self.connected() { Ended::Cancelled } else { Ended::Closed });
@@ -247,26 +248,26 @@ impl Session {
     /// The owner does not take deliveries just now: that none comes out is not the broker's fault.
     pub fn not_taking(&mut self) {
         let now = Instant::now();
-        self.lanes.iter_mut().for_each(|lane| lane.silence = Silence::begin(now));
+        self.rungs.iter_mut().for_each(|open| open.silence = Silence::begin(now));
     }
 
     /// Looks for a consumer that is owed a delivery for too long. A pause that waits for one event to try is looked at
     /// too: from a dead consumer that event would never come.
     fn look(&mut self, depths: &Depths) -> Result<(), Ended> {
         let now = Instant::now();
-        for lane in &mut self.lanes {
-            let Some(prefetch) = self.flow.prefetch(&lane.rung) else { continue };
-            let ready = depths.get(&lane.rung.queue).copied().unwrap_or(0);
-            // Each unsettled delivery holds its lane's settler. Those taken before the last change of flow are counted
+        for open in &mut self.rungs {
+            let Some(prefetch) = self.flow.prefetch(&open.rung) else { continue };
+            let ready = depths.get(&open.rung.queue).copied().unwrap_or(0);
+            // Each unsettled delivery holds its rung's settler. Those taken before the last change of flow are counted
             // too, though the broker no longer does: then room shows late, and never wrongly.
-            let unsettled = Arc::strong_count(&lane.settler) - 1;
-            match lane.silence.look(ready, unsettled < usize::from(prefetch), now, self.watchdog) {
-                Sign::Hears => self.health.hears(&lane.rung.queue),
+            let unsettled = Arc::strong_count(&open.settler) - 1;
+            match open.silence.look(ready, unsettled < usize::from(prefetch), now, self.watchdog) {
+                Sign::Hears => self.health.hears(&open.rung.queue),
                 Sign::Unknown => {}
                 Sign::Deaf(silent) => {
                     self.metrics.watchdog_reconnects.inc();
-                    self.health.deaf(&lane.rung.queue);
-                    return Err(Ended::Deaf { queue: lane.rung.queue.clone(), silent });
+                    self.health.deaf(&open.rung.queue);
+                    return Err(Ended::Deaf { queue: open.rung.queue.clone(), silent });
                 }
             }
         }
@@ -282,23 +283,23 @@ impl Session {
     pub fn next_arrived(&mut self) -> Option<Delivery<AmqpReceipt>> {
         use futures_util::FutureExt as _;
         while let Some(Some(incoming)) = self.streams.next().now_or_never() {
-            if let Incoming::Delivery(lane, delivery) = incoming {
-                return Some(self.delivery(lane, delivery));
+            if let Incoming::Delivery(rung, delivery) = incoming {
+                return Some(self.delivery(rung, delivery));
             }
         }
         None
     }
 
-    fn delivery(&mut self, lane: usize, mut delivery: Box<lapin::message::Delivery>) -> Delivery<AmqpReceipt> {
-        let lane = &mut self.lanes[lane];
-        lane.received.inc();
-        let attempt: Attempt = lane.rung.attempt;
-        let trace = trace::begin(&self.traces, &delivery, &lane.queue, attempt);
+    fn delivery(&mut self, rung: usize, mut delivery: Box<lapin::message::Delivery>) -> Delivery<AmqpReceipt> {
+        let open = &mut self.rungs[rung];
+        open.received.inc();
+        let attempt: Attempt = open.rung.attempt;
+        let trace = trace::begin(&self.traces, &delivery, &open.queue, attempt);
         let body = std::mem::take(&mut delivery.data).into();
         let properties = &delivery.properties;
         let owned = |text: &Option<ShortString>| text.as_ref().map(|t| t.as_str().to_owned());
         let received = Instant::now();
-        lane.silence.heard(received);
+        open.silence.heard(received);
         let message = Message {
             body,
             attempt,
@@ -310,15 +311,15 @@ impl Session {
             routing_key: delivery.routing_key.as_str().to_owned(),
             received,
             trace,
-            waited: lane.rung.waited,
-            next_delay: lane.rung.next_delay,
-            lane: lane.rung.lane,
+            waited: open.rung.waited,
+            next_delay: open.rung.next_delay,
+            lane: open.rung.lane,
         };
         let receipt = AmqpReceipt {
             tag: delivery.delivery_tag,
-            settler: Arc::clone(&lane.settler),
+            settler: Arc::clone(&open.settler),
             copies: Arc::clone(&self.copies),
-            original: Original { delivery, queue: Arc::clone(&lane.queue), attempt, received },
+            original: Original { delivery, queue: Arc::clone(&open.queue), attempt, received },
         };
         Delivery { message, token: Unsettled::new(receipt, Arc::clone(&self.metrics)) }
     }
@@ -333,12 +334,12 @@ impl Session {
     pub async fn close(self) {
         drop(self.streams);
         // Kept to the end: a dropped channel closes itself, and would race the connection's own goodbye.
-        let mut channels = Vec::with_capacity(self.lanes.len());
-        let mut settling = Vec::with_capacity(self.lanes.len());
-        for lane in self.lanes {
-            drop(lane.settler);
-            channels.push(lane.channel);
-            settling.push(AbortOnDropHandle::new(lane.settling));
+        let mut channels = Vec::with_capacity(self.rungs.len());
+        let mut settling = Vec::with_capacity(self.rungs.len());
+        for open in self.rungs {
+            drop(open.settler);
+            channels.push(open.channel);
+            settling.push(AbortOnDropHandle::new(open.settling));
         }
         if tokio::time::timeout(FLUSH_TIMEOUT, join_all(settling)).await.is_err() {
             tracing::warn!("some deliveries are still unsettled; the broker keeps them");
