@@ -31,6 +31,9 @@ const LOCK_TIMEOUT: Duration = Duration::from_secs(40);
 const LOCK_EVERY: Duration = Duration::from_millis(100);
 /// Longest wait for the broker to confirm what is to be remembered; under an alarm it confirms nothing.
 const CONFIRM_TIMEOUT: Duration = Duration::from_secs(10);
+/// Between the last new binding and the end of what an old one leads to: the broker may be routing a message by the old ones
+/// alone at that moment, which takes it microseconds.
+pub(super) const SETTLE: Duration = Duration::from_millis(500);
 /// AMQP's code for a queue that is exclusive to another connection.
 const RESOURCE_LOCKED: u16 = 405;
 /// `delivery_mode` of a message that survives a restart of the broker.
@@ -169,7 +172,11 @@ impl<'t> Changeover<'t> {
             let unbound = self.channel.queue_unbind(queue, exchange, key, FieldTable::default()).await;
             unbound.map_err(|source| refused(&binding.queue, source))?;
         }
-        for fork in self.memory.forks.difference(&wanted.forks) {
+        let old: Vec<_> = self.memory.forks.difference(&wanted.forks).collect();
+        if !old.is_empty() {
+            tokio::time::sleep(SETTLE).await;
+        }
+        for fork in old {
             let deleted = self.channel.exchange_delete(fork.as_str().into(), ExchangeDeleteOptions::default()).await;
             deleted.map_err(|source| refused(fork, source))?;
         }
