@@ -10,7 +10,7 @@
 //! bindings that nobody knew of.
 
 use super::{
-    changeover::{SETTLE, StandError, stand},
+    changeover::{Occasion, SETTLE, StandError, stand},
     connect::{ConnectError, Connector, close},
     declare::{DeclareError, declare, differences},
     headers::portable,
@@ -95,7 +95,7 @@ impl<'t> Migration<'t> {
             }
         }
         // What that leaves in lanes of the past is said by whoever starts.
-        stand(&self.connector, &self.connection, &around).await?;
+        stand(&self.connector, &self.connection, &around, Occasion::Start).await?;
         Ok(())
     }
 
