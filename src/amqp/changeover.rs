@@ -1,5 +1,6 @@
 //! How one arrangement of lanes follows another without a gap: the new way for events stands before the old one goes, so
-//! that meanwhile an event may come twice, and never not at all.
+//! that meanwhile an event may come twice, and never not at all. The newest arrangement is that of the process that started
+//! last.
 //!
 //! AMQP cannot list what is bound, so a small queue remembers the forks that were made and the lanes that there were. One
 //! process at a time changes them, the one that holds an exclusive queue; the broker lets go of it with its connection.
@@ -31,10 +32,22 @@ const LOCK_TIMEOUT: Duration = Duration::from_secs(40);
 const LOCK_EVERY: Duration = Duration::from_millis(100);
 /// Longest wait for the broker to confirm what is to be remembered; under an alarm it confirms nothing.
 const CONFIRM_TIMEOUT: Duration = Duration::from_secs(10);
+/// Between the last new binding and the end of what an old one leads to: the broker may be routing a message by the old ones
+/// alone at that moment, which takes it microseconds.
+pub(super) const SETTLE: Duration = Duration::from_millis(500);
 /// AMQP's code for a queue that is exclusive to another connection.
 const RESOURCE_LOCKED: u16 = 405;
 /// `delivery_mode` of a message that survives a restart of the broker.
 const PERSISTENT: u8 = 2;
+
+/// Whose word counts where replicas have different lanes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Occasion {
+    /// A process that starts has the configuration that is wanted now.
+    Start,
+    /// One that only lost its connection may be the older: it leaves what another has arranged since.
+    Return,
+}
 
 /// A lane that the configuration no longer names, with messages in it that nobody consumes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,6 +69,8 @@ impl fmt::Display for Stranded {
 /// What there was before, and may stand still.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Memory {
+    /// The fork of the newest arrangement that came to stand; none if it has no lanes.
+    newest: Option<String>,
     /// Exchanges that events are forked by.
     forks: BTreeSet<String>,
     /// Lanes, and how many delays each has.
@@ -65,10 +80,13 @@ struct Memory {
 impl Memory {
     fn of(topology: &Topology) -> Self {
         let lanes = topology.lane_ladders().map(|(name, delays)| (name.to_owned(), delays));
-        Self { forks: topology.fork.iter().map(|fork| fork.exchange.clone()).collect(), lanes: lanes.collect() }
+        let newest = topology.fork.as_ref().map(|fork| fork.exchange.clone());
+        Self { forks: newest.iter().cloned().collect(), newest, lanes: lanes.collect() }
     }
 
+    /// With what `other`, the later one, says besides.
     fn join(&mut self, other: Self) {
+        self.newest = other.newest;
         self.forks.extend(other.forks);
         for (lane, delays) in other.lanes {
             let known = self.lanes.entry(lane).or_default();
@@ -78,22 +96,30 @@ impl Memory {
 }
 
 /// Makes `topology` stand, and takes away what led events elsewhere before. Says which lanes were left with messages.
+///
+/// On a return to lanes that another process has arranged meanwhile, its queues stand and events go on as they do.
 pub async fn stand(
     connector: &Connector,
     connection: &Connection,
     topology: &Topology,
+    occasion: Occasion,
 ) -> Result<Vec<Stranded>, StandError> {
     if topology.fork.is_none() && !stands(connection, &remembering(topology)).await? {
         return Ok(declare(connection, topology).await.map(|()| Vec::new())?);
     }
     // Not on the consumers' connection: one that publishes is blocked under an alarm, acknowledgements included.
     let own = connector.connect("hookbro lanes").await?;
-    let done = Changeover::begin(&own, topology).await;
-    let done = match done {
-        Ok(changeover) => match declare(connection, topology).await {
+    let done = match Changeover::begin(&own, topology, occasion).await {
+        Ok(Some(changeover)) => match declare(connection, topology).await {
             Ok(()) => changeover.finish(connection).await,
             Err(error) => Err(error.into()),
         },
+        Ok(None) => {
+            tracing::warn!(
+                "events go to the lanes that another replica has set since this one started; restart it with those settings"
+            );
+            declare(connection, &topology.behind_the_entrances()).await.map(|()| Vec::new()).map_err(StandError::from)
+        }
         Err(error) => Err(error),
     };
     close(own).await;
@@ -144,7 +170,12 @@ struct Changeover<'t> {
 
 impl<'t> Changeover<'t> {
     /// Waits for the lock, and remembers what is about to be made before it is: a crash must leave no fork unknown.
-    async fn begin(connection: &Connection, topology: &'t Topology) -> Result<Self, StandError> {
+    /// None, and no lock, where another's arrangement is to be left.
+    async fn begin(
+        connection: &Connection,
+        topology: &'t Topology,
+        occasion: Occasion,
+    ) -> Result<Option<Self>, StandError> {
         let queue = remembering(topology);
         let refused = |source| DeclareError::Refused { object: format!("queue `{queue}`"), source };
         let channel = lock(connection, topology.work_queue()).await?;
@@ -153,11 +184,20 @@ impl<'t> Changeover<'t> {
         let table = Queue::holding(queue.clone()).table();
         channel.queue_declare(queue.as_str().into(), durable, table).await.map_err(refused)?;
         let (memory, recalled) = recall(&channel, &queue).await.map_err(refused)?;
+        let wanted = Memory::of(topology);
+        let another = !recalled.is_empty() && memory.newest != wanted.newest;
+        if another && occasion == Occasion::Return {
+            // What was recalled goes back with its channel.
+            channel.close(200, "hookbro leaves the lanes".into()).await.map_err(refused)?;
+            return Ok(None);
+        }
+        let mut known = memory.clone();
+        known.join(wanted);
+        // Until it stands, it is not the newest: it may never come to.
+        known.newest.clone_from(&memory.newest);
         let mut begun = Self { topology, channel, queue, memory, recalled };
-        let mut known = begun.memory.clone();
-        known.join(Memory::of(topology));
         begun.remember(known).await?;
-        Ok(begun)
+        Ok(Some(begun))
     }
 
     /// The new way stands: takes the old ones away.
@@ -169,7 +209,11 @@ impl<'t> Changeover<'t> {
             let unbound = self.channel.queue_unbind(queue, exchange, key, FieldTable::default()).await;
             unbound.map_err(|source| refused(&binding.queue, source))?;
         }
-        for fork in self.memory.forks.difference(&wanted.forks) {
+        let old: Vec<_> = self.memory.forks.difference(&wanted.forks).collect();
+        if !old.is_empty() {
+            tokio::time::sleep(SETTLE).await;
+        }
+        for fork in old {
             let deleted = self.channel.exchange_delete(fork.as_str().into(), ExchangeDeleteOptions::default()).await;
             deleted.map_err(|source| refused(fork, source))?;
         }

@@ -5,8 +5,12 @@
 //! holding one goes. Every move is a confirmed publish and then an ack, so a crash repeats; a second run goes on from
 //! there. A work queue is only touched when nobody consumes it: a replica's unacknowledged deliveries cannot be seen, and
 //! would be lost with the queue. Delay queues have no consumers and move while replicas are up.
+//!
+//! Lanes change first: what leads to a queue must be known before it is led elsewhere, and deleting a queue drops the
+//! bindings that nobody knew of.
 
 use super::{
+    changeover::{Occasion, SETTLE, StandError, stand},
     connect::{ConnectError, Connector, close},
     declare::{DeclareError, declare, differences},
     headers::portable,
@@ -33,6 +37,8 @@ pub enum MigrateError {
     #[error(transparent)]
     Declare(#[from] DeclareError),
     #[error(transparent)]
+    Stand(#[from] StandError),
+    #[error(transparent)]
     Publish(#[from] PublishError),
     #[error("the broker refused while moving queue `{queue}`: {source}")]
     Broker { queue: String, source: lapin::Error },
@@ -46,18 +52,19 @@ pub enum MigrateError {
 /// One run. Owns its connections.
 pub struct Migration<'t> {
     topology: &'t Topology,
+    connector: Connector,
     connection: Connection,
     publisher: Publisher,
 }
 
 impl<'t> Migration<'t> {
     pub async fn open(
-        connector: &Connector,
+        connector: Connector,
         publisher: Publisher,
         topology: &'t Topology,
     ) -> Result<Self, MigrateError> {
         let connection = connector.connect("hookbro migrate").await?;
-        Ok(Self { topology, connection, publisher })
+        Ok(Self { topology, connector, connection, publisher })
     }
 
     /// The queues that stand with other arguments, or that an earlier run has left half moved.
@@ -74,17 +81,33 @@ impl<'t> Migration<'t> {
         Ok(plan)
     }
 
-    /// Moves one queue to the arguments that the topology asks for; says how many messages went with it.
-    pub async fn migrate(&self, queue: &Queue) -> Result<u64, MigrateError> {
-        let work = self.topology.rungs.iter().any(|rung| rung.queue == queue.name);
-        if let Some(consumers) = self.look(&queue.name).await?.map(|(_, consumers)| consumers)
-            && (work && consumers > 0)
-        {
-            return Err(MigrateError::Consumed { queue: queue.name.clone(), consumers });
+    /// Makes everything but the planned queues stand, lanes included, so that only what the topology has leads to them.
+    /// Changes nothing if one of them may not be moved.
+    pub async fn prepare(&self, plan: &[&Queue]) -> Result<(), MigrateError> {
+        let mut around = self.topology.clone();
+        for queue in plan {
+            self.refuse_consumed(queue).await?;
+            around.queues.retain(|other| other.name != queue.name);
+            if self.look(&queue.name).await?.is_none() {
+                // An earlier run has deleted it: what it held, and what comes, is in its holding queue.
+                let to_it = around.bindings.iter_mut().filter(|binding| binding.queue == queue.name);
+                to_it.for_each(|binding| binding.queue = holding(queue));
+            }
         }
+        // What that leaves in lanes of the past is said by whoever starts.
+        stand(&self.connector, &self.connection, &around, Occasion::Start).await?;
+        Ok(())
+    }
+
+    /// Moves one queue of a plan that is prepared to the arguments that the topology asks for; says how many messages went
+    /// with it.
+    pub async fn migrate(&self, queue: &Queue) -> Result<u64, MigrateError> {
+        self.refuse_consumed(queue).await?;
         let holding = holding(queue);
         self.make_holding(&holding).await?;
         self.rebind(queue, &queue.name, &holding).await?;
+        // A message that was being routed when the binding went is on its way to the queue yet.
+        tokio::time::sleep(SETTLE).await;
         self.pour(&queue.name, &holding).await?;
         let channel = self.channel(&queue.name).await?;
         let deleted = channel.queue_delete(queue.name.as_str().into(), QueueDeleteOptions::default()).await;
@@ -92,6 +115,7 @@ impl<'t> Migration<'t> {
         // Declares the one queue that is missing now, and binds it; the rest stands.
         declare(&self.connection, &self.topology.only(queue)).await?;
         self.rebind(queue, &holding, &queue.name).await?;
+        tokio::time::sleep(SETTLE).await;
         let moved = self.pour(&holding, &queue.name).await?;
         channel.queue_delete(holding.as_str().into(), QueueDeleteOptions::default()).await.map_err(broker(&holding))?;
         let gone = channel.exchange_delete(holding.as_str().into(), ExchangeDeleteOptions::default()).await;
@@ -102,6 +126,16 @@ impl<'t> Migration<'t> {
     pub async fn close(self) {
         self.publisher.close().await;
         close(self.connection).await;
+    }
+
+    async fn refuse_consumed(&self, queue: &Queue) -> Result<(), MigrateError> {
+        let work = self.topology.rungs.iter().any(|rung| rung.queue == queue.name);
+        match self.look(&queue.name).await? {
+            Some((_, consumers)) if work && consumers > 0 => {
+                Err(MigrateError::Consumed { queue: queue.name.clone(), consumers })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// A durable queue without arguments that matter, behind a fanout exchange of its name: the routing key survives.

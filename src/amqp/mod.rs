@@ -22,7 +22,7 @@ mod trace;
 mod window;
 
 pub use access::Access;
-pub use changeover::{StandError, Stranded, stand, stranded};
+pub use changeover::{Occasion, StandError, Stranded, stand, stranded};
 pub use connect::{Backoff, ConnectError, Connector, close};
 pub use copies::Copies;
 pub use dead_queue::{Claim, DeadQueue, DeadQueueError, InHand};
@@ -32,7 +32,7 @@ pub use intake::BrokerIntake;
 pub use migrate::{MigrateError, Migration};
 pub use publish::{CHANNELS, EventProperties, PublishError, Publisher};
 pub use replay::{Replay, Replayed};
-pub use session::{Ended, Flow, OpenError, Session};
+pub use session::{Ended, Flow, OpenError, Permits, Session, Shared};
 pub use settings::{Lane, Settings};
 pub use settle::AmqpReceipt;
 pub use topology::{Argument, Binding, Fork, Queue, Rung, Topology};

@@ -3,7 +3,7 @@
 //! Any channel error, a stream that ends unasked and a lost connection all end the session; the owner opens another.
 
 use super::{
-    changeover::{StandError, stand},
+    changeover::{Occasion, StandError, stand},
     connect::{ConnectError, Connector, close},
     copies::{Copies, Original},
     depths::{Depths, Unknown, watch_depths},
@@ -34,7 +34,10 @@ use lapin::{
 };
 use prometheus::IntCounter;
 use std::{sync::Arc, time::Duration, time::Instant};
-use tokio::task::JoinHandle;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::JoinHandle,
+};
 use tokio_util::task::AbortOnDropHandle;
 
 /// A broker that answers neither cancel nor consume for so long is gone.
@@ -97,7 +100,7 @@ pub enum Ended {
 }
 
 enum Incoming {
-    Delivery(usize, Box<lapin::message::Delivery>),
+    Delivery(usize, Box<lapin::message::Delivery>, Option<OwnedSemaphorePermit>),
     Failed(lapin::Error),
     /// A stream of that epoch came to its end.
     StreamEnded(u64),
@@ -107,8 +110,10 @@ enum Incoming {
     Unanswered,
 }
 
-struct Lane {
+/// A rung with its channel open, consumed or not.
+struct OpenRung {
     rung: Rung,
+    permits: Arc<Semaphore>,
     queue: Arc<str>,
     channel: Channel,
     settler: Arc<Settler>,
@@ -118,63 +123,85 @@ struct Lane {
     silence: Silence,
 }
 
+/// Bounds the deliveries in flight of each rung, over a pause or a reconnect too, when old ones are still held. One bound for
+/// all of them would let what a flooding lane holds keep the others' out.
+#[derive(Debug)]
+pub struct Permits(Vec<Arc<Semaphore>>);
+
+impl Permits {
+    pub fn new(topology: &Topology) -> Self {
+        Self(topology.rungs.iter().map(|rung| Arc::new(Semaphore::new(rung.prefetch.into()))).collect())
+    }
+}
+
+/// What all sessions of a process share.
+#[derive(Clone)]
+pub struct Shared {
+    pub permits: Arc<Permits>,
+    pub copies: Arc<Copies>,
+    pub metrics: Arc<Metrics>,
+    pub health: Arc<Health>,
+    pub traces: Traces,
+    /// How long a queue may owe a delivery before its session ends.
+    pub watchdog: Duration,
+}
+
 /// A connection with the topology in place, consuming as its owner says.
 pub struct Session {
     connection: Connection,
-    lanes: Vec<Lane>,
+    rungs: Vec<OpenRung>,
     streams: SelectAll<BoxStream<'static, Incoming>>,
     /// Counts the changes of flow, so that the end of a stream we cancelled is not taken for a loss.
     epoch: u64,
     flow: Flow,
-    copies: Arc<Copies>,
-    metrics: Arc<Metrics>,
-    traces: Traces,
-    health: Arc<Health>,
-    /// How long a queue may owe a delivery.
-    watchdog: Duration,
+    shared: Shared,
 }
 
 impl Session {
-    /// Connects, makes the topology stand and opens a channel per rung. Nothing is consumed yet. The session ends if a
-    /// queue owes a delivery for `watchdog`.
+    /// Connects, makes the topology stand and opens a channel per rung. Nothing is consumed yet.
     pub async fn open(
         connector: &Connector,
         topology: &Topology,
-        watchdog: Duration,
-        copies: Arc<Copies>,
-        metrics: Arc<Metrics>,
-        health: Arc<Health>,
-        traces: Traces,
+        occasion: Occasion,
+        shared: Shared,
     ) -> Result<Self, OpenError> {
         let connection = connector.connect("hookbro consumer").await?;
-        let opening = Self::open_on(connector, connection, topology, watchdog, copies, metrics, health);
-        let opened = tokio::time::timeout(OPEN_TIMEOUT, opening).await.unwrap_or(Err(OpenError::Silent));
-        opened.map(|session| Self { traces, ..session })
+        let opening = Self::open_on(connector, connection, topology, occasion, shared);
+        tokio::time::timeout(OPEN_TIMEOUT, opening).await.unwrap_or(Err(OpenError::Silent))
     }
 
     async fn open_on(
         connector: &Connector,
         connection: Connection,
         topology: &Topology,
-        watchdog: Duration,
-        copies: Arc<Copies>,
-        metrics: Arc<Metrics>,
-        health: Arc<Health>,
+        occasion: Occasion,
+        shared: Shared,
     ) -> Result<Self, OpenError> {
-        for stranded in stand(connector, &connection, topology).await? {
+        for stranded in stand(connector, &connection, topology, occasion).await? {
             tracing::warn!("{stranded}");
         }
-        let mut lanes = Vec::with_capacity(topology.rungs.len());
-        for rung in &topology.rungs {
+        let Shared { metrics, health, .. } = &shared;
+        let mut rungs = Vec::with_capacity(topology.rungs.len());
+        for (rung, permits) in topology.rungs.iter().zip(&shared.permits.0) {
             let channel = connection.create_channel().await.map_err(OpenError::Channel)?;
-            let (settler, settling) = Settler::start(channel.clone(), rung.prefetch, Arc::clone(&metrics));
+            let (settler, settling) = Settler::start(channel.clone(), rung.prefetch, Arc::clone(metrics));
             let received = metrics.received(rung.attempt);
             let queue = rung.queue.as_str().into();
-            let (rung, silence) = (rung.clone(), Silence::begin(Instant::now()));
-            lanes.push(Lane { rung, queue, channel, settler, settling, consumer: None, received, silence });
+            let (rung, permits, silence) = (rung.clone(), Arc::clone(permits), Silence::begin(Instant::now()));
+            rungs.push(OpenRung {
+                rung,
+                permits,
+                queue,
+                channel,
+                settler,
+                settling,
+                consumer: None,
+                received,
+                silence,
+            });
         }
         let probe = connection.create_channel().await.map_err(OpenError::Channel)?;
-        let depths = watch_depths(probe, topology.clone(), Arc::clone(&metrics), Arc::clone(&health), watchdog);
+        let depths = watch_depths(probe, topology.clone(), Arc::clone(metrics), Arc::clone(health), shared.watchdog);
         let depths = depths.map(|round| match round {
             Ok(depths) => Incoming::Depths(depths),
             Err(Unknown::Refused(error)) => Incoming::Failed(error),
@@ -183,8 +210,7 @@ impl Session {
         let mut streams = SelectAll::new();
         streams.push(connection.events_listener().map(Incoming::Connection).boxed());
         streams.push(depths.boxed());
-        let (epoch, flow, traces) = (0, Flow::Nothing, Traces::default());
-        Ok(Self { connection, lanes, streams, epoch, flow, copies, metrics, traces, health, watchdog })
+        Ok(Self { connection, rungs, streams, epoch: 0, flow: Flow::Nothing, shared })
     }
 
     /// Starts or stops consuming. What the broker sent before a stop still comes out of [`Session::next`].
@@ -198,23 +224,32 @@ impl Session {
     }
 
     async fn apply_flow(&mut self) -> Result<(), Ended> {
-        for (index, lane) in self.lanes.iter_mut().enumerate() {
-            if let Some(tag) = lane.consumer.take() {
-                lane.channel.basic_cancel(tag, BasicCancelOptions::default()).await?;
+        for (index, open) in self.rungs.iter_mut().enumerate() {
+            if let Some(tag) = open.consumer.take() {
+                open.channel.basic_cancel(tag, BasicCancelOptions::default()).await?;
             }
-            let Some(prefetch) = self.flow.prefetch(&lane.rung) else { continue };
-            lane.channel.basic_qos(prefetch, BasicQosOptions::default()).await?;
+            let Some(prefetch) = self.flow.prefetch(&open.rung) else { continue };
+            open.channel.basic_qos(prefetch, BasicQosOptions::default()).await?;
             let tag: ShortString =
-                format!("hookbro.{}.{}.{}", lane.rung.lane, lane.rung.attempt.get(), self.epoch).into();
-            let queue = lane.rung.queue.as_str().into();
+                format!("hookbro.{}.{}.{}", open.rung.lane, open.rung.attempt.get(), self.epoch).into();
+            let queue = open.rung.queue.as_str().into();
             let options = BasicConsumeOptions::default();
-            let consumer = lane.channel.basic_consume(queue, tag.clone(), options, FieldTable::default()).await?;
-            lane.consumer = Some(tag);
-            lane.silence = Silence::begin(Instant::now());
+            let consumer = open.channel.basic_consume(queue, tag.clone(), options, FieldTable::default()).await?;
+            open.consumer = Some(tag);
+            open.silence = Silence::begin(Instant::now());
             let epoch = self.epoch;
-            let deliveries = consumer.map(move |item| match item {
-                Ok(delivery) => Incoming::Delivery(index, Box::new(delivery)),
-                Err(error) => Incoming::Failed(error),
+            let permits = Arc::clone(&open.permits);
+            let deliveries = consumer.then(move |item| {
+                let permits = Arc::clone(&permits);
+                async move {
+                    match item {
+                        // Never closed, so there always is a permit in the end.
+                        Ok(delivery) => {
+                            Incoming::Delivery(index, Box::new(delivery), permits.acquire_owned().await.ok())
+                        }
+                        Err(error) => Incoming::Failed(error),
+                    }
+                }
             });
             self.streams.push(deliveries.chain(stream::iter([Incoming::StreamEnded(epoch)])).boxed());
         }
@@ -225,7 +260,7 @@ impl Session {
     pub async fn next(&mut self) -> Result<Delivery<AmqpReceipt>, Ended> {
         while let Some(incoming) = self.streams.next().await {
             match incoming {
-                Incoming::Delivery(lane, delivery) => return Ok(self.delivery(lane, delivery)),
+                Incoming::Delivery(rung, delivery, permit) => return Ok(self.delivery(rung, delivery, permit)),
                 Incoming::Failed(error) | Incoming::Connection(Event::Error(error)) => return Err(error.into()),
                 Incoming::StreamEnded(epoch) if epoch == self.epoch && self.flow != Flow::Nothing => {
                     return Err(if self.connected() { Ended::Cancelled } else { Ended::Closed });
@@ -235,8 +270,8 @@ impl Session {
                 }
                 Incoming::Depths(depths) => self.look(&depths)?,
                 Incoming::Unanswered => {
-                    self.metrics.watchdog_reconnects.inc();
-                    return Err(Ended::Unanswered(self.watchdog));
+                    self.shared.metrics.watchdog_reconnects.inc();
+                    return Err(Ended::Unanswered(self.shared.watchdog));
                 }
                 Incoming::StreamEnded(_) | Incoming::Connection(_) => {}
             }
@@ -244,29 +279,25 @@ impl Session {
         Err(Ended::Closed)
     }
 
-    /// The owner does not take deliveries just now: that none comes out is not the broker's fault.
-    pub fn not_taking(&mut self) {
-        let now = Instant::now();
-        self.lanes.iter_mut().for_each(|lane| lane.silence = Silence::begin(now));
-    }
-
     /// Looks for a consumer that is owed a delivery for too long. A pause that waits for one event to try is looked at
     /// too: from a dead consumer that event would never come.
     fn look(&mut self, depths: &Depths) -> Result<(), Ended> {
         let now = Instant::now();
-        for lane in &mut self.lanes {
-            let Some(prefetch) = self.flow.prefetch(&lane.rung) else { continue };
-            let ready = depths.get(&lane.rung.queue).copied().unwrap_or(0);
-            // Each unsettled delivery holds its lane's settler. Those taken before the last change of flow are counted
+        for open in &mut self.rungs {
+            let Some(prefetch) = self.flow.prefetch(&open.rung) else { continue };
+            let ready = depths.get(&open.rung.queue).copied().unwrap_or(0);
+            // Each unsettled delivery holds its rung's settler. Those taken before the last change of flow are counted
             // too, though the broker no longer does: then room shows late, and never wrongly.
-            let unsettled = Arc::strong_count(&lane.settler) - 1;
-            match lane.silence.look(ready, unsettled < usize::from(prefetch), now, self.watchdog) {
-                Sign::Hears => self.health.hears(&lane.rung.queue),
+            let unsettled = Arc::strong_count(&open.settler) - 1;
+            // Without a permit, what was sent may be waiting for what an earlier session left in hand.
+            let room = unsettled < usize::from(prefetch) && open.permits.available_permits() > 0;
+            match open.silence.look(ready, room, now, self.shared.watchdog) {
+                Sign::Hears => self.shared.health.hears(&open.rung.queue),
                 Sign::Unknown => {}
                 Sign::Deaf(silent) => {
-                    self.metrics.watchdog_reconnects.inc();
-                    self.health.deaf(&lane.rung.queue);
-                    return Err(Ended::Deaf { queue: lane.rung.queue.clone(), silent });
+                    self.shared.metrics.watchdog_reconnects.inc();
+                    self.shared.health.deaf(&open.rung.queue);
+                    return Err(Ended::Deaf { queue: open.rung.queue.clone(), silent });
                 }
             }
         }
@@ -282,23 +313,28 @@ impl Session {
     pub fn next_arrived(&mut self) -> Option<Delivery<AmqpReceipt>> {
         use futures_util::FutureExt as _;
         while let Some(Some(incoming)) = self.streams.next().now_or_never() {
-            if let Incoming::Delivery(lane, delivery) = incoming {
-                return Some(self.delivery(lane, delivery));
+            if let Incoming::Delivery(rung, delivery, permit) = incoming {
+                return Some(self.delivery(rung, delivery, permit));
             }
         }
         None
     }
 
-    fn delivery(&mut self, lane: usize, mut delivery: Box<lapin::message::Delivery>) -> Delivery<AmqpReceipt> {
-        let lane = &mut self.lanes[lane];
-        lane.received.inc();
-        let attempt: Attempt = lane.rung.attempt;
-        let trace = trace::begin(&self.traces, &delivery, &lane.queue, attempt);
+    fn delivery(
+        &mut self,
+        rung: usize,
+        mut delivery: Box<lapin::message::Delivery>,
+        permit: Option<OwnedSemaphorePermit>,
+    ) -> Delivery<AmqpReceipt> {
+        let open = &mut self.rungs[rung];
+        open.received.inc();
+        let attempt: Attempt = open.rung.attempt;
+        let trace = trace::begin(&self.shared.traces, &delivery, &open.queue, attempt);
         let body = std::mem::take(&mut delivery.data).into();
         let properties = &delivery.properties;
         let owned = |text: &Option<ShortString>| text.as_ref().map(|t| t.as_str().to_owned());
         let received = Instant::now();
-        lane.silence.heard(received);
+        open.silence.heard(received);
         let message = Message {
             body,
             attempt,
@@ -310,17 +346,18 @@ impl Session {
             routing_key: delivery.routing_key.as_str().to_owned(),
             received,
             trace,
-            waited: lane.rung.waited,
-            next_delay: lane.rung.next_delay,
-            lane: lane.rung.lane,
+            waited: open.rung.waited,
+            next_delay: open.rung.next_delay,
+            lane: open.rung.lane,
         };
         let receipt = AmqpReceipt {
             tag: delivery.delivery_tag,
-            settler: Arc::clone(&lane.settler),
-            copies: Arc::clone(&self.copies),
-            original: Original { delivery, queue: Arc::clone(&lane.queue), attempt, received },
+            settler: Arc::clone(&open.settler),
+            copies: Arc::clone(&self.shared.copies),
+            original: Original { delivery, queue: Arc::clone(&open.queue), attempt, received },
+            _permit: permit,
         };
-        Delivery { message, token: Unsettled::new(receipt, Arc::clone(&self.metrics)) }
+        Delivery { message, token: Unsettled::new(receipt, Arc::clone(&self.shared.metrics)) }
     }
 
     /// Ends a session that is of no use any more. Deliveries that are still held keep their channel, and a channel its
@@ -333,12 +370,12 @@ impl Session {
     pub async fn close(self) {
         drop(self.streams);
         // Kept to the end: a dropped channel closes itself, and would race the connection's own goodbye.
-        let mut channels = Vec::with_capacity(self.lanes.len());
-        let mut settling = Vec::with_capacity(self.lanes.len());
-        for lane in self.lanes {
-            drop(lane.settler);
-            channels.push(lane.channel);
-            settling.push(AbortOnDropHandle::new(lane.settling));
+        let mut channels = Vec::with_capacity(self.rungs.len());
+        let mut settling = Vec::with_capacity(self.rungs.len());
+        for open in self.rungs {
+            drop(open.settler);
+            channels.push(open.channel);
+            settling.push(AbortOnDropHandle::new(open.settling));
         }
         if tokio::time::timeout(FLUSH_TIMEOUT, join_all(settling)).await.is_err() {
             tracing::warn!("some deliveries are still unsettled; the broker keeps them");

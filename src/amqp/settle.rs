@@ -17,7 +17,10 @@ use lapin::{
 };
 use std::{sync::Arc, time::Duration};
 use tokio::{
-    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+    sync::{
+        OwnedSemaphorePermit,
+        mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+    },
     time::Instant,
 };
 
@@ -66,6 +69,8 @@ pub struct AmqpReceipt {
     pub(super) settler: Arc<Settler>,
     pub(super) copies: Arc<Copies>,
     pub(super) original: Original,
+    /// Of its rung; free again once this is settled.
+    pub(super) _permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Receipt for AmqpReceipt {

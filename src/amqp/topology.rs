@@ -141,6 +141,12 @@ impl Topology {
         }
     }
 
+    /// All but what leads publishers' events to it.
+    pub(super) fn behind_the_entrances(&self) -> Self {
+        let own = self.bindings.iter().filter(|binding| binding.exchange == binding.queue);
+        Self { bindings: own.cloned().collect(), fork: None, unbound: Vec::new(), ..self.clone() }
+    }
+
     /// The fanout exchange through which an event of this routing key is replayed, its lane's own: every other consumer of
     /// the publishers' exchange would see it there.
     pub fn entry(&self, routing_key: &str) -> &str {

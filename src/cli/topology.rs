@@ -42,7 +42,7 @@ pub(super) fn run(args: &TopologyArgs, settings: Settings) -> Result<(), Failure
         Action::Declare => runtime()?.block_on(async {
             let connector = amqp::Connector::new(settings.broker.access.clone());
             let connection = connector.connect("hookbro topology").await?;
-            let stood = amqp::stand(&connector, &connection, &topology).await;
+            let stood = amqp::stand(&connector, &connection, &topology, amqp::Occasion::Start).await;
             amqp::close(connection).await;
             stood?.iter().try_for_each(|stranded| output::print(&format!("{stranded}\n")))?;
             output::print(&format!("{} queues stand\n", topology.queues.len()))
@@ -53,8 +53,11 @@ pub(super) fn run(args: &TopologyArgs, settings: Settings) -> Result<(), Failure
 async fn migrate(settings: &Settings, topology: &Topology, yes: bool) -> Result<(), Failure> {
     let access = &settings.broker.access;
     let publisher = amqp::Publisher::new(access.clone(), "hookbro migrate");
-    let migration = amqp::Migration::open(&amqp::Connector::new(access.clone()), publisher, topology).await?;
+    let migration = amqp::Migration::open(amqp::Connector::new(access.clone()), publisher, topology).await?;
     let plan = migration.plan().await?;
+    if yes && !plan.is_empty() {
+        migration.prepare(&plan).await?;
+    }
     for queue in &plan {
         let said = if yes {
             format!("migrated `{}` with {} messages\n", queue.name, migration.migrate(queue).await?)

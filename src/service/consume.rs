@@ -1,4 +1,4 @@
-//! From the broker's stream to tasks: one per delivery, as many as the permits allow, until told to stop.
+//! From the broker's stream to tasks: one per delivery, until told to stop.
 
 use super::{
     gate::{Appetite, Gate},
@@ -17,10 +17,7 @@ use crate::{
 };
 use futures_util::FutureExt as _;
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::{Instant, MissedTickBehavior},
-};
+use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::task::TaskTracker;
 
 /// How often the loop turns with nothing to do: to show that it lives, and to look at what nobody announces.
@@ -33,16 +30,13 @@ const BURST: usize = 32;
 pub struct Pool<S> {
     pub handler: Arc<Handler<S>>,
     pub tasks: TaskTracker,
-    /// Bounds the deliveries in flight over a pause or a reconnect too, when old ones are still held.
-    pub permits: Arc<Semaphore>,
     pub health: Arc<Health>,
     pub recorder: Recorder,
 }
 
 impl<S: Sink> Pool<S> {
-    pub fn new(handler: Handler<S>, max_in_flight: usize, health: Arc<Health>, recorder: Recorder) -> Self {
-        let permits = Arc::new(Semaphore::new(max_in_flight));
-        Self { handler: Arc::new(handler), tasks: TaskTracker::new(), permits, health, recorder }
+    pub fn new(handler: Handler<S>, health: Arc<Health>, recorder: Recorder) -> Self {
+        Self { handler: Arc::new(handler), tasks: TaskTracker::new(), health, recorder }
     }
 
     /// Consumes until stopped (`Ok`) or until the session ends.
@@ -67,9 +61,8 @@ impl<S: Sink> Pool<S> {
                         return Err(Ended::Closed);
                     }
                 }
-                taken = self.take(session) => {
-                    let (delivery, permit) = taken?;
-                    self.begin(delivery, permit);
+                delivery = session.next() => {
+                    self.begin(delivery?);
                     self.take_arrived(session)?;
                 }
             }
@@ -102,34 +95,18 @@ impl<S: Sink> Pool<S> {
         self.tasks.wait().await;
     }
 
-    async fn take(
-        &self,
-        session: &mut Session,
-    ) -> Result<(Delivery<AmqpReceipt>, Option<OwnedSemaphorePermit>), Ended> {
-        let permit = match Arc::clone(&self.permits).try_acquire_owned() {
-            Ok(permit) => Some(permit),
-            Err(_) => {
-                session.not_taking();
-                // Never closed, so there always is a permit in the end.
-                Arc::clone(&self.permits).acquire_owned().await.ok()
-            }
-        };
-        Ok((session.next().await?, permit))
-    }
-
     /// Begins what arrived together with the last delivery: looking round for each of a burst would cost more than it says.
     fn take_arrived(&self, session: &mut Session) -> Result<(), Ended> {
         for _ in 0..BURST {
-            let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else { break };
             let Some(delivery) = session.next().now_or_never() else { break };
-            self.begin(delivery?, Some(permit));
+            self.begin(delivery?);
         }
         Ok(())
     }
 
-    fn begin(&self, delivery: Delivery<AmqpReceipt>, permit: Option<OwnedSemaphorePermit>) {
+    fn begin(&self, delivery: Delivery<AmqpReceipt>) {
         let trace = delivery.message.trace.clone();
-        let work = one(Arc::clone(&self.handler), self.recorder.clone(), delivery, permit);
+        let work = one(Arc::clone(&self.handler), self.recorder.clone(), delivery);
         if trace.is_on() {
             self.tasks.spawn(trace.around(work));
         } else {
@@ -147,12 +124,7 @@ fn flow(gate: &Gate) -> Flow {
 }
 
 /// One delivery, from message to settlement.
-async fn one<S: Sink, R: Receipt>(
-    handler: Arc<Handler<S>>,
-    recorder: Recorder,
-    delivery: Delivery<R>,
-    _permit: Option<OwnedSemaphorePermit>,
-) {
+async fn one<S: Sink, R: Receipt>(handler: Arc<Handler<S>>, recorder: Recorder, delivery: Delivery<R>) {
     let Delivery { message, token } = delivery;
     let mut calls = Calls::default();
     let judged = tokio::select! {

@@ -3,7 +3,8 @@
 use super::{consume::Pool, gate::Gate, handler::Handler, keeper, pacer::Pacer, provision::Provisioner};
 use crate::{
     amqp::{
-        self, Backoff, Connector, Copies, DeclareError, Ended, OpenError, Publisher, Session, StandError, Topology,
+        self, Backoff, Connector, Copies, DeclareError, Ended, Occasion, OpenError, Permits, Publisher, Session,
+        Shared, StandError, Topology,
     },
     domain::{ProjectId, Routes, UnknownProject},
     ports::{
@@ -77,9 +78,18 @@ pub async fn run<S: Sink>(
         stop: stop.clone(),
     };
     let _keeper = AbortOnDropHandle::new(tokio::spawn(async move { keeper::keep(&gate, &*sink).await }));
-    let pool = Pool::new(handler, topology.max_in_flight(), Arc::clone(&health), recorder);
+    let pool = Pool::new(handler, Arc::clone(&health), recorder);
 
-    let ended = sessions(&pool, &topology, Arc::clone(&copies), &settings.broker, &settings.traces).await;
+    let shared = Shared {
+        permits: Arc::new(Permits::new(&topology)),
+        copies: Arc::clone(&copies),
+        metrics: Arc::clone(&metrics),
+        health: Arc::clone(&health),
+        traces: settings.traces,
+        watchdog: settings.broker.watchdog,
+    };
+
+    let ended = sessions(&pool, &topology, Connector::new(settings.broker.access), &shared).await;
     let deadline = tokio::time::Instant::now() + settings.grace.saturating_sub(GOODBYE).max(settings.grace / 2);
     health.broker.send_replace(Broker::Draining);
     tracing::info!(in_flight = pool.tasks.len(), "stopping");
@@ -111,18 +121,14 @@ pub async fn run<S: Sink>(
 async fn sessions<S: Sink>(
     pool: &Pool<S>,
     topology: &Topology,
-    copies: Arc<Copies>,
-    broker: &amqp::Settings,
-    traces: &Traces,
+    connector: Connector,
+    shared: &Shared,
 ) -> Result<Option<Session>, Fatal> {
     let (stop, metrics, health) = (&pool.handler.stop, &pool.handler.metrics, &pool.health);
-    let connector = Connector::new(broker.access.clone());
     let mut backoff = Backoff::new();
-    let mut lost_before = false;
+    let mut occasion = Occasion::Start;
     loop {
-        let (copies, metrics_of, health_of) = (Arc::clone(&copies), Arc::clone(metrics), Arc::clone(health));
-        let opening =
-            Session::open(&connector, topology, broker.watchdog, copies, metrics_of, health_of, traces.clone());
+        let opening = Session::open(&connector, topology, occasion, shared.clone());
         let opened = tokio::select! {
             biased;
             () = stop.requested.cancelled() => return Ok(None),
@@ -131,8 +137,8 @@ async fn sessions<S: Sink>(
         match opened {
             Ok(mut session) => {
                 let opened_at = Instant::now();
-                say_connected(metrics, health, lost_before);
-                lost_before = true;
+                say_connected(metrics, health, occasion);
+                occasion = Occasion::Return;
                 match pool.consume(&mut session).await {
                     Ok(()) => return Ok(Some(session)),
                     Err(ended) => {
@@ -160,9 +166,9 @@ async fn wait(backoff: &mut Backoff, stop: &Stop) {
     }
 }
 
-fn say_connected(metrics: &Metrics, health: &Health, again: bool) {
+fn say_connected(metrics: &Metrics, health: &Health, occasion: Occasion) {
     metrics.broker_connected.set(1);
-    metrics.broker_reconnects.inc_by(again.into());
+    metrics.broker_reconnects.inc_by((occasion == Occasion::Return).into());
     health.broker.send_replace(Broker::Connected { since: SystemTime::now() });
     tracing::info!("connected to the broker, topology in place");
 }

@@ -225,3 +225,86 @@ async fn a_flood_on_a_lane_makes_no_other_wait() {
     drop(hookbro);
     end(world).await;
 }
+
+/// In a rolling deployment the older replicas may lose their connection: coming back, they find the newer ones' lanes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_comes_back_leaves_the_lanes_of_a_newer_one() {
+    let cases: [(&str, &[(&str, &str)], &str); 2] = [
+        ("laneback", &[("lanes.bulk.keys", "acme.#")], ".lane.bulk.retry.1"),
+        // Both consume it: both lose their connections.
+        ("laneback0", &[], ".retry.1"),
+    ];
+    for (name, older, deleted) in cases {
+        let world = World::new(name).await;
+        let settings = |lanes: &[(&str, &str)]| {
+            let lanes = lanes.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+            [world.settings().to_vec(), lanes.collect()].concat()
+        };
+        let old = Hookbro::ready(&settings(older)).await;
+        let new = Hookbro::ready(&settings(&[("lanes.slow.keys", "acme.#")])).await;
+        let queue = world.broker.queue.clone();
+        for round in 1..=3 {
+            world.broker.delete(&format!("{queue}{deleted}")).await;
+            until("the old one is back", SOON, async || {
+                let again = old.metric("hookbro_broker_reconnects_total").await >= f64::from(round);
+                (again && old.status_of("/readyz").await == 200).then_some(())
+            })
+            .await;
+            until("the new one is there", SOON, async || (new.status_of("/readyz").await == 200).then_some(())).await;
+        }
+        assert!(!old.logged("lanes that another replica").is_empty(), "it says so: {}", old.whole_log());
+        assert!(new.logged("lanes that another replica").is_empty(), "{}", new.whole_log());
+        let events = generated(name, &["acme", "gigs"], 40);
+        world.publish(&events).await;
+        world.arrive(&events).await;
+        old.stop().await;
+        new.stop().await;
+        assert_eq!((world.svix.answered(202), world.svix.answered(409)), (40, 0), "nothing came twice");
+        // Nobody consumes now: where does each go?
+        world.publish(&generated(&format!("{name}where"), &["acme", "gigs"], 10)).await;
+        assert_eq!(world.broker.ready(&format!("{queue}.lane.slow")).await, Some(5));
+        assert_eq!(world.broker.ready(&queue).await, Some(5));
+        assert!(matches!(world.broker.ready(&format!("{queue}.lane.bulk")).await, None | Some(0)));
+        // One that starts is the newest, whatever was before.
+        let restarted = Hookbro::ready(&settings(older)).await;
+        restarted.stop().await;
+        world.publish(&generated(&format!("{name}again"), &["acme"], 4)).await;
+        assert_eq!(world.broker.ready(&format!("{queue}.lane.slow")).await, Some(5));
+        end(world.with("lanes.slow.keys", "")).await;
+    }
+}
+
+/// What a lane had in hand before a reconnect comes again from the broker, and must not take the others' room.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_lane_holds_over_a_reconnect_takes_no_room_of_the_others() {
+    const HANG: Duration = Duration::from_secs(12);
+    let world = World::new("laneroom").await.with("lanes.bulk.keys", "acme.#").with("lanes.bulk.prefetch", "16");
+    let world = world.with("broker.prefetch", "8");
+    let hookbro = Hookbro::ready(world.settings()).await;
+    let first = generated("laneroomfirst", &["acme", "gigs"], 2);
+    world.publish(&first).await;
+    world.arrive(&first).await;
+    let hang = Fault { app: Some("acme".into()), delay: HANG, ..Fault::default() };
+    let fault = world.svix.sandbox.add_fault(hang);
+    let flood = generated("laneroom", &["acme"], 40);
+    world.publish(&flood).await;
+    let in_flight = async || hookbro.metric("hookbro_events_in_flight").await;
+    until("the lane's prefetch hangs", SOON, async || (in_flight().await == 16.0).then_some(())).await;
+    world.broker.delete(&format!("{}.retry.2", world.broker.queue)).await;
+    until("it is back", SOON, async || {
+        let again = hookbro.metric("hookbro_broker_reconnects_total").await == 1.0;
+        (again && hookbro.status_of("/readyz").await == 200).then_some(())
+    })
+    .await;
+    let others = generated("laneroomother", &["gigs"], 40);
+    for sample in &others {
+        world.publish_one(sample).await;
+        until("it arrives", SOON, async || (!world.svix.calls_for(&sample.id).is_empty()).then_some(())).await;
+    }
+    assert_eq!(world.svix.answered(202), 42, "none of the flood had to end first");
+    assert_eq!(in_flight().await, 16.0);
+    world.svix.sandbox.remove_fault(fault);
+    world.arrive(&flood).await;
+    hookbro.stop().await;
+    end(world).await;
+}

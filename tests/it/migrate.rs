@@ -2,13 +2,17 @@
 
 use crate::support::{
     SOON,
-    events::generated,
+    events::{Sample, generated},
     hookbro::{Hookbro, command},
     ledger, until,
     world::World,
 };
 use hookbro::sandbox::Fault;
-use std::process::Output;
+use std::{
+    process::Output,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 fn topology(world: &World, args: &[&str]) -> Output {
     command(&[&["topology"], args].concat(), world.settings()).output().unwrap()
@@ -68,4 +72,69 @@ async fn a_queue_that_is_consumed_is_not_touched_until_its_replicas_are_stopped(
     ledger::check(&world.svix, &events);
     hookbro.stop().await;
     world.end().await;
+}
+
+/// Between publishes that go on while queues move.
+const PUBLISH_EVERY: Duration = Duration::from_millis(30);
+
+/// Lanes that nobody has declared before come with the new arguments, or go with them.
+#[tokio::test(flavor = "multi_thread")]
+async fn lanes_and_arguments_change_together_while_publishers_go_on() {
+    let without = World::new("migratelanes").await;
+    assert!(topology(&without, &["declare"]).status.success());
+    let events = generated("migratelanes", &["acme", "gigs"], 5_000);
+    let mut published = 0;
+    let world = migrated(
+        without.with("lanes.bulk.keys", "acme.#").with("broker.delivery_limit", "50"),
+        &events,
+        &mut published,
+    );
+    let world = world.await;
+    let world = migrated(
+        world.with("lanes.bulk.keys", "gigs.#").with("lanes.bulk.delays", "1h").with("broker.delivery_limit", "60"),
+        &events,
+        &mut published,
+    );
+    let world = world.await;
+    let world = migrated(
+        world.without("lanes.bulk.keys").without("lanes.bulk.delays").with("broker.delivery_limit", "70"),
+        &events,
+        &mut published,
+    );
+    let world = world.await.with("lanes.bulk.keys", "").with("lanes.bulk.delays", "1h");
+    // What lies in the lane that is gone still has the arguments of its time.
+    let moved = topology(&world, &["migrate", "--yes"]);
+    assert!(moved.status.success(), "{}", said(&moved));
+    let hookbro = Hookbro::ready(world.settings()).await;
+    world.arrive(&events[..published]).await;
+    ledger::check(&world.svix, &events[..published]);
+    hookbro.stop().await;
+    let world = world.without("lanes.bulk.keys").without("lanes.bulk.delays");
+    assert!(topology(&world, &["declare"]).status.success());
+    world.end().await;
+}
+
+/// Migrates to the settings of `world` while events from `published` on are published, each confirmed in a queue.
+async fn migrated(world: World, events: &[Sample], published: &mut usize) -> World {
+    let done = AtomicBool::new(false);
+    let migrating = async {
+        // A few are there before.
+        tokio::time::sleep(PUBLISH_EVERY * 4).await;
+        let mut command = command(&["topology", "migrate", "--yes"], world.settings());
+        let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+        done.store(true, Ordering::Relaxed);
+        output
+    };
+    let publishing = async {
+        while !done.load(Ordering::Relaxed) {
+            world.publish_one(&events[*published]).await;
+            *published += 1;
+            // Each is moved twice, one at a time.
+            tokio::time::sleep(PUBLISH_EVERY).await;
+        }
+    };
+    let (output, ()) = tokio::join!(migrating, publishing);
+    assert!(output.status.success(), "{}", said(&output));
+    assert!(said(&output).contains(&format!("migrated `{}` with", world.broker.queue)), "{}", said(&output));
+    world
 }

@@ -119,6 +119,14 @@ impl Broker {
         ready
     }
 
+    /// Deletes a queue, which ends the sessions that consume it.
+    pub async fn delete(&self, queue: &str) {
+        let connection = self.connect().await;
+        let channel = connection.create_channel().await.unwrap();
+        channel.queue_delete(queue.into(), QueueDeleteOptions::default()).await.unwrap();
+        amqp::close(connection).await;
+    }
+
     pub async fn ready_dead(&self) -> u32 {
         self.ready(&format!("{}.dead", self.queue)).await.unwrap_or(0)
     }
