@@ -15,6 +15,7 @@ mod plan;
 mod procs;
 mod profile;
 mod report;
+mod retries;
 #[path = "../shared/mod.rs"]
 mod shared;
 mod singles;
@@ -41,6 +42,9 @@ struct Cli {
     /// Only whether a flood on one lane makes the others wait
     #[arg(long)]
     lanes: bool,
+    /// Only what a retried event costs against a straight one
+    #[arg(long)]
+    retries: bool,
     /// Repetitions
     #[arg(long, default_value_t = 5)]
     repetitions: usize,
@@ -61,6 +65,9 @@ enum Command {
         /// Where the profile goes, for callgrind_annotate
         #[arg(long, default_value = "callgrind.out.hookbro")]
         into: PathBuf,
+        /// Of a retried event too: every second one fails once
+        #[arg(long)]
+        retries: bool,
     },
     /// Measure what the journal costs at 5,000 events/s
     Journal {
@@ -86,7 +93,7 @@ async fn main() -> ExitCode {
         return exit(contenders::run(args).await.map(|()| true));
     }
     let (profile, journal) = match cli.command.take() {
-        Some(Command::Profile { into }) => (Some(into), None),
+        Some(Command::Profile { into, retries }) => (Some((into, retries)), None),
         Some(Command::Journal { events }) => (None, Some(events)),
         _ => (None, None),
     };
@@ -109,7 +116,7 @@ fn exit(ended: Result<bool, Error>) -> ExitCode {
     }
 }
 
-async fn run(cli: &Cli, profile: Option<PathBuf>, journal: Option<u64>) -> Result<bool, Error> {
+async fn run(cli: &Cli, profile: Option<(PathBuf, bool)>, journal: Option<u64>) -> Result<bool, Error> {
     let hookbro = find_hookbro(cli.hookbro.as_deref())?;
     let node = broker::Node::start()?;
     let mut declare = tokio::process::Command::new(&hookbro);
@@ -119,8 +126,20 @@ async fn run(cli: &Cli, profile: Option<PathBuf>, journal: Option<u64>) -> Resul
     }
     let publisher = broker::Publisher::open(&node.url, QUEUE).await?;
     let bench = Bench { node, publisher, hookbro };
-    if let Some(into) = profile {
-        println!("{} instructions per event; profile in {}", bench.profile(&into).await?, into.display());
+    if let Some((into, retries)) = profile {
+        if retries {
+            let (straight, retried) = bench.profile_retries(&into).await?;
+            #[expect(clippy::cast_precision_loss, reason = "far below 2^52 instructions")]
+            let ratio = retried / straight as f64;
+            println!("{straight} instructions per straight event, {retried:.0} per retried one: {ratio:.2}");
+        } else {
+            println!("{} instructions per event", bench.profile(retries::Way::Straight, &into).await?);
+        }
+        println!("profile in {}", into.display());
+        return Ok(true);
+    }
+    if cli.retries {
+        println!("{:#}", bench.retries().await?);
         return Ok(true);
     }
     if cli.lanes {

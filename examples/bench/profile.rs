@@ -1,9 +1,9 @@
 //! Instructions per event, counted by callgrind: the number that a noisy machine does not move. Two drains of different
 //! length are counted, and the difference of the two leaves out start and end.
 
-use crate::event::Shape;
 use crate::procs::Contender;
-use crate::standin::{Progress, StandIn};
+use crate::retries::{Way, of_retried};
+use crate::standin::Progress;
 use crate::{Bench, Error};
 use std::path::Path;
 use std::time::Duration;
@@ -18,15 +18,22 @@ const EVENTS: u64 = 8_000;
 
 impl Bench {
     /// Leaves the longer run's profile at `into`, for callgrind_annotate.
-    pub(crate) async fn profile(&self, into: &Path) -> Result<u64, Error> {
-        let short = self.instructions(EVENTS / 2, &into.with_extension("short")).await?;
-        let long = self.instructions(EVENTS, into).await?;
+    pub(crate) async fn profile(&self, way: Way, into: &Path) -> Result<u64, Error> {
+        let short = self.instructions(way, EVENTS / 2, &into.with_extension("short")).await?;
+        let long = self.instructions(way, EVENTS, into).await?;
         Ok((long.saturating_sub(short)) / (EVENTS / 2))
     }
 
-    async fn instructions(&self, events: u64, into: &Path) -> Result<u64, Error> {
-        self.publisher.fill(Shape::default(), events).await?;
-        let standin = StandIn::start(Duration::ZERO, events, false).await?;
+    /// Instructions of an event on the straight path, and of one that fails once; leaves the profile of the mixture.
+    pub(crate) async fn profile_retries(&self, into: &Path) -> Result<(u64, f64), Error> {
+        let straight = self.profile(Way::Straight, &into.with_extension("straight")).await?;
+        let mixed = self.profile(Way::HalfRetried, into).await?;
+        #[expect(clippy::cast_precision_loss, reason = "far below 2^52 instructions")]
+        Ok((straight, of_retried(straight as f64, mixed as f64)))
+    }
+
+    async fn instructions(&self, way: Way, events: u64, into: &Path) -> Result<u64, Error> {
+        let standin = self.fill_way(way, events).await?;
         let mut command = Command::new("valgrind");
         command
             .arg("--tool=callgrind")
@@ -34,6 +41,7 @@ impl Bench {
             .arg(&self.hookbro)
             .arg("run");
         self.configure(&mut command, &standin.url(), 256)?;
+        way.configure(&mut command);
         let mut contender = Contender::start("valgrind", command)?;
         contender.until(WITHIN, standin.counts.until(Progress::Done), "last request").await?;
         tokio::time::sleep(AFTERMATH).await;

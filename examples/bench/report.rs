@@ -142,6 +142,7 @@ fn plain(value: &serde_json::Value) -> String {
         serde_json::Value::Object(object) => {
             object.iter().map(|(key, value)| format!("{key} {}", plain(value))).collect::<Vec<_>>().join(", ")
         }
+        serde_json::Value::String(text) => text.clone(),
         other => other.to_string(),
     }
 }

@@ -12,7 +12,6 @@ use crate::{Bench, Error};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::time::Duration;
-use tokio::process::Command;
 
 /// Repetitions of what is compared with itself at another size.
 const TIMES: usize = 3;
@@ -21,9 +20,6 @@ const REPLICA_PREFETCH: u16 = 64;
 const REPLICA_DELAY: Duration = Duration::from_millis(50);
 /// Per replica: some four seconds.
 const REPLICA_EVENTS: u64 = 5_000;
-const RETRIED_EVENTS: u64 = 20_000;
-/// The queue whose ladder has one short rung.
-const RETRIED_QUEUE: &str = "bench.retried";
 const IDLE: Duration = Duration::from_secs(5);
 
 impl Bench {
@@ -52,8 +48,7 @@ impl Bench {
             let peak = mib(self.drain(large).await?.peak_rss_kib);
             single.insert(format!("memory: peak MiB, events of 256 KiB, answers in {delay} ms"), json!(peak));
         }
-        let (straight, retried) = self.retried().await?;
-        single.insert("retry: CPU of an event that fails once / straight".into(), json!(retried / straight));
+        single.insert("retry: an event that fails once, against straight".into(), self.retries().await?);
         for replicas in 1..=3 {
             let rate = self.replicas(replicas).await?;
             single.insert(format!("replicas: events/s, prefetch 64, answers in 50 ms, {replicas}"), json!(rate));
@@ -80,39 +75,6 @@ impl Bench {
             figures.push(self.drain(Drain { who: HOOKBRO, delay: Duration::ZERO, events, shape }).await?);
         }
         Ok(figures)
-    }
-
-    /// CPU of an event on the straight path, and of one that fails once, waits a second on the broker and comes back.
-    async fn retried(&self) -> Result<(f64, f64), Error> {
-        let straight = median(&self.drained(TIMES, RETRIED_EVENTS, Shape::default()).await?, |f| f.cpu_us);
-        let ladder = |command: &mut Command| {
-            command.env("HOOKBRO__BROKER__QUEUE", RETRIED_QUEUE).env("HOOKBRO__RETRY__DELAYS", "1s");
-        };
-        let mut declare = Command::new(&self.hookbro);
-        declare.args(["topology", "declare"]).stdout(std::process::Stdio::null());
-        self.configure(&mut declare, "http://127.0.0.1:1", 256)?;
-        ladder(&mut declare);
-        if !declare.status().await?.success() {
-            return Err("hookbro topology declare failed".into());
-        }
-        let mut mixed = Vec::with_capacity(TIMES);
-        for _ in 0..TIMES {
-            self.publisher.fill_queue(RETRIED_QUEUE, Shape::default(), RETRIED_EVENTS).await?;
-            let standin = StandIn::refusing(RETRIED_EVENTS).await?;
-            let mut command = self.hookbro(&standin.url(), 256)?;
-            ladder(&mut command);
-            let mut contender = Contender::start("hookbro", command)?;
-            contender.until(END_WITHIN, standin.counts.until(Progress::Begun), "first request").await?;
-            let before = cpu(contender.pid)?;
-            contender.until(END_WITHIN, standin.counts.until(Progress::Done), "last request").await?;
-            tokio::time::sleep(AFTERMATH).await;
-            let used = (cpu(contender.pid)? - before).as_secs_f64() * 1e6;
-            contender.stop().await?;
-            #[expect(clippy::cast_precision_loss, reason = "far below 2^52 events")]
-            mixed.push(used / RETRIED_EVENTS as f64);
-        }
-        // Half of the events went straight.
-        Ok((straight, 2.0 * Spread::of(mixed).median - straight))
     }
 
     /// What so many processes on one queue drain together, in events/s.
