@@ -62,10 +62,15 @@ impl Connector {
         Self { access: access.into(), unanswered: Mutex::default(), shown: Arc::default() }
     }
 
-    /// Tries each address once, in turn. `name` is what the broker's own pages show.
+    /// Tries each address once, in turn, those last that have not answered an earlier try yet. `name` is what the broker's
+    /// own pages show.
     pub async fn connect(&self, name: &'static str) -> Result<Connection, ConnectError> {
         let mut last = ConnectError::Url;
-        for part in self.access.url.current().split(',').map(str::trim) {
+        let urls = self.access.url.current();
+        let mut parts: Vec<_> = urls.split(',').map(str::trim).collect();
+        let silent = self.unanswered.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect::<Vec<_>>();
+        parts.sort_by_key(|part| silent.iter().any(|url| url == part));
+        for part in parts {
             match self.connect_one(part, name).await {
                 Ok(connection) => return Ok(connection),
                 Err(error) => last = error,
@@ -85,7 +90,7 @@ impl Connector {
         let encrypted = uri.scheme == AMQPScheme::AMQPS;
         uri.query.heartbeat.get_or_insert(HEARTBEAT);
         let waiting = self.unanswered.lock().unwrap_or_else(PoisonError::into_inner).remove(url);
-        let mut attempt = match waiting {
+        let attempt = match waiting {
             Some(attempt) => attempt,
             None => {
                 let properties = ConnectionProperties::default().with_connection_name(name.into());
@@ -93,7 +98,14 @@ impl Connector {
                 tokio::spawn(open(uri, properties, tls, Arc::clone(&self.shown)))
             }
         };
-        match tokio::time::timeout(CONNECT_TIMEOUT, &mut attempt).await {
+        // Whoever waits here may be cancelled too: the attempt is then kept for the next one.
+        let mut waited = Waited { unanswered: &self.unanswered, url, attempt: Some(attempt) };
+        let Some(attempt) = &mut waited.attempt else { return Err(ConnectError::Silent { address }) };
+        let answered = tokio::time::timeout(CONNECT_TIMEOUT, attempt).await;
+        if answered.is_ok() {
+            waited.attempt = None;
+        }
+        match answered {
             Ok(Ok(Ok(connection))) => Ok(connection),
             Ok(Ok(Err(source))) => Err(match explain(&source, encrypted, self.access.has_certificate()) {
                 Some(problem) => ConnectError::Explained { address, problem },
@@ -101,10 +113,22 @@ impl Connector {
             }),
             // The attempt itself broke off, which only the end of the runtime does.
             Ok(Err(_)) => Err(ConnectError::Silent { address }),
-            Err(_) => {
-                self.unanswered.lock().unwrap_or_else(PoisonError::into_inner).insert(url.to_owned(), attempt);
-                Err(ConnectError::Silent { address })
-            }
+            Err(_) => Err(ConnectError::Silent { address }),
+        }
+    }
+}
+
+/// An attempt while somebody waits for it; goes back to the unanswered ones if it is not answered by then.
+struct Waited<'c> {
+    unanswered: &'c Mutex<HashMap<String, Attempt>>,
+    url: &'c str,
+    attempt: Option<Attempt>,
+}
+
+impl Drop for Waited<'_> {
+    fn drop(&mut self) {
+        if let Some(attempt) = self.attempt.take() {
+            self.unanswered.lock().unwrap_or_else(PoisonError::into_inner).insert(self.url.to_owned(), attempt);
         }
     }
 }

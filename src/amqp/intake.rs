@@ -5,7 +5,7 @@ use super::{
     publish::{EventProperties, PublishError, Publisher},
 };
 use crate::{
-    domain::Event,
+    domain::{Event, topic},
     ports::intake::{Intake, NotTaken, TraceHeaders},
 };
 use std::time::Duration;
@@ -19,11 +19,13 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub struct BrokerIntake {
     publisher: Publisher,
     exchange: String,
+    /// What leads to hookbro's own queues: another team's queue on the same exchange would satisfy `mandatory` too.
+    bindings: Vec<String>,
 }
 
 impl BrokerIntake {
-    pub fn new(publisher: Publisher, exchange: String) -> Self {
-        Self { publisher, exchange }
+    pub fn new(publisher: Publisher, exchange: String, bindings: Vec<String>) -> Self {
+        Self { publisher, exchange, bindings }
     }
 
     pub async fn close(&self) {
@@ -47,6 +49,10 @@ impl BrokerIntake {
 
 impl Intake for BrokerIntake {
     async fn put(&self, event: &Event, trace: &TraceHeaders) -> Result<(), NotTaken> {
+        let key = event.routing_key();
+        if !self.bindings.iter().any(|pattern| topic::matches(pattern, &key)) {
+            return Err(NotTaken::Unroutable(key));
+        }
         let properties = EventProperties { headers: trace.0.clone(), ..EventProperties::of(event) };
         match tokio::time::timeout(PATIENCE, self.publish(event, &properties)).await {
             Ok(Ok(())) => Ok(()),

@@ -342,7 +342,7 @@ impl Session {
             content_encoding: owned(properties.content_encoding()),
             header_bytes: header_bytes(properties),
             replayed: replays(properties),
-            queue: Arc::clone(&lane.queue),
+            queue: Arc::clone(&open.queue),
             routing_key: delivery.routing_key.as_str().to_owned(),
             received,
             trace,

@@ -11,6 +11,9 @@ use std::{sync::Arc, time::Duration};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+/// Longest wait for the broker's goodbye, once every request is answered or given up.
+const GOODBYE: Duration = Duration::from_secs(1);
+
 /// The listener, if there is one.
 pub(super) struct Ingesting {
     stop: CancellationToken,
@@ -29,7 +32,7 @@ pub(super) async fn start(
     let stop = requested.child_token();
     let Some(listen) = ingest.listen else { return Ok(Ingesting { stop, task: None }) };
     let publisher = Publisher::new(broker.access.clone(), "hookbro ingest");
-    let intake = Arc::new(BrokerIntake::new(publisher, broker.exchange.clone()));
+    let intake = Arc::new(BrokerIntake::new(publisher, broker.exchange.clone(), broker.bindings.clone()));
     let keys = http::Keys { tokens: ingest.tokens, webhook_secrets: ingest.webhook_secrets };
     let router = http::ingest_router(http::Ingest::new(Arc::clone(&intake), keys, max_payload_bytes, metrics));
     let (address, serving) = http::serve(listen, "ingest.listen", router, stop.clone().cancelled_owned()).await?;
@@ -42,7 +45,10 @@ pub(super) async fn start(
                 tracing::warn!("the grace is over; requests that are not confirmed get no answer");
             }
         }
-        intake.close().await;
+        // A put that waits for a connection holds what the goodbye needs.
+        if tokio::time::timeout(GOODBYE, intake.close()).await.is_err() {
+            tracing::debug!("the broker did not answer the goodbye; it is left without one");
+        }
     });
     Ok(Ingesting { stop, task: Some(task) })
 }

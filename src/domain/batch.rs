@@ -2,7 +2,9 @@
 
 use super::event::{Event, Malformed, Rejected};
 use bytes::Bytes;
+use serde::de::{Deserializer as _, IgnoredAny, SeqAccess, Visitor};
 use serde_json::value::RawValue;
+use std::fmt;
 
 /// How the events of a batch are put together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,15 +46,15 @@ pub const MAX_ROUTING_KEY: usize = 255;
 
 /// The events of `body` in their order, each checked as the consumer checks it. They share the memory of `body`.
 pub fn read_batch(body: &Bytes, form: Form, limits: BatchLimits) -> Result<Vec<Event>, BatchError> {
-    let parts = match form {
-        Form::Json => elements(body)?,
-        Form::Lines => lines(body),
+    let (parts, found) = match form {
+        Form::Json => elements(body, limits.events)?,
+        Form::Lines => lines(body, limits.events),
     };
-    if parts.is_empty() {
+    if found == 0 {
         return Err(BatchError::Empty);
     }
-    if parts.len() > limits.events {
-        return Err(BatchError::TooMany { found: parts.len(), limit: limits.events });
+    if found > limits.events {
+        return Err(BatchError::TooMany { found, limit: limits.events });
     }
     let event = |(at, part)| {
         let event = Event::parse(part, limits.payload_bytes).map_err(|rejected| BatchError::Event { at, rejected })?;
@@ -64,21 +66,50 @@ pub fn read_batch(body: &Bytes, form: Form, limits: BatchLimits) -> Result<Vec<E
     parts.into_iter().enumerate().map(event).collect()
 }
 
-/// The elements of an array; anything else is one event, or will be refused as one.
-fn elements(body: &Bytes) -> Result<Vec<Bytes>, BatchError> {
+/// The elements of an array, so many at most, and how many there are; anything else is one event, or will be refused as one.
+fn elements(body: &Bytes, most: usize) -> Result<(Vec<Bytes>, usize), BatchError> {
     if !body.trim_ascii_start().starts_with(b"[") {
-        return Ok(if body.trim_ascii().is_empty() { Vec::new() } else { vec![body.clone()] });
+        let one = !body.trim_ascii().is_empty();
+        return Ok((one.then(|| body.clone()).into_iter().collect(), one.into()));
     }
     let refused = |malformed: Malformed| BatchError::Array(malformed.into());
     let text = std::str::from_utf8(body).map_err(|e| refused(Malformed::Utf8(e.valid_up_to())))?;
-    let elements: Vec<&RawValue> =
-        serde_json::from_str(text).map_err(|error| refused(Malformed::Json(error.to_string())))?;
-    Ok(elements.into_iter().map(|element| body.slice_ref(element.get().as_bytes())).collect())
+    let mut json = serde_json::Deserializer::from_str(text);
+    let read = json.deserialize_seq(AtMost(most)).and_then(|read| json.end().map(|()| read));
+    let (elements, found) = read.map_err(|error| refused(Malformed::Json(error.to_string())))?;
+    Ok((elements.into_iter().map(|element| body.slice_ref(element.get().as_bytes())).collect(), found))
 }
 
-fn lines(body: &Bytes) -> Vec<Bytes> {
-    let filled = body.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty());
-    filled.map(|line| body.slice_ref(line)).collect()
+/// Keeps the first elements and counts the rest: a few bytes each in a request would be many times that in memory.
+struct AtMost(usize);
+
+impl<'de> Visitor<'de> for AtMost {
+    type Value = (Vec<&'de RawValue>, usize);
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array of events")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Self::Value, A::Error> {
+        let mut kept = Vec::new();
+        while kept.len() < self.0 {
+            match sequence.next_element()? {
+                Some(element) => kept.push(element),
+                None => break,
+            }
+        }
+        let mut found = kept.len();
+        while sequence.next_element::<IgnoredAny>()?.is_some() {
+            found += 1;
+        }
+        Ok((kept, found))
+    }
+}
+
+/// The lines that are not empty, so many at most, and how many there are.
+fn lines(body: &Bytes, most: usize) -> (Vec<Bytes>, usize) {
+    let filled = || body.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty());
+    (filled().take(most).map(|line| body.slice_ref(line)).collect(), filled().count())
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use crate::{
 use axum::{
     Json, Router,
     body::{Body, to_bytes},
-    extract::State,
+    extract::{ConnectInfo, Request, State},
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
     routing::post,
@@ -23,6 +23,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde_json::json;
 use std::{
+    net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -34,6 +35,8 @@ const MAX_BODY: usize = 4 * 1024 * 1024;
 const MAX_EVENTS: usize = 1_000;
 /// Bytes of requests in hand together. What comes beyond is told to come again, so that a burst costs no more memory.
 const BUDGET: usize = 64 * 1024 * 1024;
+/// The same for requests that prove themselves only with their body.
+const UNPROVEN: usize = BUDGET / 4;
 /// What a request counts as at least: its head, its task, and the broker's side of it.
 const MIN_SHARE: usize = 4 * 1024;
 /// Slowest that a body may arrive.
@@ -55,12 +58,14 @@ pub struct Ingest<I> {
     limits: BatchLimits,
     metrics: Arc<Metrics>,
     room: Semaphore,
+    /// For bodies whose signature is still to be checked: they must not take the room of those that are known.
+    unproven: Semaphore,
 }
 
 impl<I: Intake> Ingest<I> {
     pub fn new(intake: Arc<I>, keys: Keys, max_payload_bytes: usize, metrics: Arc<Metrics>) -> Self {
         let limits = BatchLimits { events: MAX_EVENTS, payload_bytes: max_payload_bytes };
-        Self { intake, keys, limits, metrics, room: Semaphore::new(BUDGET) }
+        Self { intake, keys, limits, metrics, room: Semaphore::new(BUDGET), unproven: Semaphore::new(UNPROVEN) }
     }
 }
 
@@ -74,9 +79,9 @@ pub fn router<I: Intake>(ingest: Ingest<I>) -> Router {
         .with_state(Arc::new(ingest))
 }
 
-async fn notifications<I: Intake>(State(ingest): State<Arc<Ingest<I>>>, headers: HeaderMap, body: Body) -> Response {
+async fn notifications<I: Intake>(State(ingest): State<Arc<Ingest<I>>>, request: Request) -> Response {
     let began = Instant::now();
-    let answer = match ingest.take(&headers, body).await {
+    let answer = match ingest.take(request).await {
         Ok(ids) => (StatusCode::ACCEPTED, Json(json!({"ids": ids}))).into_response(),
         Err(problem) => problem.into_response(),
     };
@@ -87,10 +92,12 @@ async fn notifications<I: Intake>(State(ingest): State<Arc<Ingest<I>>>, headers:
 
 impl<I: Intake> Ingest<I> {
     /// The ids of the request's events, all of which the broker holds.
-    async fn take(&self, headers: &HeaderMap, body: Body) -> Result<Vec<String>, Problem> {
-        let admission = self.keys.admit(headers)?;
+    async fn take(&self, request: Request) -> Result<Vec<String>, Problem> {
+        let (head, body) = request.into_parts();
+        let (peer, headers) = (head.extensions.get::<ConnectInfo<SocketAddr>>(), &head.headers);
+        let admission = self.keys.admit(peer.map(|info| info.0.ip()), headers, &head.uri)?;
         let form = form(headers)?;
-        let _share = self.share(headers)?;
+        let _share = self.share(admission, headers)?;
         let body = read(body).await?;
         if admission == Admission::Signature {
             self.keys.verify(headers, &body)?;
@@ -107,7 +114,7 @@ impl<I: Intake> Ingest<I> {
     }
 
     /// Room for the body, before any of it is read.
-    fn share(&self, headers: &HeaderMap) -> Result<SemaphorePermit<'_>, Problem> {
+    fn share(&self, admission: Admission, headers: &HeaderMap) -> Result<SemaphorePermit<'_>, Problem> {
         let declared = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
         let length = declared.unwrap_or(MAX_BODY);
         if length > MAX_BODY {
@@ -115,10 +122,14 @@ impl<I: Intake> Ingest<I> {
         }
         let share = u32::try_from(length.max(MIN_SHARE)).unwrap_or(u32::MAX);
         let busy = || {
-            let detail = format!("{} MiB of requests are waiting for the broker; come again", BUDGET / 1024 / 1024);
+            let detail = "as many requests as are taken at once are in hand; come again";
             Problem::new(StatusCode::TOO_MANY_REQUESTS, detail).retry_after(RETRY_BUSY)
         };
-        self.room.try_acquire_many(share).map_err(|_| busy())
+        let room = match admission {
+            Admission::Granted => &self.room,
+            Admission::Signature => &self.unproven,
+        };
+        room.try_acquire_many(share).map_err(|_| busy())
     }
 
     async fn put(&self, event: &Event, trace: &TraceHeaders) -> Result<(), Problem> {

@@ -1,9 +1,13 @@
 //! Who may put events in: a bearer token, or a signature over the request as Standard Webhooks has it.
 
-use super::problem::Problem;
+use super::{
+    local::{bearer, from_here},
+    problem::Problem,
+};
 use crate::ports::secret::SecretList;
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
 use standardwebhooks::{HEADER_WEBHOOK_SIGNATURE, HEADER_WEBHOOK_TIMESTAMP, Webhook};
+use std::net::IpAddr;
 
 /// Digits of a plausible `webhook-timestamp`, seconds since 1970; more would overflow the arithmetic on it.
 const MAX_TIMESTAMP_DIGITS: usize = 12;
@@ -26,16 +30,16 @@ pub(super) enum Admission {
 
 impl Keys {
     /// Refuses before anything of the body is read, where the headers alone decide.
-    pub(super) fn admit(&self, headers: &HeaderMap) -> Result<Admission, Problem> {
+    pub(super) fn admit(&self, peer: Option<IpAddr>, headers: &HeaderMap, uri: &Uri) -> Result<Admission, Problem> {
         if self.tokens.is_empty() && self.webhook_secrets.is_empty() {
-            return Ok(Admission::Granted);
+            let refused = |why| {
+                let detail = format!("{why}: without ingest.tokens only programs on this machine may publish");
+                Problem::new(StatusCode::FORBIDDEN, detail)
+            };
+            return from_here(peer, headers, uri).map(|()| Admission::Granted).map_err(refused);
         }
-        if let Some(given) = headers.get(header::AUTHORIZATION) {
-            let token = given.to_str().ok().and_then(|text| {
-                let (scheme, token) = text.split_once(' ')?;
-                scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
-            });
-            return match token.is_some_and(|token| self.tokens.contains(token)) {
+        if headers.contains_key(header::AUTHORIZATION) {
+            return match bearer(headers).is_some_and(|token| self.tokens.contains(token)) {
                 true => Ok(Admission::Granted),
                 false => Err(Problem::unauthorized("the bearer token is none of ingest.tokens")),
             };

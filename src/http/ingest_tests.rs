@@ -24,6 +24,8 @@ impl Intake for FakeIntake {
     }
 }
 
+const PEER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 40_000);
+
 const SECRET: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
 
 struct Page {
@@ -47,7 +49,7 @@ impl Page {
     }
 
     async fn post(&self, headers: &[(&str, &str)], body: impl Into<Body>) -> (StatusCode, HeaderMap, Value) {
-        let mut request = Request::post("/notifications");
+        let mut request = Request::post("/notifications").extension(ConnectInfo(PEER)).header("host", "localhost");
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
@@ -169,6 +171,34 @@ async fn a_signature_is_as_good_as_a_token_and_holds_for_its_body_and_time_only(
 }
 
 #[tokio::test]
+async fn without_keys_no_web_page_and_no_proxy_gets_events_in() {
+    let page = Page::open();
+    for header in [("sec-fetch-site", "cross-site"), ("x-forwarded-for", "192.0.2.1"), ("via", "1.1 x")] {
+        assert_eq!(page.post(&[JSON, header], event("a")).await.0, StatusCode::FORBIDDEN, "{header:?}");
+    }
+    let rebound = Request::post("/notifications").extension(ConnectInfo(PEER)).header("host", "evil.example:1");
+    let rebound = rebound.header(JSON.0, JSON.1).body(Body::from(event("a"))).unwrap();
+    assert_eq!(page.router.clone().call(rebound).await.unwrap().status(), StatusCode::FORBIDDEN);
+    assert!(page.taken().is_empty());
+}
+
+#[tokio::test]
+async fn what_is_not_proven_yet_takes_no_room_from_what_is() {
+    let page = Page::new("one", SECRET, None);
+    let waiting: Vec<_> = (0..UNPROVEN / MAX_BODY)
+        .map(|_| {
+            let body = Body::from_stream(stream::pending::<Result<Bytes, std::io::Error>>());
+            let request = Request::post("/notifications").header(JSON.0, JSON.1).header("webhook-signature", "x");
+            tokio::spawn(page.router.clone().call(request.body(body).unwrap()))
+        })
+        .collect();
+    tokio::task::yield_now().await;
+    assert_eq!(page.post(&[JSON, ("webhook-signature", "x")], event("a")).await.0, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(page.post(&[JSON, ("authorization", "Bearer one")], event("a")).await.0, StatusCode::ACCEPTED);
+    waiting.iter().for_each(tokio::task::JoinHandle::abort);
+}
+
+#[tokio::test]
 async fn without_the_broker_the_answer_is_503_with_a_time_to_come_again() {
     for refusal in [NotTaken::Away("the broker blocks publishers".into()), NotTaken::Unroutable("p.t".into())] {
         let page = Page::new("", "", Some(refusal.clone()));
@@ -185,7 +215,8 @@ async fn what_waits_is_bounded_and_the_rest_is_told_to_come_again() {
     let waiting: Vec<_> = (0..BUDGET / MAX_BODY)
         .map(|_| {
             let body = Body::from_stream(stream::pending::<Result<Bytes, std::io::Error>>());
-            let request = Request::post("/notifications").header(JSON.0, JSON.1).body(body).unwrap();
+            let request = Request::post("/notifications").extension(ConnectInfo(PEER)).header("host", "localhost");
+            let request = request.header(JSON.0, JSON.1).body(body).unwrap();
             tokio::spawn(page.router.clone().call(request))
         })
         .collect();

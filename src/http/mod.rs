@@ -3,6 +3,7 @@
 mod api;
 mod ingest;
 mod ingest_auth;
+mod local;
 mod ops;
 mod problem;
 mod server;

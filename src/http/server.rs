@@ -11,12 +11,15 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
 };
+use tokio_io_timeout::TimeoutStream;
 use tower_service::Service as _;
 
 /// Connections of one listener at once: each may hold a descriptor, and a process commonly has 1,024.
 const CONNECTIONS: usize = 512;
 /// Longest wait for the head of a request, on a fresh connection and on one that is kept alive.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// Longest wait for a client that does not read its answer: its connection must not be one that nobody else gets.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Wait after a refused accept, as when descriptors have run out: trying at once would only burn the processor.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -63,7 +66,9 @@ async fn accept_all(listener: TcpListener, router: Router, shutdown: impl Future
         });
         let mut http = hyper::server::conn::http1::Builder::new();
         http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
-        let connection = graceful.watch(http.serve_connection(TokioIo::new(socket), service));
+        let mut socket = TimeoutStream::new(socket);
+        socket.set_write_timeout(Some(WRITE_TIMEOUT));
+        let connection = graceful.watch(http.serve_connection(TokioIo::new(Box::pin(socket)), service));
         tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, %peer, "a connection ended early");

@@ -156,10 +156,8 @@ impl<S: Sink> Handler<S> {
         deadline: Instant,
         calls: &mut Calls,
     ) -> Result<Option<Answer>, Denied> {
-        let turn = self.pacer.turn(lane, deadline, &self.stop).await?;
-        if !pass.holds() {
-            return Ok(None);
-        }
+        let turn = self.pacer.turn(lane, || pass.holds(), deadline, &self.stop).await?;
+        let Some(turn) = turn.filter(|_| pass.holds()) else { return Ok(None) };
         let began = Instant::now();
         let answer = self.provisioner.deliver(&*self.sink, event, destination, pass).await;
         if let Some(answer) = &answer {

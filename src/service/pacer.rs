@@ -64,36 +64,46 @@ impl Pacer {
         Self { permits: Semaphore::new(granted), heads, state: Mutex::new(state), interval, metrics }
     }
 
-    /// Waits for the turn of an event on `lane`, at most until `deadline`.
-    pub async fn turn(&self, lane: usize, deadline: Instant, stop: &Stop) -> Result<Turn<'_>, Denied> {
+    /// Waits for the turn of an event on `lane`, at most until `deadline`; none if `wanted` no longer holds when it comes: then
+    /// nothing of the rate is spent, and those behind come at once.
+    pub async fn turn(
+        &self,
+        lane: usize,
+        wanted: impl Fn() -> bool,
+        deadline: Instant,
+        stop: &Stop,
+    ) -> Result<Option<Turn<'_>>, Denied> {
         if self.interval.is_none()
             && let Ok(permit) = self.permits.try_acquire()
         {
             permit.forget();
-            return Ok(self.begin());
+            return Ok(Some(self.begin()));
         }
         tokio::select! {
             biased;
             () = stop.requested.cancelled() => Err(Denied::Stopping),
-            turn = self.wait(lane) => Ok(turn),
+            turn = self.wait(lane, wanted) => Ok(turn),
             () = tokio::time::sleep_until(deadline) => Err(Denied::TooLong),
         }
     }
 
-    async fn wait(&self, lane: usize) -> Turn<'_> {
+    async fn wait(&self, lane: usize, wanted: impl Fn() -> bool) -> Option<Turn<'_>> {
         // Neither semaphore is ever closed; both let in by order of asking.
         let _head = match self.heads.get(lane) {
             Some(head) => head.acquire().await.ok(),
             None => None,
         };
         let permit = self.permits.acquire().await;
+        if !wanted() {
+            return None;
+        }
         if let Some(interval) = self.interval {
             let at = self.reserve(interval);
             tokio::time::sleep_until(at).await;
         }
         // From here the turn gives the permit back.
         permit.into_iter().for_each(|permit| permit.forget());
-        self.begin()
+        Some(self.begin())
     }
 
     fn reserve(&self, interval: Duration) -> Instant {
@@ -166,10 +176,7 @@ fn gauge(limit: usize) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        ports::sink::Stored,
-        service::fake_sink::{failed, throttled},
-    };
+    use crate::service::fake_sink::{accepted, failed, throttled};
     use std::task::Poll;
 
     fn pacer(rate: u32, most: usize) -> Pacer {
@@ -181,12 +188,12 @@ mod tests {
     }
 
     async fn turn(pacer: &Pacer) -> Turn<'_> {
-        pacer.turn(0, soon(), &Stop::default()).await.unwrap()
+        pacer.turn(0, || true, soon(), &Stop::default()).await.unwrap().unwrap()
     }
 
     async fn is_full(pacer: &Pacer) -> bool {
         let stop = Stop::default();
-        let mut asking = std::pin::pin!(pacer.turn(0, soon(), &stop));
+        let mut asking = std::pin::pin!(pacer.turn(0, || true, soon(), &stop));
         std::future::poll_fn(|cx| Poll::Ready(asking.as_mut().poll(cx).is_pending())).await
     }
 
@@ -195,7 +202,7 @@ mod tests {
         let pacer = pacer(200, 64);
         let started = Instant::now();
         for _ in 0..1_000 {
-            turn(&pacer).await.over(&Answer::Accepted(Stored::default()));
+            turn(&pacer).await.over(&accepted());
         }
         let took = started.elapsed().as_secs_f64();
         assert!((4.8..=5.1).contains(&took), "1,000 events at 200 a second took {took} s");
@@ -207,20 +214,38 @@ mod tests {
         let started = Instant::now();
         // The burst is spent first.
         while started.elapsed() < Duration::from_secs(1) {
-            turn(&pacer).await.over(&Answer::Accepted(Stored::default()));
+            turn(&pacer).await.over(&accepted());
         }
         let flood = async {
-            let each = async || pacer.turn(0, soon(), &stop).await.unwrap().over(&Answer::Accepted(Stored::default()));
+            let each = async || pacer.turn(0, || true, soon(), &stop).await.unwrap().unwrap().over(&accepted());
             futures_util::future::join_all((0..50).map(|_| each())).await
         };
         let other = async {
             tokio::time::sleep(Duration::from_millis(1)).await;
             let asked = Instant::now();
-            pacer.turn(1, soon(), &stop).await.unwrap().over(&Answer::Accepted(Stored::default()));
+            pacer.turn(1, || true, soon(), &stop).await.unwrap().unwrap().over(&accepted());
             asked.elapsed()
         };
         let (_, waited) = tokio::join!(flood, other);
         assert!(waited <= Duration::from_millis(201), "{waited:?} of a flood of 5 s");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn those_in_line_leave_it_when_the_gate_closes_and_spend_nothing() {
+        let (pacer, stop) = (pacer(1, 64), Stop::default());
+        let started = Instant::now();
+        turn(&pacer).await.over(&accepted());
+        let open = std::cell::Cell::new(true);
+        let line = futures_util::future::join_all((0..100).map(|_| pacer.turn(0, || open.get(), soon(), &stop)));
+        let trial = async {
+            tokio::time::sleep(Duration::from_millis(1_500)).await;
+            open.set(false);
+            pacer.turn(0, || true, soon(), &stop).await.unwrap().unwrap().over(&accepted());
+            started.elapsed()
+        };
+        let (line, tried) = tokio::join!(line, trial);
+        assert!(tried < Duration::from_secs(5), "{tried:?}: not behind a hundred others at one a second");
+        assert!(line.iter().filter(|turn| matches!(turn, Ok(None))).count() > 95);
     }
 
     #[tokio::test(start_paused = true)]
@@ -253,7 +278,7 @@ mod tests {
             while !is_full(&pacer).await {
                 turns.push(turn(&pacer).await);
             }
-            turns.into_iter().for_each(|turn| turn.over(&Answer::Accepted(Stored::default())));
+            turns.into_iter().for_each(|turn| turn.over(&accepted()));
         }
         assert_eq!(pacer.metrics.svix_in_flight_limit.get(), 10);
         let mut turns = Vec::new();
@@ -267,9 +292,9 @@ mod tests {
     async fn waiting_ends_with_its_deadline_and_with_the_process() {
         let (pacer, stop) = (pacer(0, 1), Stop::default());
         let _only = turn(&pacer).await;
-        let denied = pacer.turn(0, Instant::now() + Duration::from_secs(5), &stop).await;
+        let denied = pacer.turn(0, || true, Instant::now() + Duration::from_secs(5), &stop).await;
         assert_eq!(denied.map(drop), Err(Denied::TooLong));
         stop.requested.cancel();
-        assert_eq!(pacer.turn(0, soon(), &stop).await.map(drop), Err(Denied::Stopping));
+        assert_eq!(pacer.turn(0, || true, soon(), &stop).await.map(drop), Err(Denied::Stopping));
     }
 }

@@ -15,7 +15,10 @@ use futures_util::{StreamExt as _, stream};
 use reqwest::StatusCode;
 use std::{
     collections::BTreeMap,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 use tokio::net::TcpListener;
@@ -225,6 +228,40 @@ async fn a_key_that_no_queue_takes_is_no_promise() {
     assert!(problem.contains("elsewhere.com.gigs.sim.updated") && problem.contains("broker.bindings"), "{problem}");
     publisher.insist(&one("ingestkey2", "gigs")).await;
     hookbro.stop().await;
+    world.end().await;
+}
+
+/// A broker that takes connections and never answers must cost neither the other address nor a socket a try.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_frozen_first_broker_is_left_for_the_next_one() {
+    let frozen = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let first = format!("amqp://guest:guest@{}/%2f", frozen.local_addr().unwrap());
+    let taken = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&taken);
+    let holding = tokio::spawn(async move {
+        let mut held = Vec::new();
+        while let Ok((socket, _)) = frozen.accept().await {
+            count.fetch_add(1, Ordering::Relaxed);
+            held.push(socket);
+        }
+    });
+    let address = free_address().await;
+    let world = World::new("ingestfrozen").await.with("ingest.listen", &address);
+    let urls = format!("{first},{}", world.broker.url);
+    let world = world.with("broker.url", &urls);
+    let hookbro = Hookbro::ready(world.settings()).await;
+    let publisher = Publisher::to(&address);
+    let events = generated("ingestfrozen", &["gigs"], 40);
+    publisher.insist_on_all(&events).await;
+    world.arrive(&events).await;
+    let connections = taken.load(Ordering::Relaxed);
+    assert!(
+        connections <= 2,
+        "{connections} connections to a broker that never answers: one for each that waits for it"
+    );
+    hookbro.stop().await;
+    holding.abort();
+    ledger::check(&world.svix, &events);
     world.end().await;
 }
 

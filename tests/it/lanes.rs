@@ -11,6 +11,7 @@ use hookbro::sandbox::{Fault, Outcome, RequestLine};
 use std::{
     process::Output,
     sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
 };
 
 fn run(world: &World, args: &[&str]) -> Output {

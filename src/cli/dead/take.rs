@@ -7,7 +7,7 @@ use crate::{
 };
 use indicatif::{ProgressBar, ProgressStyle};
 use std::{
-    fs::File,
+    fs::{File, OpenOptions},
     io::{BufWriter, ErrorKind, Write},
     path::{Path, PathBuf},
     time::Duration,
@@ -89,7 +89,12 @@ pub(super) async fn replay(args: &ReplayArgs, place: &Place) -> Result<(), Failu
          replay is counted as `duplicate`"
     );
     let filter = args.chosen.filter.filter();
-    let mut pace = args.rate.map(|rate| tokio::time::interval(Duration::from_secs(1) / rate));
+    let mut pace = args.rate.map(|rate| {
+        let mut pace = tokio::time::interval(Duration::from_secs(1) / rate);
+        // At most this rate: what a stall has missed is not made up for.
+        pace.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        pace
+    });
     let bar = progress(&queue);
     let publisher = Publisher::new(place.settings.broker.access.clone(), "hookbro replay");
     let mut replay = Replay::new(queue, publisher, &place.topology);
@@ -166,5 +171,10 @@ fn progress(queue: &DeadQueue) -> ProgressBar {
 }
 
 fn create(path: &Path) -> Result<File, Failure> {
-    File::create_new(path).map_err(|error| Failure::Running(format!("cannot write {}: {error}", path.display())))
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    // Whole bodies, which are nobody else's business.
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path).map_err(|error| Failure::Running(format!("cannot write {}: {error}", path.display())))
 }

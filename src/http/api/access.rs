@@ -1,11 +1,14 @@
 //! Who may ask: whoever has a token; where there is none, programs on this machine, and no web page that a browser on it
 //! happens to show.
 
-use super::super::problem::Problem;
+use super::super::{
+    local::{bearer, from_here},
+    problem::Problem,
+};
 use crate::ports::secret::SecretList;
 use axum::{
     extract::{ConnectInfo, Request, State},
-    http::{HeaderMap, StatusCode, Uri, header},
+    http::{HeaderMap, StatusCode, Uri},
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
@@ -20,43 +23,16 @@ pub(super) async fn check(State(tokens): State<SecretList>, request: Request, ne
 }
 
 fn admit(tokens: &SecretList, peer: Option<IpAddr>, headers: &HeaderMap, uri: &Uri) -> Result<(), Problem> {
-    if !tokens.is_empty() {
-        let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let token = given.and_then(|text| {
-            let (scheme, token) = text.split_once(' ')?;
-            scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
-        });
-        return match token {
-            Some(token) if tokens.contains(token) => Ok(()),
-            Some(_) => Err(Problem::unauthorized("the bearer token is none of admin.tokens")),
-            None => Err(Problem::unauthorized("give a token of admin.tokens as `Authorization: Bearer`")),
+    if tokens.is_empty() {
+        let refused = |why| {
+            Problem::new(StatusCode::FORBIDDEN, format!("{why}: without admin.tokens only this machine is answered"))
         };
+        return from_here(peer, headers, uri).map_err(refused);
     }
-    let local = |ip: IpAddr| ip.to_canonical().is_loopback();
-    let refused = |why: &str| {
-        Err(Problem::new(StatusCode::FORBIDDEN, format!("{why}: without admin.tokens only this machine is answered")))
-    };
-    if !peer.is_some_and(local) {
-        return refused("the request comes from elsewhere");
-    }
-    // A name of somebody else's that was made to point here (DNS rebinding) shows in the Host header.
-    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).or(uri.host());
-    let ours = host.is_some_and(|host| {
-        let name = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-            Some((six, _)) => six,
-            None => host.split(':').next().unwrap_or_default(),
-        };
-        name.eq_ignore_ascii_case("localhost") || name.parse().is_ok_and(local)
-    });
-    if !ours {
-        return refused("the Host header names another machine");
-    }
-    if headers.contains_key("x-forwarded-for") || headers.contains_key(header::FORWARDED) {
-        return refused("a proxy forwards the request");
-    }
-    match headers.get("sec-fetch-site").and_then(|site| site.to_str().ok()) {
-        Some("cross-site" | "same-site") => refused("a web page of another site asks"),
-        _ => Ok(()),
+    match bearer(headers) {
+        Some(token) if tokens.contains(token) => Ok(()),
+        Some(_) => Err(Problem::unauthorized("the bearer token is none of admin.tokens")),
+        None => Err(Problem::unauthorized("give a token of admin.tokens as `Authorization: Bearer`")),
     }
 }
 
