@@ -230,8 +230,8 @@ async fn a_flood_on_a_lane_makes_no_other_wait() {
 /// In a rolling deployment the older replicas may lose their connection: coming back, they find the newer ones' lanes.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replica_that_comes_back_leaves_the_lanes_of_a_newer_one() {
-    let cases: [(&str, &[(&str, &str)], &str); 2] = [
-        ("laneback", &[("lanes.bulk.keys", "acme.#")], ".lane.bulk.retry.1"),
+    let cases = [
+        ("laneback", [("lanes.bulk.keys", "acme.#")].as_slice(), ".lane.bulk.retry.1"),
         // Both consume it: both lose their connections.
         ("laneback0", &[], ".retry.1"),
     ];
