@@ -11,6 +11,7 @@ mod contract;
 mod dead;
 mod dead_many;
 mod deliver;
+mod events;
 mod fuzz;
 mod hostile;
 mod ingest;
