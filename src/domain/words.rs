@@ -43,6 +43,18 @@ pub fn of_endpoint(status: &str) -> Option<&'static str> {
     })
 }
 
+/// What one call of Svix's to an endpoint came to.
+pub fn of_call(status: &str) -> Option<&'static str> {
+    Some(match status {
+        "success" => "received",
+        "pending" => "waiting",
+        "sending" => "being sent",
+        "fail" => "failed",
+        "canceled" => "cancelled",
+        _ => return None,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -168,7 +168,7 @@ fn call(call: &Call) -> String {
         status => format!("answered {status}{took}"),
     };
     let quoted = if call.response.as_str().is_empty() { String::new() } else { format!(": \"{}\"", call.response) };
-    format!("{}  {}, {answer}{quoted}", time_of(&call.at), worded(&call.status, words::of_endpoint))
+    format!("{}  {}, {answer}{quoted}", time_of(&call.at), worded(&call.status, words::of_call))
 }
 
 #[cfg(test)]
@@ -213,7 +213,7 @@ mod tests {
              From Svix to the endpoints\n\
              \x20 2026-08-03 06:00:00.000 UTC  message msg_1\n\
              \x20 https://a.example (ep_1): failed, to be tried again by Svix; next attempt at 2026-08-03 06:05:00.000 UTC\n\
-             \x20   2026-08-03 06:00:01.000 UTC  failed, given up by Svix, answered 500 within 7 ms: \
+             \x20   2026-08-03 06:00:01.000 UTC  failed, answered 500 within 7 ms: \
              \"o\\u{202e}h\\u{9b}31m\\n\"\n\
              \x20 https://b.example (ep_2): surprised\n\n\
              Not whole\n\
