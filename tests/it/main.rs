@@ -16,6 +16,7 @@ mod fuzz;
 mod hostile;
 mod ingest;
 mod journal;
+mod journal_size;
 mod ladder;
 mod lanes;
 mod live;
