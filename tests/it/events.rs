@@ -142,7 +142,7 @@ async fn events_are_found_and_shown_in_words() {
     for words in [
         &format!("Event {}, {}, of project gigs\nis not accepted, to be tried again.", sick.id, sick.kind),
         "attempt 1: not accepted, to be tried again (Svix answered 503 within",
-        "attempt 2 is due, at the earliest, after delay 1: in 19 min",
+        "attempt 2 is due, at the earliest, after delay 1: in ",
         "Svix has no such message",
     ] {
         assert!(told.out.contains(words), "{words} is missing in {}", told.out);
