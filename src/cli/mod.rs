@@ -5,11 +5,14 @@ mod certificates;
 mod check;
 mod completions;
 mod dead;
+mod events;
 mod exit;
 mod feed;
 mod ingest;
 mod man;
+mod moment;
 mod output;
+mod plain;
 mod publish;
 mod run;
 pub mod sandbox;
@@ -51,6 +54,8 @@ enum Command {
     Dead(dead::DeadArgs),
     /// List, provision and delete the Svix applications that events go to; open their portal.
     Apps(apps::AppsArgs),
+    /// Find events, show one's timeline, follow what happens: from the journal of a running hookbro.
+    Events(events::EventsArgs),
     /// A local stand-in for Svix, in memory: for trying out and for tests.
     Sandbox(sandbox::SandboxArgs),
     /// Print every setting with its default and meaning.
@@ -85,6 +90,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Topology(args) => topology::run(&args, settings()?),
         Command::Dead(args) => dead::run(args, settings()?),
         Command::Apps(args) => apps::run(args, settings()?),
+        Command::Events(args) => events::run(args, settings()?),
         Command::Sandbox(args) => {
             let stop = signals::listen();
             exit::runtime()?

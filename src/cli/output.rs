@@ -1,6 +1,6 @@
 //! Results on standard output: a table for people, JSON for programs. A reader that goes away is no failure.
 
-use super::exit::Failure;
+use super::{exit::Failure, plain::plain};
 use comfy_table::{Table, presets::NOTHING};
 use std::io::{BufWriter, ErrorKind, Write as _};
 
@@ -32,7 +32,13 @@ impl Stdout {
     }
 
     pub(super) fn flush(mut self) -> Result<(), Failure> {
-        self.pass(BufWriter::flush)
+        self.hand_over().map(|_| ())
+    }
+
+    /// Hands what was written to the reader; says whether there is one still.
+    pub(super) fn hand_over(&mut self) -> Result<bool, Failure> {
+        self.pass(BufWriter::flush)?;
+        Ok(self.0.is_some())
     }
 
     fn pass(
@@ -53,9 +59,10 @@ impl Stdout {
     }
 }
 
-/// A table without lines, as ps and kubectl print them.
+/// A table without lines, as ps and kubectl print them. Cells may hold what strangers wrote: it is shown, not obeyed.
 pub(super) fn table<const N: usize>(header: [String; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
     let mut table = Table::new();
+    let rows = rows.into_iter().map(|row| row.map(|cell| plain(&cell)));
     table.load_style(NOTHING).set_header(header).add_rows(rows);
     format!("{table}\n").lines().map(|line| format!("{}\n", line.trim())).collect()
 }

@@ -13,6 +13,7 @@ mod redact;
 mod route;
 pub mod topic;
 mod verdict;
+pub mod words;
 
 pub use application::{Application, MARK, Origin, projects_of};
 pub use batch::{BatchError, BatchLimits, Form, MAX_ROUTING_KEY, read_batch};

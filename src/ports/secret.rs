@@ -83,6 +83,11 @@ impl SecretList {
         known.lines().filter(|line| !line.is_empty()).fold(false, |found, line| same(line, candidate) | found)
     }
 
+    /// The first of them, for a program that has to present one. Keep it no longer than the one use.
+    pub fn first(&self) -> Option<String> {
+        self.0.current().lines().find(|line| !line.is_empty()).map(str::to_owned)
+    }
+
     /// Whether `good` says so of any of them. Must not keep or print what it is shown.
     pub fn any(&self, good: impl FnMut(&str) -> bool) -> bool {
         self.0.current().lines().filter(|line| !line.is_empty()).any(good)
@@ -123,6 +128,8 @@ mod tests {
         {
             assert_eq!(list.contains(candidate), good, "{candidate:?}");
         }
-        assert!(SecretList::lines_of(Secret::fixed("")).is_empty());
+        assert_eq!(list.first().as_deref(), Some("alpha"));
+        let none = SecretList::lines_of(Secret::fixed(""));
+        assert!(none.is_empty() && none.first().is_none());
     }
 }

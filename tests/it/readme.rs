@@ -3,7 +3,7 @@
 use crate::support::{events::documented, hookbro::command, world::World};
 
 /// Run by `scripts/check`, by CI, or by the tests named beside them.
-const RUN_ELSEWHERE: [&str; 9] = [
+const RUN_ELSEWHERE: [&str; 12] = [
     // `.ci/run`
     "make test",
     // `scripts/check-demo`, which is what `make run` executes
@@ -20,6 +20,10 @@ const RUN_ELSEWHERE: [&str; 9] = [
     "hookbro sandbox --listen 127.0.0.1:8071",
     // `tests/it/commands.rs`
     "hookbro completions bash",
+    // `tests/it/events.rs`
+    "hookbro events find --project gigs --outcome dead --since 2h",
+    "hookbro events show evt_0HWsUydCT6PtBC68B27GZvim5rmx",
+    "hookbro events tail --project gigs",
 ];
 
 fn commands() -> Vec<String> {

@@ -1,7 +1,10 @@
 //! The filters that every `hookbro dead` command takes.
 
-use crate::domain::{DeadFilter, DeadReason};
-use jiff::{SignedDuration, Timestamp};
+use crate::{
+    cli::moment::moment,
+    domain::{DeadFilter, DeadReason},
+};
+use jiff::Timestamp;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct FilterArgs {
@@ -64,13 +67,4 @@ impl FilterArgs {
         let codes = self.reason.is_empty() && self.status.is_empty();
         words && codes && self.since.is_none() && self.until.is_none()
     }
-}
-
-fn moment(text: &str) -> Result<Timestamp, String> {
-    if let Ok(at) = text.parse() {
-        return Ok(at);
-    }
-    let ago: SignedDuration =
-        text.parse().map_err(|_| "expected RFC 3339 as 2026-08-03T06:00:00Z, or 2h".to_owned())?;
-    Timestamp::now().checked_sub(ago).map_err(|error| error.to_string())
 }

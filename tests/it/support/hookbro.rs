@@ -81,6 +81,11 @@ impl Hookbro {
         self.log.lock().unwrap().iter().map(|line| format!("{line}\n")).collect()
     }
 
+    /// Where its pages are served.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
     pub async fn page(&self, path: &str) -> (u16, String) {
         let response = reqwest::get(format!("http://{}{path}", self.address)).await.unwrap();
         (response.status().as_u16(), response.text().await.unwrap())

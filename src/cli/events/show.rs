@@ -1,0 +1,75 @@
+//! `events show`.
+
+use super::{
+    answer::Story,
+    api::{Api, ApiError},
+    filter::{event_id, project},
+    story,
+};
+use crate::{
+    cli::{
+        exit::Failure,
+        output::{self, Output},
+        plain,
+    },
+    domain::{EventId, ProjectId},
+};
+use serde::Deserialize as _;
+use serde_json::Value;
+
+/// Projects that are told of, if many use one id; the others are counted.
+const MOST: usize = 20;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct ShowArgs {
+    #[arg(value_parser = event_id)]
+    id: EventId,
+    /// The event of this project alone; else those of all projects that use the id.
+    #[arg(long, value_name = "PROJECT", value_parser = project)]
+    project: Option<ProjectId>,
+    #[arg(long, value_enum, default_value_t = Output::Table)]
+    output: Output,
+}
+
+pub(super) async fn show(args: &ShowArgs, api: &Api) -> Result<(), Failure> {
+    let first = ask(args, api, args.project.as_ref().map(ProjectId::as_str)).await?;
+    let others = first["other_projects"].as_array().filter(|_| args.project.is_none());
+    let others: Vec<String> = others.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect();
+    let mut stories = vec![first];
+    for other in others.iter().take(MOST) {
+        stories.push(ask(args, api, Some(other)).await?);
+    }
+    output::print(&match args.output {
+        Output::Json => {
+            let lines: Vec<_> = stories.iter().map(|story| format!("  {}", plain::json(story))).collect();
+            format!("[\n{}\n]\n", lines.join(",\n"))
+        }
+        Output::Table => {
+            let told = stories.iter().map(|story| match Story::deserialize(story) {
+                Ok(story) => Ok(story::story(&story)),
+                Err(_) => Err(api.foreign("its timeline has another form")),
+            });
+            told.collect::<Result<Vec<_>, _>>()?.join("\n")
+        }
+    })?;
+    if others.len() > MOST {
+        eprintln!("hookbro: {} more projects use this id; see --project", others.len() - MOST);
+    }
+    Ok(())
+}
+
+async fn ask(args: &ShowArgs, api: &Api, project: Option<&str>) -> Result<Value, Failure> {
+    let query: Vec<_> = project.map(|project| ("project", project.to_owned())).into_iter().collect();
+    match api.get(&["events", args.id.as_str()], &query).await {
+        Ok(told) => Ok(told.what),
+        Err(ApiError::NotFound { address, .. }) => {
+            let of = project.map_or_else(String::new, |project| format!(" of the project {}", plain::plain(project)));
+            Err(Failure::Running(format!(
+                "hookbro at {address} knows no event {}{of}: it did not come yet, came before the journal begins \
+                 (journal.retention), or has another id",
+                args.id
+            )))
+        }
+        Err(error) => Err(error.into()),
+    }
+}

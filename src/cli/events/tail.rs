@@ -1,0 +1,201 @@
+//! `events tail`: looks again and again at the newest pages, and shows what was not there before.
+//!
+//! What is written late, by a slow store or another replica, stands among what was seen already. So looks go further back
+//! than the last one came, some of them as far as [`LATE`], and what was shown is remembered for that long.
+
+use super::{
+    answer::Gap,
+    api::{Api, ApiError},
+    filter::{FilterArgs, Pair, time},
+    find,
+    pages::{PAGE, Pages},
+    story,
+};
+use crate::cli::{
+    exit::Failure,
+    moment::moment,
+    output::{Output, Stdout},
+    plain, signals,
+};
+use jiff::Timestamp;
+use serde_json::Value;
+use std::{collections::BTreeSet, time::Duration};
+
+/// Between two looks; the journal is written each half second.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Longest wait for a hookbro that is away: a restart shows within it.
+const MAX_WAIT: Duration = Duration::from_secs(8);
+/// What is written so much late is still shown: the longest write of a journal that is not counted as lost takes less.
+const LATE: Duration = Duration::from_secs(30);
+/// Each so manieth look goes back as far; the others end with the first page that holds nothing new, for the store's sake.
+const DEEP_EACH: u32 = 8;
+/// Pages of one look. At a thousand events a second there is something new on a handful.
+const MAX_PAGES: usize = 25;
+/// Events that are remembered as shown, at some 500 bytes each.
+const MAX_SHOWN: usize = 2 * MAX_PAGES * PAGE;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct TailArgs {
+    #[command(flatten)]
+    filter: FilterArgs,
+    /// Begin with what was delivered at this time or later, instead of the newest few.
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    since: Option<Timestamp>,
+    /// Begin with so many of the newest at most, 5,000 being the most that one look takes.
+    #[arg(long, default_value_t = 10)]
+    limit: usize,
+    /// The words of a table, or one JSON object a line.
+    #[arg(long, value_enum, default_value_t = Output::Table)]
+    output: Output,
+}
+
+/// What has been shown, and how far back there may be more.
+#[derive(Debug, Default)]
+struct Memory {
+    /// By time, so that the oldest are forgotten first.
+    shown: BTreeSet<(Timestamp, String)>,
+    /// Nothing before it is asked for again.
+    floor: Option<Timestamp>,
+    /// The latest gap that was told.
+    gap: Option<Timestamp>,
+    looks: u32,
+}
+
+/// One look: what was not shown before, oldest first.
+#[derive(Debug, Default)]
+struct Look {
+    fresh: Vec<(Timestamp, Value)>,
+    gaps: Vec<Gap>,
+    /// Whether it ended before it came to what the one before had seen.
+    cut: bool,
+}
+
+pub(super) async fn tail(args: &TailArgs, api: &Api) -> Result<(), Failure> {
+    let stop = signals::listen().await?;
+    tokio::select! {
+        () = stop.requested.cancelled() => Ok(()),
+        ended = follow(args, api) => ended,
+    }
+}
+
+/// Until standard output has no reader.
+async fn follow(args: &TailArgs, api: &Api) -> Result<(), Failure> {
+    let mut out = Stdout::new();
+    let mut memory = Memory { floor: args.since, ..Memory::default() };
+    // The first look says at once what is wrong.
+    let first = if args.since.is_some() { None } else { Some(args.limit) };
+    let mut look = memory.look(args.filter.pairs(), first, api).await?;
+    loop {
+        for gap in memory.untold(&look.gaps) {
+            eprintln!("hookbro: {}", story::gap(gap));
+        }
+        if look.cut {
+            eprintln!("hookbro: more came than one look takes, the oldest are not shown; see --project and --type");
+        }
+        for (_, event) in &look.fresh {
+            out.write(&match args.output {
+                Output::Json => format!("{}\n", plain::json(event)),
+                Output::Table => {
+                    let [at, outcome, attempt, status, project, kind, id, why] = find::cells(&find::line(api, event)?);
+                    format!("{at}  {outcome:<9}  {attempt:>2}  {status:>3}  {project}  {kind}  {id}  {why}\n")
+                }
+            })?;
+        }
+        if !out.hand_over()? {
+            return Ok(());
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+        look = persevere(&mut memory, args, api).await?;
+    }
+}
+
+/// The next look, as soon as hookbro gives one.
+async fn persevere(memory: &mut Memory, args: &TailArgs, api: &Api) -> Result<Look, Failure> {
+    let mut wait = None;
+    loop {
+        match memory.look(args.filter.pairs(), None, api).await {
+            Ok(look) => {
+                if wait.is_some() {
+                    eprintln!("hookbro: {} answers again", api.address);
+                }
+                return Ok(look);
+            }
+            Err(error) if error.may_pass() => {
+                if wait.is_none() {
+                    eprintln!("hookbro: {error}; waiting for it");
+                }
+                let next = wait.map_or(LOOK_EVERY, |last: Duration| (last * 2).min(MAX_WAIT));
+                tokio::time::sleep(next).await;
+                wait = Some(next);
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+impl Memory {
+    /// Looks at the newest pages; at the first look, only for so many events. A look that fails is as none.
+    async fn look(&mut self, mut query: Vec<Pair>, first: Option<usize>, api: &Api) -> Result<Look, ApiError> {
+        query.extend(time("since", self.floor));
+        let (mut pages, mut began) = (Pages::new(api, query), None);
+        let mut look = Look { cut: first.is_none(), ..Look::default() };
+        let reached = self.shown.last().map(|(at, _)| *at);
+        let deep = self.looks.is_multiple_of(DEEP_EACH);
+        for _ in 0..MAX_PAGES {
+            let wanted = first.map_or(PAGE, |first| first.saturating_sub(look.fresh.len()));
+            let Some(told) = pages.next(wanted).await? else {
+                look.cut = false;
+                break;
+            };
+            began = began.or(told.at);
+            look.gaps.extend(told.what.gaps);
+            let (fresh_before, empty) = (look.fresh.len(), told.what.events.is_empty());
+            for event in told.what.events {
+                let at = find::line(api, &event)?.last.at;
+                // What was seen at the last look has been reached: nothing between is missing.
+                look.cut &= reached.is_none_or(|reached| at > reached);
+                if !self.shown.contains(&(at, event.to_string())) {
+                    look.fresh.push((at, event));
+                }
+            }
+            let nothing_new = look.fresh.len() == fresh_before && !empty && !deep;
+            if nothing_new || first.is_some_and(|first| look.fresh.len() >= first) {
+                break;
+            }
+        }
+        if let Some(first) = first {
+            // What is older than the oldest that is shown was not asked for; one that is not shown has been before.
+            let after = look.fresh.first().map(|(at, _)| *at + Duration::from_micros(1));
+            look.fresh.truncate(first);
+            self.floor = look.fresh.last().map(|(at, _)| *at).or(after);
+        }
+        look.fresh.reverse();
+        self.remember(&look.fresh, began);
+        self.looks = self.looks.wrapping_add(1);
+        Ok(look)
+    }
+
+    fn remember(&mut self, fresh: &[(Timestamp, Value)], now: Option<Timestamp>) {
+        self.shown.extend(fresh.iter().map(|(at, event)| (*at, event.to_string())));
+        let latest = self.shown.last().map(|(at, _)| *at);
+        self.floor = self.floor.max(now.or(latest).map(|now| now - LATE));
+        while let Some((at, _)) = self.shown.first() {
+            if self.shown.len() > MAX_SHOWN {
+                self.floor = self.floor.max(Some(*at));
+            } else if self.floor.is_none_or(|floor| *at >= floor) {
+                break;
+            }
+            self.shown.pop_first();
+        }
+    }
+
+    /// Gaps that were not told yet, oldest first.
+    fn untold<'a>(&mut self, gaps: &'a [Gap]) -> Vec<&'a Gap> {
+        let mut untold: Vec<_> = gaps.iter().filter(|gap| self.gap.is_none_or(|told| gap.from > told)).collect();
+        untold.sort_by_key(|gap| gap.from);
+        // Each page tells those of its stretch again.
+        untold.dedup_by_key(|gap| gap.from);
+        self.gap = self.gap.max(untold.last().map(|gap| gap.from));
+        untold
+    }
+}

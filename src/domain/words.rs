@@ -1,0 +1,74 @@
+//! Outcomes and reasons in words that may be passed on to whoever sent the event, or waits for it. What hookbro's own people
+//! need beyond that is the detail beside it.
+
+/// What became of a delivery; [`None`] for an outcome that is not known here.
+pub fn of_outcome(outcome: &str) -> Option<&'static str> {
+    Some(match outcome {
+        "delivered" => "accepted by Svix",
+        "duplicate" => "already known to Svix, which is as good as accepted",
+        "retried" => "not accepted, to be tried again",
+        "dead" => "given up",
+        "released" => "put back to wait, without counting as an attempt",
+        _ => return None,
+    })
+}
+
+/// Why an event was given up or held: one of [`super::DeadReason`] or [`super::PauseReason`].
+pub fn of_reason(reason: &str) -> Option<&'static str> {
+    Some(match reason {
+        "malformed" => "it is no valid event",
+        "unroutable" => "its project has no application in Svix",
+        "refused" => "Svix refuses it, and would refuse it again",
+        "too_large" => "it is larger than Svix takes",
+        "exhausted" => "the last attempt failed too",
+        "auth" => "Svix did not accept the access token",
+        "unreachable" => "Svix could not be reached",
+        "not_svix" => "something else than Svix answered",
+        "rate_limited" => "Svix asked for a pause",
+        "failing" => "Svix kept failing",
+        "provisioning" => "applications were missing that should not be",
+        _ => return None,
+    })
+}
+
+/// What Svix made of a message at one endpoint, by the word of its API.
+pub fn of_endpoint(status: &str) -> Option<&'static str> {
+    Some(match status {
+        "success" => "received",
+        "pending" => "failed, to be tried again by Svix",
+        "sending" => "being sent",
+        "fail" => "failed, given up by Svix",
+        "canceled" => "cancelled",
+        _ => return None,
+    })
+}
+
+/// What one call of Svix's to an endpoint came to.
+pub fn of_call(status: &str) -> Option<&'static str> {
+    Some(match status {
+        "success" => "received",
+        "pending" => "waiting",
+        "sending" => "being sent",
+        "fail" => "failed",
+        "canceled" => "cancelled",
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{DeadReason, PauseReason, Verdict};
+
+    #[test]
+    fn every_outcome_and_reason_has_words() {
+        for outcome in Verdict::OUTCOMES {
+            assert!(of_outcome(outcome).is_some(), "{outcome}");
+        }
+        let dead = DeadReason::ALL.map(DeadReason::as_str);
+        for reason in dead.into_iter().chain(PauseReason::ALL.map(PauseReason::as_str)) {
+            assert!(of_reason(reason).is_some(), "{reason}");
+        }
+        assert_eq!((of_outcome("lost"), of_reason("lost"), of_endpoint("lost")), (None, None, None));
+    }
+}
