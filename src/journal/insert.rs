@@ -9,6 +9,14 @@ use std::{collections::BTreeMap, fmt::Write as _, sync::OnceLock, time::Duration
 const ROWS: usize = 64;
 const COLUMNS: usize = 17;
 
+/// What became of a batch that the store took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wrote {
+    All,
+    /// Nothing is written: some of its places are another process's.
+    Collided,
+}
+
 /// Entries with their places, made before the first try, so that a second one writes the same.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
@@ -30,8 +38,8 @@ impl Batch {
         self.rows.is_empty()
     }
 
-    /// Writes all or nothing. Written before, it writes nothing again.
-    pub async fn write(&self, connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
+    /// Writes all or nothing. Written before, as it may be once it was `tried`, it writes nothing again.
+    pub async fn write(&self, connection: &mut AnyConnection, tried: bool) -> Result<Wrote, sqlx::Error> {
         let mut transaction = connection.begin().await?;
         let mut written = 0;
         let (many, one) = statements();
@@ -41,6 +49,12 @@ impl Batch {
         }
         for row in chunks.remainder() {
             written += insert(&mut transaction, one, std::slice::from_ref(row)).await?;
+        }
+        // Places that were taken belong to another process, unless all are our own of a commit that was not confirmed.
+        let there_already = tried && written == 0;
+        if written < self.rows.len() as u64 && !there_already {
+            transaction.rollback().await?;
+            return Ok(Wrote::Collided);
         }
         // A commit that was not confirmed has happened all the same: the sums must not be added twice.
         if written > 0 {
@@ -58,7 +72,8 @@ impl Batch {
             }
             self.write_projects(&mut transaction).await?;
         }
-        transaction.commit().await
+        transaction.commit().await?;
+        Ok(Wrote::All)
     }
 
     async fn write_projects(&self, connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
@@ -147,4 +162,60 @@ fn bind<'q>(arguments: &mut AnyArguments<'q>, place: i64, entry: &'q Entry) -> R
     arguments.add(entry.message.as_deref())?;
     arguments.add(entry.detail.as_deref())?;
     arguments.add(entry.next_after.map(|wait| entry.at.as_microsecond().saturating_add(micros(wait))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        domain::Attempt,
+        journal::{open::open, place::Place},
+    };
+    use jiff::Timestamp;
+
+    fn batch(places: &[i64]) -> Batch {
+        let mut batch = Batch::default();
+        for place in places {
+            let entry = Entry {
+                at: Timestamp::now(),
+                project: None,
+                event: None,
+                kind: None,
+                queue: "q".into(),
+                routing_key: None,
+                attempt: Attempt::from_rung(0),
+                outcome: "delivered",
+                reason: None,
+                status: None,
+                latency: None,
+                calls: 1,
+                in_hand: Duration::ZERO,
+                message: None,
+                detail: None,
+                next_after: None,
+            };
+            batch.add(*place, entry);
+        }
+        batch
+    }
+
+    #[tokio::test]
+    async fn places_of_another_process_are_told_from_a_commit_that_was_not_confirmed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut connection, _pool) = open(&Place::File(folder.path().join("j"))).await.unwrap();
+        for (places, tried, expected, rows) in [
+            (&[1, 2][..], false, Wrote::All, 2),
+            (&[1, 2], true, Wrote::All, 2),
+            (&[1, 2], false, Wrote::Collided, 2),
+            (&[2, 3], false, Wrote::Collided, 2),
+            (&[2, 3], true, Wrote::Collided, 2),
+            (&[3, 4], true, Wrote::All, 4),
+        ] {
+            assert_eq!(batch(places).write(&mut connection, tried).await.unwrap(), expected, "{places:?} {tried}");
+            for sql in ["SELECT COUNT(*) FROM attempts", "SELECT SUM(amount) FROM tallies"] {
+                let there: i64 = sqlx::query_scalar(sql).fetch_one(&mut connection).await.unwrap();
+                assert_eq!(there, rows, "{sql} after {places:?} {tried}");
+            }
+        }
+    }
 }

@@ -22,8 +22,9 @@ const IDLE: Duration = Duration::from_secs(60);
 const SQLITE_WRITER: &str = "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA busy_timeout=5000; \
                              PRAGMA wal_autocheckpoint=4000; PRAGMA journal_size_limit=67108864; PRAGMA cache_size=-16384";
 const SQLITE_READER: &str = "PRAGMA busy_timeout=2000; PRAGMA query_only=1; PRAGMA cache_size=-4096";
-const POSTGRES_WRITER: &str =
-    "SET application_name='hookbro journal'; SET statement_timeout='10s'; SET lock_timeout='5s'";
+/// A transaction whose writer is cut off must not block the one that comes after it.
+const POSTGRES_WRITER: &str = "SET application_name='hookbro journal'; SET statement_timeout='10s'; \
+                               SET lock_timeout='5s'; SET idle_in_transaction_session_timeout='10s'";
 const POSTGRES_READER: &str =
     "SET application_name='hookbro reader'; SET statement_timeout='4s'; SET default_transaction_read_only=on";
 

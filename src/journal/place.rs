@@ -9,6 +9,28 @@ const FILE: &str = "journal.sqlite3";
 /// What systemd calls the folder of a service (systemd.exec(5)); several are separated by colons.
 const STATE: &str = "STATE_DIRECTORY";
 
+/// The query parameters that sqlx-postgres 0.8 knows (its `options/parse.rs`), besides `options[NAME]`.
+const PARAMETERS: [&str; 18] = [
+    "sslmode",
+    "ssl-mode",
+    "sslrootcert",
+    "ssl-root-cert",
+    "ssl-ca",
+    "sslcert",
+    "ssl-cert",
+    "sslkey",
+    "ssl-key",
+    "statement-cache-capacity",
+    "host",
+    "hostaddr",
+    "port",
+    "dbname",
+    "user",
+    "password",
+    "application_name",
+    "options",
+];
+
 /// Where the journal is kept.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Place {
@@ -41,6 +63,7 @@ impl Place {
         if !matches!(url.scheme(), "postgres" | "postgresql") || url.host_str().is_none_or(str::is_empty) {
             return Err(format!("is none of the stores that are known; {FORMS}"));
         }
+        known_parameters(&url)?;
         Ok(Self::Server(url))
     }
 
@@ -48,6 +71,20 @@ impl Place {
         let folder = state.and_then(|all| all.split(':').find(|one| !one.is_empty())).unwrap_or(".");
         Self::File([folder, FOLDER, FILE].iter().collect())
     }
+}
+
+/// Refuses what the driver would ignore, with a line in the log that quotes it: `pasword=…` is a password too.
+fn known_parameters(url: &Url) -> Result<(), String> {
+    let known =
+        |key: &str| PARAMETERS.contains(&key) || key.strip_prefix("options[").is_some_and(|key| key.ends_with(']'));
+    let Some((key, _)) = url.query_pairs().find(|(key, _)| !known(key)) else { return Ok(()) };
+    // A password with a bare `?` inside ends the URL's first half early, and what follows is no name.
+    let is_name = !key.is_empty() && key.chars().all(|c| c.is_ascii_alphabetic() || matches!(c, '_' | '-'));
+    let surely = is_name && url.query().is_some_and(|all| !all.contains('@') && all.contains(&format!("{key}=")));
+    Err(match surely {
+        true => format!("has the unknown query parameter {key}; known are {}", PARAMETERS.join(", ")),
+        false => "has a query that is no list of name=value; a ? inside a password is written %3F".to_owned(),
+    })
 }
 
 /// For a person: without password.
@@ -85,6 +122,15 @@ mod tests {
         for wrong in ["sqlite:", "sqlite::memory:", "mysql://u:hunter2@h/d", "hunter2", "postgres:hunter2"] {
             let refusal = said(wrong).unwrap_err();
             assert!(!refusal.contains("hunter2"), "{refusal}");
+        }
+        for known in ["sslmode=require&options[search_path]=x", "host=/run/postgresql&user=u&password=hunter2", ""] {
+            assert_eq!(said(&format!("postgres://db/j?{known}")).as_deref(), Ok("postgres://db/j"), "{known}");
+        }
+        let unknown = said("postgres://u@db/j?sslmode=require&pasword=hunter2").unwrap_err();
+        assert!(unknown.starts_with("has the unknown query parameter pasword; known are sslmode, "), "{unknown}");
+        for wrong in ["u@db/j?pasword=hunter2", "u@db/j?hunter2", "u:12?hunter=2@db/j", "u@db/j?options[hunter2=1"] {
+            let refusal = said(&format!("postgres://{wrong}")).unwrap_err();
+            assert!(!refusal.contains("hunter"), "{refusal}");
         }
         let debug = format!("{:?}", Place::of("postgres://u:hunter2@db/j"));
         assert!(!debug.contains("hunter2"), "{debug}");

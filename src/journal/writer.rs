@@ -2,7 +2,7 @@
 
 use super::{
     gaps,
-    insert::Batch,
+    insert::{Batch, Wrote},
     open::{OpenError, open},
     place::Place,
     read::Reader,
@@ -26,7 +26,7 @@ use tokio::sync::watch;
 const GATHER: Duration = Duration::from_millis(500);
 /// Most entries of one transaction.
 const MAX_BATCH: usize = 8_192;
-/// Longest write of one batch; what takes longer is tried again on another connection.
+/// Longest wait for the store, a batch's at most; what takes longer is tried again on another connection.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(20);
 /// Waits before the store is tried again, doubling.
 const WAITS: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(30)];
@@ -56,6 +56,16 @@ struct Places {
 
 /// Bits below the microseconds.
 const OWN_BITS: u32 = 12;
+const OWN_MASK: i64 = (1 << OWN_BITS) - 1;
+
+fn own() -> i64 {
+    i64::from(rand::random::<u16>()) & OWN_MASK
+}
+
+/// The same moment's place of the process with this number.
+fn place_of(place: i64, own: i64) -> i64 {
+    (place & !OWN_MASK) | own
+}
 
 /// The first place of a moment.
 pub(super) fn place_at(at: Timestamp) -> i64 {
@@ -69,7 +79,13 @@ pub(super) fn time_of(place: i64) -> Timestamp {
 
 impl Places {
     fn new() -> Self {
-        Self { last_us: 0, own: i64::from(rand::random::<u16>()) % (1 << OWN_BITS) }
+        Self { last_us: 0, own: own() }
+    }
+
+    /// Another number of its own, for when a second process has the same.
+    fn renew(&mut self) -> i64 {
+        self.own = own();
+        self.own
     }
 
     /// Later than every other, even if the clock steps back.
@@ -158,7 +174,7 @@ impl Writer {
         generation: crate::ports::secret::Generation,
     ) -> Result<(), sqlx::Error> {
         if matches!(place, Place::File(_)) {
-            gaps::end_others(connection, self.id, Timestamp::now()).await?;
+            answered(gaps::end_others(connection, self.id, Timestamp::now())).await?;
         }
         self.beat(connection).await?;
         self.metrics.journal_open.set(1);
@@ -185,18 +201,20 @@ impl Writer {
                 }
             }
             if self.ended {
-                return gaps::farewell(connection, self.id).await;
+                return answered(gaps::farewell(connection, self.id)).await;
             }
             if self.settings.url.generation() != generation {
                 return Ok(());
             }
             let cutoff = Timestamp::now() - self.settings.retention;
             if forgotten.is_none_or(|at| at.elapsed() > RETENTION_EVERY)
-                && !retention::forget(connection, cutoff, PORTIONS).await?
+                && !answered(retention::forget(connection, cutoff, PORTIONS)).await?
             {
                 forgotten = Some(Instant::now());
             }
-            if summed.is_none_or(|at| at.elapsed() > SUMS_EVERY) && !retention::forget_sums(connection, cutoff).await? {
+            if summed.is_none_or(|at| at.elapsed() > SUMS_EVERY)
+                && !answered(retention::forget_sums(connection, cutoff)).await?
+            {
                 summed = Some(Instant::now());
             }
         }
@@ -219,9 +237,7 @@ impl Writer {
 
     async fn flush(&mut self, connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
         if !self.batch.is_empty() {
-            let writing = self.batch.write(connection);
-            let wrote = tokio::time::timeout(WRITE_TIMEOUT, writing).await.unwrap_or(Err(sqlx::Error::PoolTimedOut));
-            if let Err(error) = wrote {
+            if let Err(error) = self.write_batch(connection).await {
                 self.tries += 1;
                 if self.tries >= TRIES {
                     tracing::error!(%error, entries = self.batch.len(), "the journal refuses a batch; it is lost");
@@ -233,17 +249,33 @@ impl Writer {
             self.metrics.journal_entries.inc_by(self.batch.len() as u64);
             self.batch = Batch::default();
         }
-        if let Some(gap) = self.inbox.losses.take()
-            && let Err(error) = gaps::write(connection, self.places.next(Timestamp::now()), &gap).await
-        {
-            self.inbox.losses.put_back(gap);
-            return Err(error);
+        if let Some(gap) = self.inbox.losses.take() {
+            let place = self.places.next(Timestamp::now());
+            if let Err(error) = answered(gaps::write(connection, place, &gap)).await {
+                self.inbox.losses.put_back(gap);
+                return Err(error);
+            }
         }
         Ok(())
     }
 
+    /// Writes the batch, at other places if another process took some of these.
+    async fn write_batch(&mut self, connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
+        for _ in 0..TRIES {
+            let tried = self.tries > 0;
+            match answered(self.batch.write(connection, tried)).await? {
+                Wrote::All => return Ok(()),
+                Wrote::Collided => {
+                    let own = self.places.renew();
+                    self.batch.rows.iter_mut().for_each(|(place, _)| *place = place_of(*place, own));
+                }
+            }
+        }
+        Err(sqlx::Error::Protocol("other processes hold its places".to_owned()))
+    }
+
     async fn beat(&mut self, connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
-        gaps::beat(connection, self.id, Timestamp::now()).await
+        answered(gaps::beat(connection, self.id, Timestamp::now())).await
     }
 
     /// Counts the batch as lost.
@@ -267,9 +299,31 @@ impl Writer {
     }
 }
 
+/// What the store answers, which it must within [`WRITE_TIMEOUT`]: a peer that froze does not even say that it is away.
+async fn answered<T>(asked: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
+    let late = |_| {
+        let message = format!("no answer within {WRITE_TIMEOUT:?}");
+        Err(sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, message)))
+    };
+    tokio::time::timeout(WRITE_TIMEOUT, asked).await.unwrap_or_else(late)
+}
+
 /// Waits until every recorder is gone. What they left is still to be taken.
 async fn ended(inbox: &Inbox) {
     while !inbox.entries.is_closed() {
         tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_store_that_never_answers_is_away() {
+        let asked = Instant::now();
+        let error = answered(std::future::pending::<Result<(), _>>()).await.unwrap_err();
+        assert_eq!(error.to_string(), "error communicating with database: no answer within 20s");
+        assert!(asked.elapsed() < WRITE_TIMEOUT, "on a clock that was moved");
     }
 }

@@ -13,8 +13,13 @@ const CHATTY: [&str; 7] = ["amq_protocol", "async_rs", "h2", "hyper", "hyper_uti
 /// Logs as errors what it also returns and we expect, such as the 404 of an exchange that is about to be declared. What
 /// matters of it stands in our own lines. Silent unless `log.level` names it.
 const ALARMIST: &str = "lapin";
-/// Prints whole messages, bodies included. Never heard, whatever `log.level` says.
-const INDISCREET: &str = "lapin::returned_messages";
+/// The store's driver: what it warns of stands in our own lines too. It stays at error unless `log.level` names it. All
+/// its crates begin so.
+const DRIVER: &str = "sqlx";
+/// Print whole messages, bodies included; parameters of `journal.url` and lines of a `.pgpass`, passwords included. Never
+/// heard, whatever `log.level` says.
+const INDISCREET: [&str; 3] =
+    ["lapin::returned_messages", "sqlx_postgres::options::parse", "sqlx_postgres::options::pgpass"];
 
 /// How a log line looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,9 +83,12 @@ pub fn filter(level: &str) -> Result<EnvFilter, InvalidLevel> {
     let named = |library: &str| directives.iter().any(|word| word.split(['=', '[']).next() == Some(library));
     let cap = |directive: String| Directive::from_str(&directive).map_err(|_| InvalidLevel::Directive);
     let filter = if named(ALARMIST) { filter } else { filter.add_directive(cap(format!("{ALARMIST}=off"))?) };
-    let filter = filter.add_directive(cap(format!("{INDISCREET}=off"))?);
+    let silent = INDISCREET.iter().map(|target| cap(format!("{target}=off")));
+    let filter = silent.into_iter().try_fold(filter, |filter, cap| Ok(filter.add_directive(cap?)))?;
     let overall = directives.iter().rev().find_map(|word| LevelFilter::from_str(word).ok());
     // Capping below a quiet log would make it louder.
+    let loud = overall.is_some_and(|overall| overall > LevelFilter::ERROR);
+    let filter = if loud && !named(DRIVER) { filter.add_directive(cap(format!("{DRIVER}=error"))?) } else { filter };
     if overall.is_none_or(|overall| overall <= LevelFilter::WARN) {
         return Ok(filter);
     }
@@ -96,7 +104,7 @@ fn is_level(word: &str) -> bool {
 mod tests {
     use super::*;
     use std::sync::{Arc, Mutex};
-    use tracing::{debug, info, warn};
+    use tracing::{debug, error, info, warn};
 
     #[derive(Clone, Default)]
     struct Written(Arc<Mutex<Vec<u8>>>);
@@ -128,18 +136,24 @@ mod tests {
         warn!(target: "lapin::channel", "lapin warn");
         warn!(target: "hyper_util::client", "hyper warn");
         warn!(target: "lapin::returned_messages", "a body");
+        warn!(target: "sqlx_core::pool", "sqlx warn");
+        error!(target: "sqlx::postgres", "sqlx error");
+        error!(target: "sqlx_postgres::options::parse", "a parameter");
+        error!(target: "sqlx_postgres::options::pgpass", "a line of passwords");
     }
 
     #[test]
     fn libraries_stay_at_warn_unless_named() {
         for (level, messages) in [
-            ("info", vec!["own info", "hyper warn"]),
-            ("DEBUG", vec!["own debug", "own info", "hyper warn"]),
-            ("info,lapin=debug", vec!["own info", "lapin debug", "lapin warn", "hyper warn"]),
-            ("info, hyper_util::client=info", vec!["own info", "hyper info", "hyper warn"]),
-            ("info,hookbro=debug", vec!["own debug", "own info", "hyper warn"]),
-            ("warn", vec!["hyper warn"]),
-            ("error", vec![]),
+            ("info", vec!["own info", "hyper warn", "sqlx error"]),
+            ("DEBUG", vec!["own debug", "own info", "hyper warn", "sqlx error"]),
+            ("info,lapin=debug", vec!["own info", "lapin debug", "lapin warn", "hyper warn", "sqlx error"]),
+            ("info, hyper_util::client=info", vec!["own info", "hyper info", "hyper warn", "sqlx error"]),
+            ("info,hookbro=debug", vec!["own debug", "own info", "hyper warn", "sqlx error"]),
+            ("info,sqlx=warn", vec!["own info", "hyper warn", "sqlx warn", "sqlx error"]),
+            ("off,sqlx_postgres::options::parse=trace", vec![]),
+            ("warn", vec!["hyper warn", "sqlx error"]),
+            ("error", vec!["sqlx error"]),
             ("off", vec![]),
             ("hookbro=info", vec!["own info"]),
         ] {

@@ -2,6 +2,7 @@
 
 use crate::support::{
     SOON,
+    freeze::Freezer,
     store::{Journal, Store},
     until,
 };
@@ -148,6 +149,27 @@ async fn what_is_written_is_found_in_postgres_which_may_go_away() {
     for journal in [one, other] {
         journal.end().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_falls_silent_is_away_and_opened_anew() {
+    let Some(mut store) = Store::server() else { return };
+    let freezer = Freezer::before(&store.url).await;
+    store.url.clone_from(&freezer.url);
+    let journal = store.open();
+    journal.recorder.record(|| entry("a", "evt_before", "t", 1, "delivered"));
+    written(&journal, 1).await;
+    // With nothing to write: forgetting and the sign of life find it out.
+    freezer.freeze();
+    until("it is away", SOON, async || (journal.metrics.journal_open.get() == 0).then_some(())).await;
+    journal.recorder.record(|| entry("a", "evt_silent", "t", 1, "delivered"));
+    freezer.thaw();
+    written(&journal, 2).await;
+    let query = EventQuery { limit: 10, ..EventQuery::default() };
+    let page = until("it can be read", SOON, async || journal.reader.events(&query).await.ok()).await;
+    assert_eq!(ids(&page), ["evt_silent", "evt_before"]);
+    assert_eq!(journal.metrics.journal_lost.get(), 0);
+    journal.end().await;
 }
 
 #[cfg(unix)]

@@ -104,6 +104,11 @@ fn a_bad_value_is_named_with_what_was_expected() {
         ("tracing.sample_ratio=1.5", r#" = "1.5""#, "expected a number from 0 to 1"),
         ("tracing.sample_ratio=NaN", r#" = "NaN""#, "expected a number from 0 to 1"),
         ("tracing.headers=a=b,hunter2", "", "header 2 has no =; expected name=value"),
+        (
+            "journal.url=postgres://u@db/j?hunter2",
+            "",
+            "has a query that is no list of name=value; a ? inside a password is written %3F",
+        ),
     ] {
         let key = set.split('=').next().unwrap();
         check(sets(&[set]), &[&format!("{key}{value} (flag --set {key}): {problem}")]);

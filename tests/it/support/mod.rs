@@ -3,6 +3,7 @@
 pub mod broker;
 pub mod collector;
 pub mod events;
+pub mod freeze;
 pub mod hookbro;
 pub mod ledger;
 pub mod node;
