@@ -23,6 +23,13 @@ fn declare(world: &World) {
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
 }
 
+/// Events that Svix had already. A 409 to a call that would make the application too may only say that another replica has
+/// just made it.
+fn repeats(world: &World) -> usize {
+    let repeated = |call: &&RequestLine| call.outcome == Outcome::Answered(409) && !call.had_application;
+    world.svix.calls().iter().filter(repeated).count()
+}
+
 /// Without lanes the fork goes, and then the rest by name.
 async fn end(world: World) {
     let lanes: Vec<_> =
@@ -42,7 +49,7 @@ async fn each_event_is_on_exactly_one_lane_and_delivered_once() {
     until("all is settled", SOON, async || (hookbro.metric("hookbro_events_in_flight").await == 0.0).then_some(()))
         .await;
     ledger::check(&world.svix, &events);
-    assert_eq!((world.svix.answered(202), world.svix.answered(409)), (90, 0), "nothing came twice");
+    assert_eq!((world.svix.answered(202), repeats(&world)), (90, 0), "nothing came twice");
     let queues = hookbro.status().await["queues"].clone();
     for queue in ["", ".lane.bulk", ".lane.bulk.delay.1", ".lane.bulk.retry.2", ".lane.slow", ".dead"] {
         assert_eq!(queues[format!("{}{queue}", world.broker.queue)], 0, "{queue} of {queues}");
@@ -260,7 +267,7 @@ async fn a_replica_that_comes_back_leaves_the_lanes_of_a_newer_one() {
         world.arrive(&events).await;
         old.stop().await;
         new.stop().await;
-        assert_eq!((world.svix.answered(202), world.svix.answered(409)), (40, 0), "nothing came twice");
+        assert_eq!((world.svix.answered(202), repeats(&world)), (40, 0), "nothing came twice");
         // Nobody consumes now: where does each go?
         world.publish(&generated(&format!("{name}where"), &["acme", "gigs"], 10)).await;
         assert_eq!(world.broker.ready(&format!("{queue}.lane.slow")).await, Some(5));
