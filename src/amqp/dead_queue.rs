@@ -21,7 +21,10 @@ use lapin::{
     types::{DeliveryTag, FieldTable},
 };
 use serde_json::Value;
-use std::{collections::VecDeque, time::Duration};
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
 use tokio::task::JoinError;
 
 /// A broker that sends nothing more for so long has no more: the count was taken before others took some away.
@@ -47,6 +50,11 @@ const MOST_PER_CONSUMER: u16 = u16::MAX;
 /// Consumers of one look at most, two million events. Up to so many the broker keeps in the order of their tags, and gives
 /// their events back in that order.
 const MAX_CONSUMERS: usize = 32;
+/// Longest wait for others that look at the queue. Then both see a part, and order suffers where they are not one after the
+/// other; that is better than never being let in by a process that hangs.
+const ALONE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often that is asked.
+const ALONE_EVERY: Duration = Duration::from_millis(50);
 /// Once so many acknowledgements are on their way, a quorum queue's channel keeps further ones to itself for a moment, and
 /// loses them if it is closed then: 33 of 3,000 were heard (RabbitMQ 3.10). Nothing tells when it has caught up, which
 /// takes it milliseconds.
@@ -83,15 +91,27 @@ impl InHand {
     }
 }
 
+/// Waits until nobody else consumes `queue`, and says how many messages are ready then. Who was killed just now holds events
+/// until the broker has noticed; a look that begins before would have the later ones first, and leave them so.
+async fn alone(channel: &Channel, queue: &str) -> lapin::Result<u32> {
+    let began = Instant::now();
+    loop {
+        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        let stands = channel.queue_declare(queue.into(), passive, FieldTable::default()).await?;
+        if stands.consumer_count() == 0 || began.elapsed() > ALONE_TIMEOUT {
+            return Ok(stands.message_count());
+        }
+        tokio::time::sleep(ALONE_EVERY).await;
+    }
+}
+
 impl DeadQueue {
     pub async fn open(connector: &Connector, topology: &Topology) -> Result<Self, DeadQueueError> {
         let queue = topology.dead().to_owned();
         let connection = connector.connect("hookbro dead").await?;
         let failed = |source| DeadQueueError::Read { queue: queue.clone(), source };
         let channel = connection.create_channel().await.map_err(failed)?;
-        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-        let stands = channel.queue_declare(queue.as_str().into(), passive, FieldTable::default()).await;
-        let left = stands.map_err(failed)?.message_count();
+        let left = alone(&channel, &queue).await.map_err(failed)?;
         let needed = usize::try_from(left).unwrap_or(usize::MAX).div_ceil(MOST_PER_CONSUMER.into());
         if needed > MAX_CONSUMERS {
             let most = MAX_CONSUMERS * usize::from(MOST_PER_CONSUMER);
