@@ -207,11 +207,43 @@ async fn an_application_known_under_other_credentials_is_not_created_under_new_o
 #[tokio::test(start_paused = true)]
 async fn an_application_deleted_under_the_same_credentials_is_created_again() {
     let missing = || Answer::AppMissing(cause(404));
-    let script = [accepted(), missing(), accepted()];
+    // Missing twice: the first answer may be older than the acceptance.
+    let script = [accepted(), missing(), missing(), accepted()];
     let handler = handler(FakeSink::answering(script), UnknownProject::Provision, 10);
     assert_eq!(named(&handler.handle(&message(BODY, 0), &mut Calls::default()).await.0), "delivered");
     assert_eq!(named(&handler.handle(&message(BODY, 0), &mut Calls::default()).await.0), "delivered");
     assert_eq!(handler.metrics.apps_provisioned.get(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_from_before_the_creation_that_is_heard_after_it_creates_nothing_again() {
+    let missing = || Answer::AppMissing(cause(404));
+    let script = [missing(), accepted(), missing(), accepted()];
+    let handler = handler(FakeSink::answering(script), UnknownProject::Provision, 10);
+    for _ in 0..2 {
+        assert_eq!(named(&handler.handle(&message(BODY, 0), &mut Calls::default()).await.0), "delivered");
+    }
+    let calls: Vec<_> = handler.sink.calls().into_iter().map(|(_, create)| create).collect();
+    assert_eq!(calls, [Create::Never, Create::IfMissing, Create::Never, Create::Never]);
+    assert_eq!(handler.metrics.apps_provisioned.get(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_burst_for_an_application_that_was_deleted_creates_it_once() {
+    const BURST: usize = 32;
+    let missing = || Answer::AppMissing(cause(404));
+    let script = [accepted()].into_iter().chain((0..2 * BURST).map(|_| missing())).chain([accepted()]);
+    let handler = handler(FakeSink::answering(script), UnknownProject::Provision, 10);
+    assert_eq!(named(&handler.handle(&message(BODY, 0), &mut Calls::default()).await.0), "delivered");
+    let burst = (0..BURST).map(|_| {
+        let handler = Arc::clone(&handler);
+        tokio::spawn(async move { handler.handle(&message(BODY, 0), &mut Calls::default()).await.0 })
+    });
+    for each in burst.collect::<Vec<_>>() {
+        assert_eq!(named(&each.await.unwrap()), "delivered");
+    }
+    let creating = handler.sink.calls().iter().filter(|(_, create)| *create == Create::IfMissing).count();
+    assert_eq!(creating, 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -80,7 +80,7 @@ impl Provisioner {
             answer = match (to, self.unknown_project) {
                 (Destination::OfProject(app), UnknownProject::Provision) => {
                     // Boxed, since it is rare and would make the task of every event three times as large.
-                    Box::pin(self.create_and_deliver(sink, event, app, pass)).await?
+                    Box::pin(self.create_and_deliver(sink, event, app, generation, pass)).await?
                 }
                 _ => Answer::AppMissing(cause.clone()),
             };
@@ -96,13 +96,23 @@ impl Provisioner {
         sink: &S,
         event: &Event,
         app: &AppId,
+        generation: Generation,
         pass: &Pass<'_>,
     ) -> Option<Answer> {
-        for _ in 0..ROUNDS {
+        for round in 0..ROUNDS {
             let turn = self.turn(app);
             let created = turn.lock().await;
-            let answer = match *created {
-                Created::NotYet if pass.holds() => Some(self.create(sink, event, app, created).await),
+            // It accepted under these credentials: the answer may be older than its creation, and only now be heard.
+            let late = round == 0 && self.accepted_under(generation, app);
+            let answer = match if late { Created::ByNeighbour } else { *created } {
+                Created::NotYet if pass.holds() => {
+                    let answer = self.create(sink, event, app, created).await;
+                    if matches!(answer, Answer::Accepted(_)) {
+                        // Before the turn is forgotten: whoever comes later finds it here.
+                        self.remember(app, generation);
+                    }
+                    Some(answer)
+                }
                 // Somebody else has, while this one waited: the usual call will do, beside those of the others.
                 Created::ByNeighbour => {
                     drop(created);
@@ -188,6 +198,10 @@ impl Provisioner {
             known.suspect = Some(generation);
         }
         known.suspect == Some(generation)
+    }
+
+    fn accepted_under(&self, generation: Generation, app: &AppId) -> bool {
+        self.known.read().unwrap_or_else(PoisonError::into_inner).accepted.get(app) == Some(&generation)
     }
 
     fn remember(&self, app: &AppId, generation: Generation) {
