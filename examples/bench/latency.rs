@@ -51,7 +51,7 @@ impl Bench {
         Ok(summary(rate, &confirmed, &standin.counts))
     }
 
-    async fn publish_on_a_clock(
+    pub(crate) async fn publish_on_a_clock(
         &self,
         rate: u64,
         confirmed: &Arc<[AtomicU64]>,

@@ -68,6 +68,9 @@ enum Command {
         /// Of a retried event too: every second one fails once
         #[arg(long)]
         retries: bool,
+        /// Projects that the events belong to
+        #[arg(long, default_value_t = 1, conflicts_with = "retries")]
+        projects: u64,
     },
     /// Measure what the journal costs at 5,000 events/s
     Journal {
@@ -93,7 +96,7 @@ async fn main() -> ExitCode {
         return exit(contenders::run(args).await.map(|()| true));
     }
     let (profile, journal) = match cli.command.take() {
-        Some(Command::Profile { into, retries }) => (Some((into, retries)), None),
+        Some(Command::Profile { into, retries, projects }) => (Some((into, retries, projects)), None),
         Some(Command::Journal { events }) => (None, Some(events)),
         _ => (None, None),
     };
@@ -116,7 +119,7 @@ fn exit(ended: Result<bool, Error>) -> ExitCode {
     }
 }
 
-async fn run(cli: &Cli, profile: Option<(PathBuf, bool)>, journal: Option<u64>) -> Result<bool, Error> {
+async fn run(cli: &Cli, profile: Option<(PathBuf, bool, u64)>, journal: Option<u64>) -> Result<bool, Error> {
     let hookbro = find_hookbro(cli.hookbro.as_deref())?;
     let node = broker::Node::start()?;
     let mut declare = tokio::process::Command::new(&hookbro);
@@ -126,14 +129,14 @@ async fn run(cli: &Cli, profile: Option<(PathBuf, bool)>, journal: Option<u64>) 
     }
     let publisher = broker::Publisher::open(&node.url, QUEUE).await?;
     let bench = Bench { node, publisher, hookbro };
-    if let Some((into, retries)) = profile {
+    if let Some((into, retries, projects)) = profile {
         if retries {
             let (straight, retried) = bench.profile_retries(&into).await?;
             #[expect(clippy::cast_precision_loss, reason = "far below 2^52 instructions")]
             let ratio = retried / straight as f64;
             println!("{straight} instructions per straight event, {retried:.0} per retried one: {ratio:.2}");
         } else {
-            println!("{} instructions per event", bench.profile(retries::Way::Straight, &into).await?);
+            println!("{} instructions per event", bench.profile(retries::Way::Straight, projects, &into).await?);
         }
         println!("profile in {}", into.display());
         return Ok(true);

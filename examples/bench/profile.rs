@@ -1,6 +1,7 @@
 //! Instructions per event, counted by callgrind: the number that a noisy machine does not move. Two drains of different
 //! length are counted, and the difference of the two leaves out start and end.
 
+use crate::event::Shape;
 use crate::procs::Contender;
 use crate::retries::{Way, of_retried};
 use crate::standin::Progress;
@@ -13,27 +14,29 @@ use tokio::process::Command;
 const WITHIN: Duration = Duration::from_secs(600);
 /// Acknowledgements that follow the last request.
 const AFTERMATH: Duration = Duration::from_secs(2);
-/// Longest drain, in events; the other is half of it.
-const EVENTS: u64 = 8_000;
+/// Events by which the two drains differ; the shorter one has at least as many.
+const EVENTS: u64 = 4_000;
 
 impl Bench {
     /// Leaves the longer run's profile at `into`, for callgrind_annotate.
-    pub(crate) async fn profile(&self, way: Way, into: &Path) -> Result<u64, Error> {
-        let short = self.instructions(way, EVENTS / 2, &into.with_extension("short")).await?;
-        let long = self.instructions(way, EVENTS, into).await?;
-        Ok((long.saturating_sub(short)) / (EVENTS / 2))
+    pub(crate) async fn profile(&self, way: Way, projects: u64, into: &Path) -> Result<u64, Error> {
+        // Twice around: what a project costs when it is seen for the first time is in both.
+        let shorter = EVENTS.max(2 * projects);
+        let short = self.instructions(way, projects, shorter, &into.with_extension("short")).await?;
+        let long = self.instructions(way, projects, shorter + EVENTS, into).await?;
+        Ok(long.saturating_sub(short) / EVENTS)
     }
 
     /// Instructions of an event on the straight path, and of one that fails once; leaves the profile of the mixture.
     pub(crate) async fn profile_retries(&self, into: &Path) -> Result<(u64, f64), Error> {
-        let straight = self.profile(Way::Straight, &into.with_extension("straight")).await?;
-        let mixed = self.profile(Way::HalfRetried, into).await?;
+        let straight = self.profile(Way::Straight, 1, &into.with_extension("straight")).await?;
+        let mixed = self.profile(Way::HalfRetried, 1, into).await?;
         #[expect(clippy::cast_precision_loss, reason = "far below 2^52 instructions")]
         Ok((straight, of_retried(straight as f64, mixed as f64)))
     }
 
-    async fn instructions(&self, way: Way, events: u64, into: &Path) -> Result<u64, Error> {
-        let standin = self.fill_way(way, events).await?;
+    async fn instructions(&self, way: Way, projects: u64, events: u64, into: &Path) -> Result<u64, Error> {
+        let standin = self.fill_way(way, Shape { projects, ..Shape::default() }, events).await?;
         let mut command = Command::new("valgrind");
         command
             .arg("--tool=callgrind")
