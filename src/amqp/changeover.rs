@@ -6,8 +6,10 @@
 //! process at a time changes them, the one that holds an exclusive queue; the broker lets go of it with its connection.
 
 use super::{
-    connect::{ConnectError, Connector, amqp_error, close, not_found},
+    connect::{ConnectError, Connector, close, not_found},
     declare::{DeclareError, declare},
+    lock::{LOCK_TIMEOUT, NotHeld, lock},
+    publish::PERSISTENT,
     topology::{Queue, Topology, ladder_queues, lane_queue},
 };
 use lapin::{
@@ -26,19 +28,11 @@ use std::{
     time::Duration,
 };
 
-/// Longest wait for another process to be done: twice the heartbeats after which the broker gives up a frozen one.
-const LOCK_TIMEOUT: Duration = Duration::from_secs(40);
-/// How often the lock is asked for: a changeover takes a fraction of a second.
-const LOCK_EVERY: Duration = Duration::from_millis(100);
 /// Longest wait for the broker to confirm what is to be remembered; under an alarm it confirms nothing.
 const CONFIRM_TIMEOUT: Duration = Duration::from_secs(10);
 /// Between the last new binding and the end of what an old one leads to: the broker may be routing a message by the old ones
 /// alone at that moment, which takes it microseconds.
 pub(super) const SETTLE: Duration = Duration::from_millis(500);
-/// AMQP's code for a queue that is exclusive to another connection.
-const RESOURCE_LOCKED: u16 = 405;
-/// `delivery_mode` of a message that survives a restart of the broker.
-const PERSISTENT: u8 = 2;
 
 /// Whose word counts where replicas have different lanes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,9 +126,9 @@ pub async fn stranded(connection: &Connection, topology: &Topology) -> Result<Ve
     if !stands(connection, &queue).await? {
         return Ok(Vec::new());
     }
-    let refused = |source| DeclareError::Refused { object: format!("queue `{queue}`"), source };
+    let refused = |source| refused(&queue, source);
     // What is looked at is out of the queue for the moment, and must not be missed by anybody.
-    let channel = lock(connection, topology.work_queue()).await?;
+    let channel = locked(connection, topology.work_queue()).await?;
     let (memory, _) = recall(&channel, &queue).await.map_err(refused)?;
     // What was looked at goes back with its channel.
     channel.close(200, "hookbro has looked".into()).await.map_err(refused)?;
@@ -156,6 +150,8 @@ pub enum StandError {
         "the broker confirmed nothing within {CONFIRM_TIMEOUT:?} while the lanes changed; an alarm may block publishers"
     )]
     Unconfirmed,
+    #[error("cannot write down the lanes: {0}")]
+    Memory(serde_json::Error),
 }
 
 /// One change, with the lock in hand.
@@ -177,8 +173,8 @@ impl<'t> Changeover<'t> {
         occasion: Occasion,
     ) -> Result<Option<Self>, StandError> {
         let queue = remembering(topology);
-        let refused = |source| DeclareError::Refused { object: format!("queue `{queue}`"), source };
-        let channel = lock(connection, topology.work_queue()).await?;
+        let refused = |source| refused(&queue, source);
+        let channel = locked(connection, topology.work_queue()).await?;
         channel.confirm_select(ConfirmSelectOptions::default()).await.map_err(refused)?;
         let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
         let table = Queue::holding(queue.clone()).table();
@@ -234,7 +230,7 @@ impl<'t> Changeover<'t> {
             return Ok(());
         }
         let refused = |source| refused(&self.queue, source);
-        let body = serde_json::to_vec(&memory).unwrap_or_default();
+        let body = serde_json::to_vec(&memory).map_err(StandError::Memory)?;
         let properties = BasicProperties::default().with_delivery_mode(PERSISTENT);
         let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
         let published = async {
@@ -247,11 +243,10 @@ impl<'t> Changeover<'t> {
         }
         for old in self.recalled.drain(..) {
             let acked = self.channel.basic_ack(old.delivery_tag, BasicAckOptions::default()).await;
-            acked.map_err(|source| DeclareError::Refused { object: format!("queue `{}`", self.queue), source })?;
+            acked.map_err(refused)?;
         }
         let got = self.channel.basic_get(self.queue.as_str().into(), BasicGetOptions::default()).await;
-        let got = got.map_err(|source| DeclareError::Refused { object: format!("queue `{}`", self.queue), source })?;
-        self.recalled.extend(got.map(|got| got.delivery));
+        self.recalled.extend(got.map_err(refused)?.map(|got| got.delivery));
         self.memory = memory;
         Ok(())
     }
@@ -267,21 +262,12 @@ fn remembering(topology: &Topology) -> String {
 }
 
 /// A channel of the connection that holds the lock from now on.
-async fn lock(connection: &Connection, work_queue: &str) -> Result<Channel, StandError> {
+async fn locked(connection: &Connection, work_queue: &str) -> Result<Channel, StandError> {
     let name = format!("{work_queue}.lanes.lock");
-    let options = QueueDeclareOptions { exclusive: true, auto_delete: true, ..QueueDeclareOptions::default() };
-    let taken = async {
-        loop {
-            let opened = connection.create_channel().await.map_err(|source| refused(&name, source))?;
-            match opened.queue_declare(name.as_str().into(), options, FieldTable::default()).await {
-                Ok(_) => return Ok(opened),
-                Err(error) if amqp_error(&error, RESOURCE_LOCKED).is_some() => tokio::time::sleep(LOCK_EVERY).await,
-                Err(source) => return Err(refused(&name, source).into()),
-            }
-        }
-    };
-    let locked = || StandError::Locked { queue: work_queue.to_owned() };
-    tokio::time::timeout(LOCK_TIMEOUT, taken).await.unwrap_or_else(|_| Err(locked()))
+    lock(connection, &name).await.map_err(|not_held| match not_held {
+        NotHeld::ByOther => StandError::Locked { queue: work_queue.to_owned() },
+        NotHeld::Refused(source) => refused(&name, source).into(),
+    })
 }
 
 /// Everything that is remembered; after a crash in two messages. They stay unacknowledged.

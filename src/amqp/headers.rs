@@ -62,6 +62,11 @@ pub fn replay_properties(dead: &BasicProperties) -> BasicProperties {
     copy.with_headers(FieldTable::from(headers))
 }
 
+/// A quorum queue's count of a message's earlier deliveries.
+pub(super) fn delivery_count(properties: &BasicProperties) -> i64 {
+    number(properties, "x-delivery-count").unwrap_or_default()
+}
+
 /// Reads a message of the dead queue as an event. Where our headers are missing, its body tells what it can.
 pub fn dead_event(properties: &BasicProperties, routing_key: &str, body: Bytes) -> DeadEvent {
     let said = |name| header(properties, name).and_then(as_text);

@@ -9,6 +9,8 @@ mod declare;
 mod depths;
 mod headers;
 mod intake;
+mod lock;
+mod look;
 mod migrate;
 mod publish;
 mod replay;

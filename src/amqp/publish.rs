@@ -23,7 +23,7 @@ const CONFIRM_TIMEOUT: Duration = Duration::from_secs(30);
 /// Publishes that wait for their confirm at once, each on a channel of its own; RabbitMQ allows 2,047 channels.
 pub const CHANNELS: usize = 128;
 /// `delivery_mode` of a message that survives a restart of the broker.
-const PERSISTENT: u8 = 2;
+pub(super) const PERSISTENT: u8 = 2;
 
 /// Why a message is not safely in a queue. Whatever the variant, it may be published again.
 #[derive(Debug, thiserror::Error)]

@@ -4,7 +4,7 @@
 
 use super::text::Read;
 use crate::{
-    domain::{AppId, ProjectId, Routes},
+    domain::{AppId, MAX_ROUTING_KEY, ProjectId, Routes},
     journal::Place,
     ports::tls,
     telemetry,
@@ -15,8 +15,6 @@ use url::Url;
 
 /// Longest exchange or queue name: AMQP's 255 bytes with room for `.delay.16` and whatever follows one day.
 const MAX_NAME: usize = 200;
-/// Longest routing key that AMQP carries.
-const MAX_BINDING: usize = 255;
 
 /// Secrets are checked whenever their file changes, so a rule is a plain function; it also tidies the text up.
 pub(super) type Rule = fn(&str) -> Read<String>;
@@ -121,8 +119,10 @@ pub(super) fn bindings(keys: &[String]) -> Read<()> {
 
 /// None at all is fine here.
 pub(super) fn binding_lengths(keys: &[String]) -> Read<()> {
-    match keys.iter().position(|key| key.len() > MAX_BINDING) {
-        Some(n) => Err(format!("element {} has {} bytes, at most {MAX_BINDING} are possible", n + 1, keys[n].len())),
+    match keys.iter().position(|key| key.len() > MAX_ROUTING_KEY) {
+        Some(n) => {
+            Err(format!("element {} has {} bytes, at most {MAX_ROUTING_KEY} are possible", n + 1, keys[n].len()))
+        }
         None => Ok(()),
     }
 }

@@ -1,7 +1,7 @@
 //! From a settled delivery to the line that the journal keeps of it.
 
 use crate::{
-    domain::{Attempt, Cause, Event, PauseReason, Verdict},
+    domain::{Attempt, Cause, Event, MAX_ROUTING_KEY, PauseReason, Verdict},
     ports::{journal::Entry, sink::Answer},
 };
 use jiff::Timestamp;
@@ -9,9 +9,6 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
-
-/// Longest routing key, in bytes, that AMQP carries.
-const MAX_KEY: usize = 255;
 
 /// What the calls for one delivery came to. Probes of a pause are none of them.
 #[derive(Debug, Default)]
@@ -80,7 +77,7 @@ pub fn entry(origin: Origin, verdict: &Verdict, event: Option<Event>, calls: Cal
         event: id.map(|id| id.detached()),
         kind,
         queue,
-        routing_key: (!usual).then(|| plain(&routing_key, MAX_KEY)),
+        routing_key: (!usual).then(|| plain(&routing_key, MAX_ROUTING_KEY)),
         attempt,
         outcome: verdict.outcome(),
         reason,

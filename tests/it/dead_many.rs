@@ -99,6 +99,21 @@ fn lying(world: &World) -> Vec<String> {
     listed.as_array().unwrap().iter().map(|event| event["id"].as_str().unwrap().to_owned()).collect()
 }
 
+/// Number and order are as they were; if not, where and how not.
+#[track_caller]
+fn same(found: &[String], expected: &[String]) {
+    let differs = found.iter().zip(expected).position(|(found, expected)| found != expected);
+    let near = |ids: &[String]| differs.map(|at| ids[at.saturating_sub(2)..ids.len().min(at + 3)].to_vec());
+    assert!(
+        differs.is_none() && found.len() == expected.len(),
+        "{} instead of {}; from {differs:?} on the order is {:?} instead of {:?}",
+        found.len(),
+        expected.len(),
+        near(found),
+        near(expected),
+    );
+}
+
 fn ids(events: &[Sample]) -> Vec<String> {
     events.iter().map(|sample| sample.id.clone()).collect()
 }
@@ -125,7 +140,7 @@ async fn all_back(world: &World, mut at_least: impl FnMut(u32) -> bool) {
 async fn looking_and_dying_while_looking_change_neither_order_nor_number() {
     let (world, events) = many("look", size()).await;
     let expected = ids(&events);
-    assert!(lying(&world) == expected, "order or number differ");
+    same(&lying(&world), &expected);
     for args in [["list", "--limit", "0"].as_slice(), &["show", "nobody"], &["export"], &["replay", "--all"]] {
         for wait in [30, 150, 400] {
             let mut looking = start(&world, args);
@@ -135,7 +150,7 @@ async fn looking_and_dying_while_looking_change_neither_order_nor_number() {
         }
     }
     all_back(&world, |ready| ready as usize == events.len()).await;
-    assert!(lying(&world) == expected, "order or number differ");
+    same(&lying(&world), &expected);
     let middle = &events[events.len() / 2].id;
     let shown: Value = serde_json::from_str(&said(&world, &["show", middle])).unwrap();
     assert_eq!(shown[0]["id"], middle.as_str());
@@ -236,7 +251,7 @@ async fn a_replay_that_finds_no_queue_leaves_everything_where_it_lies() {
     let told = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(told.contains("leads to no queue") && told.contains("0 events were replayed"), "{told}");
     all_back(&world, |ready| ready as usize == events.len()).await;
-    assert!(lying(&world) == ids(&events), "order or number differ");
+    same(&lying(&world), &ids(&events));
     world.end().await;
 }
 

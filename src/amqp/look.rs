@@ -1,0 +1,184 @@
+//! A whole queue in hand at once, oldest message first, so that the broker has everything back as it was when the look ends,
+//! however it ends.
+//!
+//! A quorum queue puts what comes back behind what came back before, first come, first out (measured on RabbitMQ 3.10): who
+//! has less than everything in hand, and dies, leaves a later part in front. Up to 65,535 messages, one consumer takes them in
+//! one step. Of more, those that follow may be too late; the next look finds that out and mends it, see [`Look::restore`].
+
+use super::headers::delivery_count;
+use futures_util::{StreamExt as _, future::try_join_all};
+use lapin::{
+    Channel, Consumer,
+    message::Delivery,
+    options::{BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions, QueueDeclareOptions},
+    types::{DeliveryTag, FieldTable},
+};
+use std::{
+    cmp::Reverse,
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+
+/// Largest prefetch that AMQP can say. Without any, a quorum queue gives 2,000 messages and no more (RabbitMQ 3.10). No
+/// consumer may have more than its share: the broker gives what a dead channel's first consumer held to the next one of the
+/// same channel, if that has room, and takes it back from there, behind what that held itself.
+const MOST_PER_CONSUMER: u16 = u16::MAX;
+/// Consumers of one look at most, two million messages. Up to so many the broker keeps in the order of their tags, and gives
+/// their messages back in that order.
+const MAX_CONSUMERS: usize = 32;
+/// Messages that one look can have in hand.
+pub(super) const MOST: usize = MAX_CONSUMERS * MOST_PER_CONSUMER as usize;
+/// A broker that sends nothing more for so long has no more: the count was taken before others took some away. Before it sends
+/// the first of many messages, it reads them all from disk.
+const IDLE: Duration = Duration::from_secs(10);
+/// Longest wait for others than hookbro that consume the queue. Then both see a part, and order suffers where they are not one
+/// after the other; that is better than never being let in by a process that hangs.
+const ALONE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often the queue is asked, and how long nobody may be seen: a channel that is ending may be about to consume.
+const ASK_EVERY: Duration = Duration::from_millis(50);
+/// Longest wait for messages to be back in the queue; two million take seconds.
+const BACK_TIMEOUT: Duration = Duration::from_secs(120);
+/// Messages given back with one write to the socket.
+const BATCH: usize = 256;
+
+/// Everything that stood in a queue when the look began.
+pub(super) struct Look {
+    queue: String,
+    channel: Channel,
+    /// Those that have messages to give, the next one first, and how many.
+    consumers: VecDeque<(Consumer, u16)>,
+    left: u32,
+}
+
+/// How often the broker delivered this one before. Its header may be a publisher's, where the broker has no count to say.
+fn times_delivered(delivery: &Delivery) -> i64 {
+    if delivery.redelivered { delivery_count(&delivery.properties) } else { 0 }
+}
+
+/// How a look can begin.
+pub(super) enum Begun {
+    Look(Look),
+    /// More than [`MOST`].
+    TooMany(u32),
+}
+
+impl Look {
+    /// Takes everything in hand on `channel`, which nothing else uses. One look at a time: whoever calls this holds a lock.
+    pub(super) async fn begin(channel: Channel, queue: &str) -> lapin::Result<Begun> {
+        let mut look = Self { queue: queue.to_owned(), channel, consumers: VecDeque::new(), left: 0 };
+        look.left = look.alone().await?;
+        let most = u32::try_from(MOST).unwrap_or(u32::MAX);
+        if look.left > most {
+            return Ok(Begun::TooMany(look.left));
+        }
+        if look.left > u32::from(MOST_PER_CONSUMER) {
+            look.restore().await?;
+        }
+        look.take().await?;
+        Ok(Begun::Look(look))
+    }
+
+    pub(super) fn channel(&self) -> &Channel {
+        &self.channel
+    }
+
+    /// Messages that stood there at the beginning and have not been given yet.
+    pub(super) fn left(&self) -> u32 {
+        self.left
+    }
+
+    /// The next message, oldest first. Safe to drop while it waits.
+    pub(super) async fn next(&mut self) -> lapin::Result<Option<Delivery>> {
+        while let Some((consumer, share)) = self.consumers.front_mut().filter(|_| self.left > 0) {
+            if *share > 0
+                && let Ok(Some(delivery)) = tokio::time::timeout(IDLE, consumer.next()).await
+            {
+                let delivery = delivery?;
+                (self.left, *share) = (self.left - 1, *share - 1);
+                return Ok(Some(delivery));
+            }
+            // What it may still get came later than what stood there at the beginning.
+            self.consumers.pop_front();
+        }
+        Ok(None)
+    }
+
+    async fn take(&mut self) -> lapin::Result<()> {
+        let mut rest = self.left;
+        while rest > 0 {
+            let share = u16::try_from(rest).unwrap_or(MOST_PER_CONSUMER);
+            rest -= u32::from(share);
+            self.channel.basic_qos(share, BasicQosOptions::default()).await?;
+            let tag = format!("hookbro.look.{:02}", self.consumers.len());
+            let (options, arguments) = (BasicConsumeOptions::default(), FieldTable::default());
+            let consumer =
+                self.channel.basic_consume(self.queue.as_str().into(), tag.into(), options, arguments).await?;
+            self.consumers.push_back((consumer, share));
+        }
+        Ok(())
+    }
+
+    /// Puts back in front what a look that was killed while it began has left behind younger messages.
+    ///
+    /// Each look takes from the front and adds one to the broker's count of a message's deliveries, so of two messages the
+    /// older has been delivered as often as the younger or more often, and among equals the queue has them in their order. That
+    /// holds after any number of killed looks, and of killed restorations, which add one to all.
+    async fn restore(&mut self) -> lapin::Result<()> {
+        let count = self.left;
+        self.take().await?;
+        let tags: Vec<_> = self.consumers.iter().map(|(consumer, _)| consumer.tag()).collect();
+        let mut had: Vec<(DeliveryTag, i64)> = Vec::with_capacity(usize::try_from(count).unwrap_or_default());
+        while let Some(delivery) = self.next().await? {
+            had.push((delivery.delivery_tag, times_delivered(&delivery)));
+        }
+        // Who consumes would be given again what comes back, before the rest is there.
+        for tag in tags {
+            self.channel.basic_cancel(tag, BasicCancelOptions::default()).await?;
+        }
+        self.consumers.clear();
+        if had.is_sorted_by_key(|(_, times)| Reverse(*times)) {
+            if let Some((last, _)) = had.last() {
+                self.channel.basic_nack(*last, BasicNackOptions { multiple: true, requeue: true }).await?;
+            }
+        } else {
+            tracing::info!(queue = self.queue, messages = had.len(), "restoring the order that a killed look has left");
+            had.sort_by_key(|(_, times)| Reverse(*times));
+            let one = BasicNackOptions { multiple: false, requeue: true };
+            for batch in had.chunks(BATCH) {
+                try_join_all(batch.iter().map(|(tag, _)| self.channel.basic_nack(*tag, one))).await?;
+            }
+        }
+        self.left = u32::try_from(had.len()).unwrap_or(count);
+        self.back().await
+    }
+
+    /// Waits until all that was given back is ready again.
+    async fn back(&self) -> lapin::Result<()> {
+        let began = Instant::now();
+        while self.stands().await?.0 < self.left && began.elapsed() < BACK_TIMEOUT {
+            tokio::time::sleep(ASK_EVERY).await;
+        }
+        Ok(())
+    }
+
+    /// Waits until nobody else consumes, and says how many messages are ready then. Who was killed just now holds messages
+    /// until the broker has noticed; a look that begins before would have the later ones first, and leave them so.
+    async fn alone(&self) -> lapin::Result<u32> {
+        let (began, mut seen) = (Instant::now(), true);
+        loop {
+            let (messages, consumers) = self.stands().await?;
+            let before = std::mem::replace(&mut seen, consumers > 0);
+            if !(before || seen) || began.elapsed() > ALONE_TIMEOUT {
+                return Ok(messages);
+            }
+            tokio::time::sleep(ASK_EVERY).await;
+        }
+    }
+
+    /// Ready messages, and consumers. The broker answers after it has read what was sent on the channel before.
+    pub(super) async fn stands(&self) -> lapin::Result<(u32, u32)> {
+        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        let stands = self.channel.queue_declare(self.queue.as_str().into(), passive, FieldTable::default()).await?;
+        Ok((stands.message_count(), stands.consumer_count()))
+    }
+}
