@@ -8,7 +8,7 @@ use crate::{
     amqp::Topology,
     config::Settings,
     http,
-    journal::{self, Place, Reader, Writer},
+    journal::{self, AuditLog, Place, Reader, Writer},
     ports::{
         health::Health,
         journal::{Recorder, journal},
@@ -70,8 +70,10 @@ async fn serve(settings: Settings) -> Result<(), Failure> {
     let queues: Vec<_> = topology.queues.iter().map(|queue| &queue.name).collect();
     let topology = json!({"exchange": topology.topic_exchange, "queues": queues});
     let pages = http::router(http::Ops { metrics: Arc::clone(&metrics), health: Arc::clone(&health), topology });
-    let pages = pages.merge(http::api_router(http::Api {
-        tokens: settings.admin.tokens,
+    let audit = Arc::new(AuditLog::beside(&reader));
+    let tokens = settings.admin.tokens;
+    let pages = pages.merge(http::audit_router(audit, tokens.clone())).merge(http::api_router(http::Api {
+        tokens,
         timeline: reader,
         messages: view,
         routes: settings.routing.routes.clone(),

@@ -1,6 +1,9 @@
 //! Floor 2: HTTP towards operators. Knows the ports; knows neither broker nor Svix.
 
+mod actor;
 mod api;
+#[cfg_attr(not(test), expect(dead_code, reason = "what the first changes through HTTP are built from"))]
+mod change;
 mod ingest;
 mod ingest_auth;
 mod local;
@@ -8,7 +11,7 @@ mod ops;
 mod problem;
 mod server;
 
-pub use api::{Api, router as api_router};
+pub use api::{Api, audit_router, router as api_router};
 pub use ingest::{Ingest, router as ingest_router};
 pub use ingest_auth::Keys;
 pub use ops::{Ops, router};

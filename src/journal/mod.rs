@@ -1,8 +1,10 @@
 //! Floor 2: the journal's store. Which entries were made is the service's business; here they are kept and found again.
 //!
 //! SQLite in a file or PostgreSQL, one schema and one SQL for both. One task writes (`writer`), in batches; readers have
-//! connections of their own (`read`, `projects`). Nobody waits for either.
+//! connections of their own (`read`, `projects`). Nobody waits for either. What operators change is written on a third
+//! (`audit`), and they do wait for it.
 
+mod audit;
 mod gaps;
 mod insert;
 mod open;
@@ -14,6 +16,7 @@ mod schema;
 mod tally;
 mod writer;
 
+pub use audit::AuditLog;
 pub use open::OpenError;
 pub use place::Place;
 pub use read::Reader;

@@ -13,18 +13,22 @@ use std::{io, path::Path, str::FromStr as _, time::Duration};
 const OPEN_TIMEOUT: Duration = Duration::from_secs(60);
 /// Connections that read; each is a thread of its own with SQLite.
 const READERS: u32 = 4;
-/// Longest wait of a reader for one of them.
-const READER_WAIT: Duration = Duration::from_secs(2);
+/// Longest wait for one of them, or for the audit's.
+const POOL_WAIT: Duration = Duration::from_secs(2);
 const IDLE: Duration = Duration::from_secs(60);
 
 /// WAL, so that readers and the writer do not wait for each other; without a sync for each batch, since a lost tail is a
 /// gap like any other and the file stays whole. A checkpoint every 16 MiB instead of 4, as pages are touched again and again.
 const SQLITE_WRITER: &str = "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA busy_timeout=5000; \
                              PRAGMA wal_autocheckpoint=4000; PRAGMA journal_size_limit=67108864; PRAGMA cache_size=-16384";
+/// An audit's row is on disk before its change is made. It leaves checkpoints to the journal's writer.
+const SQLITE_AUDIT: &str = "PRAGMA synchronous=FULL; PRAGMA busy_timeout=4000; PRAGMA wal_autocheckpoint=0; \
+                            PRAGMA cache_size=-256";
 const SQLITE_READER: &str = "PRAGMA busy_timeout=2000; PRAGMA query_only=1; PRAGMA cache_size=-4096";
 /// A transaction whose writer is cut off must not block the one that comes after it.
 const POSTGRES_WRITER: &str = "SET application_name='hookbro journal'; SET statement_timeout='10s'; \
                                SET lock_timeout='5s'; SET idle_in_transaction_session_timeout='10s'";
+const POSTGRES_AUDIT: &str = "SET application_name='hookbro audit'; SET statement_timeout='4s'; SET lock_timeout='4s'";
 const POSTGRES_READER: &str =
     "SET application_name='hookbro reader'; SET statement_timeout='4s'; SET default_transaction_read_only=on";
 
@@ -50,40 +54,59 @@ pub enum OpenError {
     Url(String),
 }
 
-/// The writing connection, and the pool that readers take theirs from.
-pub(super) async fn open(place: &Place) -> Result<(AnyConnection, AnyPool), OpenError> {
+/// Connections beside the journal's writer, made when they are needed.
+#[derive(Debug, Clone)]
+pub(super) struct Pools {
+    pub read: AnyPool,
+    /// One connection, that of the audit.
+    pub audit: AnyPool,
+}
+
+impl Pools {
+    pub async fn close(&self) {
+        tokio::join!(self.read.close(), self.audit.close());
+    }
+}
+
+/// The writing connection, and the pools that others take theirs from.
+pub(super) async fn open(place: &Place) -> Result<(AnyConnection, Pools), OpenError> {
     tokio::time::timeout(OPEN_TIMEOUT, open_now(place)).await.unwrap_or(Err(OpenError::Slow))
 }
 
-async fn open_now(place: &Place) -> Result<(AnyConnection, AnyPool), OpenError> {
+async fn open_now(place: &Place) -> Result<(AnyConnection, Pools), OpenError> {
     sqlx::any::install_default_drivers();
-    let (kind, url, writer, reader) = match place {
+    let (kind, url, writer, reader, audit) = match place {
         Place::Off => return Err(OpenError::Url("is off".to_owned())),
         Place::File(path) => {
             make_private(path).map_err(|source| OpenError::File { path: path.display().to_string(), source })?;
             // Only bytes that a URL carries as they are; sqlx decodes the rest.
             let path = utf8_percent_encode(&path.to_string_lossy(), NON_ALPHANUMERIC).to_string();
-            (Kind::Sqlite, format!("sqlite://{path}?mode=rw"), SQLITE_WRITER, SQLITE_READER)
+            (Kind::Sqlite, format!("sqlite://{path}?mode=rw"), SQLITE_WRITER, SQLITE_READER, SQLITE_AUDIT)
         }
-        Place::Server(url) => (Kind::Postgres, url.to_string(), POSTGRES_WRITER, POSTGRES_READER),
+        Place::Server(url) => (Kind::Postgres, url.to_string(), POSTGRES_WRITER, POSTGRES_READER, POSTGRES_AUDIT),
     };
     // Statements are ours and logged by nobody.
     let options = AnyConnectOptions::from_str(&url)?.disable_statement_logging();
     let mut connection = AnyConnection::connect_with(&options).await?;
     connection.execute(writer).await?;
     schema::migrate(&mut connection, kind).await?;
-    let pool = AnyPoolOptions::new()
-        .max_connections(READERS)
-        .acquire_timeout(READER_WAIT)
+    let pools = Pools { read: pool(&options, READERS, reader), audit: pool(&options, 1, audit) };
+    Ok((connection, pools))
+}
+
+/// Up to `most` connections, each of which is told `first` before anything else.
+fn pool(options: &AnyConnectOptions, most: u32, first: &'static str) -> AnyPool {
+    AnyPoolOptions::new()
+        .max_connections(most)
+        .acquire_timeout(POOL_WAIT)
         .idle_timeout(IDLE)
         .after_connect(move |connection, _| {
             Box::pin(async move {
-                connection.execute(reader).await?;
+                connection.execute(first).await?;
                 Ok(())
             })
         })
-        .connect_lazy_with(options);
-    Ok((connection, pool))
+        .connect_lazy_with(options.clone())
 }
 
 /// Makes the file, for its owner alone, and its folder if that is missing; SQLite gives the files beside it the same mode

@@ -1,7 +1,9 @@
 //! Finding what was written: pages of events and the story of one. Each look is bounded in rows and in time.
 
 use super::{
-    gaps, projects,
+    gaps,
+    open::Pools,
+    projects,
     writer::{place_at, time_of},
 };
 use crate::ports::{
@@ -32,13 +34,13 @@ pub struct Reader {
 
 #[derive(Debug, Clone)]
 struct Store {
-    pool: watch::Receiver<Option<AnyPool>>,
+    pools: watch::Receiver<Option<Pools>>,
     losses: Arc<Losses>,
 }
 
 impl Reader {
-    pub(super) fn new(pool: watch::Receiver<Option<AnyPool>>, losses: Arc<Losses>) -> Self {
-        Self { store: Some(Store { pool, losses }) }
+    pub(super) fn new(pools: watch::Receiver<Option<Pools>>, losses: Arc<Losses>) -> Self {
+        Self { store: Some(Store { pools, losses }) }
     }
 
     /// That of a journal which is off.
@@ -46,10 +48,18 @@ impl Reader {
         Self { store: None }
     }
 
-    async fn look<T>(&self, look: impl AsyncFnOnce(&AnyPool) -> Result<T, sqlx::Error>) -> Result<T, Unread> {
+    /// The connections to the store, while it is open.
+    pub(super) fn pools(&self) -> Result<Pools, Unread> {
         let store = self.store.as_ref().ok_or(Unread::Off)?;
-        let pool = store.pool.borrow().clone().ok_or(Unread::Away)?;
-        match tokio::time::timeout(READ_TIMEOUT, look(&pool)).await {
+        store.pools.borrow().clone().ok_or(Unread::Away)
+    }
+
+    pub(super) async fn look<T>(
+        &self,
+        look: impl AsyncFnOnce(&AnyPool) -> Result<T, sqlx::Error>,
+    ) -> Result<T, Unread> {
+        let pools = self.pools()?;
+        match tokio::time::timeout(READ_TIMEOUT, look(&pools.read)).await {
             Ok(Ok(found)) => Ok(found),
             Ok(Err(error)) => {
                 tracing::warn!(%error, "the journal could not be read");

@@ -3,9 +3,12 @@
 use super::writer::place_at;
 use jiff::Timestamp;
 use sqlx::AnyConnection;
+use std::time::Duration;
 
 /// Rows of one deletion, each a transaction of its own: some 10 ms, so that neither a batch nor another replica waits.
 const PORTION: i64 = 500;
+/// How long changes are kept, whatever `journal.retention` is: last year's audit asks for them.
+const AUDIT_RETENTION: Duration = Duration::from_secs(400 * 86_400);
 
 /// Deletes up to `portions` portions of what came before `cutoff`. Says whether there may be more.
 pub(super) async fn forget(
@@ -45,6 +48,10 @@ pub(super) async fn forget_sums(connection: &mut AnyConnection, cutoff: Timestam
         (
             "DELETE FROM writers WHERE id IN (SELECT id FROM writers WHERE ended_us < $1 LIMIT $2)",
             cutoff.as_microsecond(),
+        ),
+        (
+            "DELETE FROM audit WHERE id IN (SELECT id FROM audit WHERE id < $1 ORDER BY id LIMIT $2)",
+            place_at(Timestamp::now() - AUDIT_RETENTION),
         ),
     ] {
         let gone = sqlx::query(sql).bind(before).bind(PORTION).execute(&mut *connection).await?;

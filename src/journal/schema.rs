@@ -7,7 +7,8 @@ use sqlx::{
 };
 
 /// Each is applied once, in this order, and never edited afterwards: what changes comes as a new one.
-const MIGRATIONS: [(i64, &str, &str); 1] = [(1, "attempts, tallies, projects, gaps", include_str!("schema.sql"))];
+const MIGRATIONS: [(i64, &str, &str); 2] =
+    [(1, "attempts, tallies, projects, gaps", include_str!("schema.sql")), (2, "audit", include_str!("audit.sql"))];
 
 /// Brings the store up to date. Replicas that start together wait for each other.
 pub(super) async fn migrate(connection: &mut AnyConnection, kind: Kind) -> Result<(), MigrateError> {

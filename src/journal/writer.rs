@@ -3,7 +3,7 @@
 use super::{
     gaps,
     insert::{Batch, Wrote},
-    open::{OpenError, open},
+    open::{OpenError, Pools, open},
     place::Place,
     read::Reader,
     retention,
@@ -15,7 +15,7 @@ use crate::ports::{
     secret::Secret,
 };
 use jiff::Timestamp;
-use sqlx::{AnyConnection, AnyPool, Connection as _};
+use sqlx::{AnyConnection, Connection as _};
 use std::{
     sync::Arc,
     time::{Duration, Instant, SystemTime},
@@ -49,7 +49,7 @@ pub struct Settings {
 
 /// Places of one process: time first, then a number of its own.
 #[derive(Debug)]
-struct Places {
+pub(super) struct Places {
     last_us: i64,
     own: i64,
 }
@@ -78,18 +78,18 @@ pub(super) fn time_of(place: i64) -> Timestamp {
 }
 
 impl Places {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { last_us: 0, own: own() }
     }
 
     /// Another number of its own, for when a second process has the same.
-    fn renew(&mut self) -> i64 {
+    pub(super) fn renew(&mut self) -> i64 {
         self.own = own();
         self.own
     }
 
     /// Later than every other, even if the clock steps back.
-    fn next(&mut self, at: Timestamp) -> i64 {
+    pub(super) fn next(&mut self, at: Timestamp) -> i64 {
         self.last_us = at.as_microsecond().max(self.last_us + 1);
         (self.last_us << OWN_BITS) | self.own
     }
@@ -102,7 +102,7 @@ pub struct Writer {
     inbox: Inbox,
     metrics: Arc<Metrics>,
     health: Arc<Health>,
-    pool: watch::Sender<Option<AnyPool>>,
+    pools: watch::Sender<Option<Pools>>,
     places: Places,
     /// Its row among the writers.
     id: i64,
@@ -115,13 +115,13 @@ pub struct Writer {
 impl Writer {
     /// The task to run, and the end that reads.
     pub fn new(settings: Settings, inbox: Inbox, metrics: Arc<Metrics>, health: Arc<Health>) -> (Self, Reader) {
-        let (pool, readers) = watch::channel(None);
+        let (pools, readers) = watch::channel(None);
         let mut places = Places::new();
         let id = places.next(Timestamp::now());
         let reader = Reader::new(readers, Arc::clone(&inbox.losses));
         health.journal.send_replace(Journal::Opening);
         let (batch, tries, ended) = (Batch::default(), 0, false);
-        (Self { settings, inbox, metrics, health, pool, places, id, batch, tries, ended }, reader)
+        (Self { settings, inbox, metrics, health, pools, places, id, batch, tries, ended }, reader)
     }
 
     pub async fn run(mut self) {
@@ -134,14 +134,14 @@ impl Writer {
                 Err(_) => Err(OpenError::Url("is no place for a journal".to_owned())),
             };
             let failed = match opened {
-                Ok(((mut connection, pool), place)) => {
+                Ok(((mut connection, pools), place)) => {
                     let started = Instant::now();
-                    self.pool.send_replace(Some(pool.clone()));
+                    self.pools.send_replace(Some(pools.clone()));
                     let ended = self.write(&mut connection, place, generation).await;
-                    self.pool.send_replace(None);
+                    self.pools.send_replace(None);
                     self.metrics.journal_open.set(0);
                     let _ = tokio::time::timeout(CLOSE_TIMEOUT, connection.close()).await;
-                    let _ = tokio::time::timeout(CLOSE_TIMEOUT, pool.close()).await;
+                    let _ = tokio::time::timeout(CLOSE_TIMEOUT, pools.close()).await;
                     if started.elapsed() > WAITS[1] {
                         wait = WAITS[0];
                     }

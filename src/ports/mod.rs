@@ -1,5 +1,6 @@
 //! Floor 1: the seams between what decides and what talks to the outside. No broker and no vendor is known here.
 
+pub mod audit;
 pub mod delivery;
 pub mod health;
 pub mod intake;

@@ -8,7 +8,9 @@ use crate::support::{
 };
 use hookbro::{
     domain::{Attempt, EventId, EventType, ProjectId},
+    journal::{AuditLog, Reader},
     ports::{
+        audit::{Actor, Audit as _, AuditQuery, Change, Ending, Identity, Unwritten},
         journal::Entry,
         timeline::{EventPage, EventQuery, Timeline as _, Unread},
     },
@@ -43,6 +45,76 @@ async fn written(journal: &Journal, entries: u64) {
 
 fn ids(page: &EventPage) -> Vec<&str> {
     page.events.iter().filter_map(|line| line.id.as_deref()).collect()
+}
+
+fn change(project: Option<&str>, target: &str) -> Change {
+    Change {
+        actor: Actor::new(Identity::Token("0123456789ab".into())).claiming("anna").unwrap(),
+        action: "test.change",
+        project: project.map(str::to_owned),
+        target: Some(target.to_owned()),
+        detail: Some("asked\nfor".to_owned()),
+    }
+}
+
+/// What operators change, of several processes, beside a journal that is being written.
+async fn changes_are_kept(store: &Store) {
+    let [one, other] = [store.open(), store.open()];
+    for journal in [&one, &other] {
+        until("it is open", SOON, async || (journal.metrics.journal_open.get() == 1).then_some(())).await;
+    }
+    let begun = Timestamp::now();
+    let logs = [AuditLog::beside(&one.reader), AuditLog::beside(&other.reader)];
+    for n in 0..4 {
+        one.recorder.record(|| entry("audit", &format!("evt_{n}"), "t", 1, "delivered"));
+        let project = (n != 3).then_some("audit");
+        let noted = logs[n % 2].begin(&change(project, &n.to_string())).await.unwrap();
+        let ending = if n == 0 { Ending::Failed } else { Ending::Done };
+        if n != 2 {
+            logs[n % 2].end(noted, ending, &"x".repeat(1_000)).await.unwrap();
+        }
+    }
+    let query = AuditQuery { limit: 3, ..AuditQuery::default() };
+    let page = logs[0].changes(&query).await.unwrap();
+    let told = |page: &hookbro::ports::audit::AuditPage| {
+        let ending = |end: &hookbro::ports::audit::AuditEnd| end.outcome.clone();
+        let line =
+            |line: &hookbro::ports::audit::AuditLine| (line.target.clone().unwrap(), line.ended.as_ref().map(ending));
+        page.changes.iter().map(line).collect::<Vec<_>>()
+    };
+    let expected = |rows: &[(&str, Option<&str>)]| {
+        rows.iter().map(|(target, end)| ((*target).to_owned(), end.map(str::to_owned))).collect::<Vec<_>>()
+    };
+    assert_eq!(told(&page), expected(&[("3", Some("done")), ("2", None), ("1", Some("done"))]));
+    let rest = logs[1].changes(&AuditQuery { before: page.next, ..query.clone() }).await.unwrap();
+    assert_eq!((told(&rest), rest.next), (expected(&[("0", Some("failed"))]), None));
+    let of = logs[1].changes(&AuditQuery { project: Some("audit".into()), ..query.clone() }).await.unwrap();
+    assert_eq!(told(&of), expected(&[("2", None), ("1", Some("done")), ("0", Some("failed"))]));
+    let first = &rest.changes[0];
+    assert_eq!((first.identity.as_str(), first.claimed.as_deref()), ("token:0123456789ab", Some("anna")));
+    assert_eq!((first.action.as_str(), first.detail.as_deref()), ("test.change", Some("asked for")));
+    let ended = first.ended.as_ref().unwrap();
+    assert!(begun <= first.at && first.at <= ended.at && ended.at <= Timestamp::now());
+    assert_eq!(ended.detail.as_deref().map(str::len), Some(500));
+    written(&one, 4).await;
+    let reader = one.end().await;
+    other.end().await;
+    // Without a store nothing may be changed, and the words say what helps.
+    let away = AuditLog::beside(&reader).begin(&change(None, "x")).await.unwrap_err();
+    assert_eq!(away, Unwritten::Away);
+    assert!(away.to_string().contains("nothing was changed"), "{away}");
+    assert_eq!(AuditLog::beside(&Reader::off()).begin(&change(None, "x")).await.unwrap_err(), Unwritten::Off);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_are_kept_in_a_file() {
+    changes_are_kept(&Store::file()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_are_kept_in_postgres() {
+    let Some(store) = Store::server() else { return };
+    changes_are_kept(&store).await;
 }
 
 /// One suite for every store.

@@ -1,11 +1,17 @@
-//! `/api/v1`: what the journal knows, joined with what Svix says. Reading only; every answer is bounded in size and time.
+//! `/api/v1`: what the journal knows, joined with what Svix says, and what operators change, which is written down first.
+//! Every answer is bounded in size and time. Each group of resources is a router with a state of its own.
 //!
 //! `openapi.json` is the contract, served as it is; `scripts/check-api` holds the answers to it.
 
 mod access;
+#[cfg_attr(not(test), expect(dead_code, reason = "what the first changes through HTTP are built from"))]
+mod asked;
+mod audit;
 mod events;
 mod projects;
 mod query;
+
+pub use audit::router as audit_router;
 
 use super::problem::Problem;
 use crate::{
@@ -19,7 +25,7 @@ use axum::{
     Router,
     http::{StatusCode, header},
     middleware,
-    routing::get,
+    routing::{any, get},
 };
 use std::{sync::Arc, time::Duration};
 
@@ -39,17 +45,20 @@ pub struct Api<T, M> {
 /// The routes under `/api/v1`; needs the peer's address (`ConnectInfo`).
 pub fn router<T: Timeline, M: MessageView>(api: Api<T, M>) -> Router {
     let tokens = api.tokens.clone();
-    Router::new()
+    let router = Router::new()
         .route("/api/v1/events", get(events::list))
         .route("/api/v1/events/{id}", get(events::one))
         .route("/api/v1/projects", get(projects::list))
         .route("/api/v1/openapi.json", get(async || ([(header::CONTENT_TYPE, "application/json")], OPENAPI)))
-        .route("/api/v1/{*rest}", get(async || Problem::new(StatusCode::NOT_FOUND, "there is no such resource")))
-        .method_not_allowed_fallback(async || {
-            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this resource is only read, by GET")
-        })
-        .route_layer(middleware::from_fn_with_state(tokens, access::check))
-        .with_state(Arc::new(api))
+        .route("/api/v1/{*rest}", any(async || Problem::new(StatusCode::NOT_FOUND, "there is no such resource")))
+        .with_state(Arc::new(api));
+    guarded(router, tokens)
+}
+
+/// For those alone who have a token, or are on this machine where there is none.
+fn guarded(router: Router, tokens: SecretList) -> Router {
+    let wrong = async || Problem::new(StatusCode::METHOD_NOT_ALLOWED, "not with this method; see /api/v1/openapi.json");
+    router.method_not_allowed_fallback(wrong).route_layer(middleware::from_fn_with_state(tokens, access::check))
 }
 
 fn unread(unread: &Unread) -> Problem {
