@@ -27,7 +27,8 @@ use tokio::{
 /// How long an acknowledgement waits for the gap below its tag to close before it is sent alone. Long enough for
 /// neighbours of one burst, far below anything a person or a broker notices.
 const STRAGGLER_WAIT: Duration = Duration::from_millis(5);
-/// How long a finished run may grow before it is acknowledged; a shorter one costs the broker as much as a longer one.
+/// How long a finished run may grow before it is acknowledged; a shorter one costs the broker as much as a longer one. So
+/// long a return waits for others, too: together they are one write.
 const RUN_WAIT: Duration = Duration::from_millis(1);
 /// The part of the prefetch that a run may hold, as its divisor: more would keep the broker from sending.
 const RUN_SHARE: u16 = 8;
@@ -130,13 +131,15 @@ async fn run(channel: Channel, prefetch: u16, mut inbox: UnboundedReceiver<Settl
     let mut batch = Vec::with_capacity(BATCH);
     // The end of the run that is finished and not acknowledged yet.
     let mut run = None;
-    // When a run, and when the oldest straggler, is acknowledged at the latest. Kept over the turns, so that steady
-    // traffic cannot put it off.
-    let (mut run_due, mut straggler_due) = (None, None);
+    // What is to be returned and has not been written yet.
+    let mut returns = Vec::new();
+    // When a run, the oldest straggler and the oldest return are written at the latest. Kept over the turns, so that
+    // steady traffic cannot put it off.
+    let (mut run_due, mut straggler_due, mut return_due) = (None, None, None);
     let timer = tokio::time::sleep(Duration::ZERO);
     tokio::pin!(timer);
     loop {
-        let next_due = [run_due, straggler_due].into_iter().flatten().min();
+        let next_due = [run_due, straggler_due, return_due].into_iter().flatten().min();
         if let Some(due) = next_due.filter(|due| *due != timer.deadline()) {
             timer.as_mut().reset(due);
         }
@@ -145,12 +148,12 @@ async fn run(channel: Channel, prefetch: u16, mut inbox: UnboundedReceiver<Settl
             () = &mut timer, if next_due.is_some() => None,
         };
         let now = Instant::now();
-        let (mut nacks, mut acks) = (Vec::new(), Vec::new());
+        let mut acks = Vec::new();
         for settlement in batch.drain(..) {
             match settlement.operation {
                 Operation::Ack => window.finished(settlement.tag, now),
-                Operation::Retry => nacks.push(nack(&channel, settlement.tag, false)),
-                Operation::Requeue => nacks.push(nack(&channel, settlement.tag, true)),
+                Operation::Retry => returns.push(nack(&channel, settlement.tag, false)),
+                Operation::Requeue => returns.push(nack(&channel, settlement.tag, true)),
             }
             if settlement.operation != Operation::Ack {
                 window.settled(settlement.tag);
@@ -172,9 +175,14 @@ async fn run(channel: Channel, prefetch: u16, mut inbox: UnboundedReceiver<Settl
         }
         run_due = run.and(run_due.or(Some(now + RUN_WAIT)));
         straggler_due = (window.stragglers() > 0).then(|| straggler_due.unwrap_or(now + STRAGGLER_WAIT));
-        // Each kind together, so that they share one write to the socket. The nacks first: an acknowledgement of a run covers
-        // every tag below its own, and would turn one that is still to be returned into one that is done.
-        let written = [join_all(nacks).await, join_all(acks).await].concat();
+        // Each kind together, so that they share one write to the socket. The returns first: an acknowledgement of a run
+        // covers every tag below its own, and would turn one that is still to be returned into one that is done.
+        let mut written = Vec::new();
+        if !acks.is_empty() || is_due(return_due) || returns.len() >= most_taken {
+            written = join_all(returns.drain(..)).await;
+        }
+        return_due = (!returns.is_empty()).then(|| return_due.unwrap_or(now + RUN_WAIT));
+        written.extend(join_all(acks).await);
         if let Some(error) = written.into_iter().find_map(Result::err) {
             // Tags die with their channel: the broker delivers again, and Svix drops the repeat by its eventId.
             metrics.settle_failures.inc();
