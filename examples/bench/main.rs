@@ -8,6 +8,7 @@ mod broker;
 mod contenders;
 mod drain;
 mod event;
+mod ingest;
 mod journal;
 mod lanes;
 mod latency;
@@ -78,6 +79,8 @@ enum Command {
         #[arg(long, default_value_t = 25_000)]
         events: u64,
     },
+    /// Measure how many events a second are promised by HTTP, and how long a promise takes
+    Ingest,
     #[command(hide = true)]
     Contender(contenders::Args),
 }
@@ -92,17 +95,13 @@ struct Bench {
 #[tokio::main]
 async fn main() -> ExitCode {
     let mut cli = Cli::parse();
-    if let Some(Command::Contender(args)) = cli.command {
+    let command = cli.command.take();
+    if let Some(Command::Contender(args)) = command {
         return exit(contenders::run(args).await.map(|()| true));
     }
-    let (profile, journal) = match cli.command.take() {
-        Some(Command::Profile { into, retries, projects }) => (Some((into, retries, projects)), None),
-        Some(Command::Journal { events }) => (None, Some(events)),
-        _ => (None, None),
-    };
     // Dropping the future ends children and node.
     let ended = tokio::select! {
-        ended = run(&cli, profile, journal) => ended,
+        ended = run(&cli, command) => ended,
         () = asked_to_stop() => return ExitCode::from(130),
     };
     exit(ended)
@@ -119,7 +118,7 @@ fn exit(ended: Result<bool, Error>) -> ExitCode {
     }
 }
 
-async fn run(cli: &Cli, profile: Option<(PathBuf, bool, u64)>, journal: Option<u64>) -> Result<bool, Error> {
+async fn run(cli: &Cli, command: Option<Command>) -> Result<bool, Error> {
     let hookbro = find_hookbro(cli.hookbro.as_deref())?;
     let node = broker::Node::start()?;
     let mut declare = tokio::process::Command::new(&hookbro);
@@ -129,17 +128,11 @@ async fn run(cli: &Cli, profile: Option<(PathBuf, bool, u64)>, journal: Option<u
     }
     let publisher = broker::Publisher::open(&node.url, QUEUE).await?;
     let bench = Bench { node, publisher, hookbro };
-    if let Some((into, retries, projects)) = profile {
-        if retries {
-            let (straight, retried) = bench.profile_retries(&into).await?;
-            #[expect(clippy::cast_precision_loss, reason = "far below 2^52 instructions")]
-            let ratio = retried / straight as f64;
-            println!("{straight} instructions per straight event, {retried:.0} per retried one: {ratio:.2}");
-        } else {
-            println!("{} instructions per event", bench.profile(retries::Way::Straight, projects, &into).await?);
-        }
-        println!("profile in {}", into.display());
-        return Ok(true);
+    match command {
+        Some(Command::Profile { into, retries, projects }) => return bench.profiles(&into, retries, projects).await,
+        Some(Command::Journal { events }) => return bench.journal(events, cli.repetitions).await,
+        Some(Command::Ingest) => return bench.ingest(cli.repetitions).await,
+        Some(Command::Contender(_)) | None => {}
     }
     if cli.retries {
         println!("{:#}", bench.retries().await?);
@@ -149,9 +142,6 @@ async fn run(cli: &Cli, profile: Option<(PathBuf, bool, u64)>, journal: Option<u
         let fairness = bench.fairness(lanes::FLOOD).await?;
         println!("{}", serde_json::to_string_pretty(&fairness)?);
         return Ok(fairness.met());
-    }
-    if let Some(events) = journal {
-        return bench.journal(events, cli.repetitions).await;
     }
     let default = Path::new(env!("CARGO_MANIFEST_DIR")).join("bench/results.json");
     let output = cli.output.clone().or((!cli.quick).then_some(default));

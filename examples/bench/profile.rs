@@ -18,6 +18,20 @@ const AFTERMATH: Duration = Duration::from_secs(2);
 const EVENTS: u64 = 4_000;
 
 impl Bench {
+    /// Counts, and prints what was counted.
+    pub(crate) async fn profiles(&self, into: &Path, retries: bool, projects: u64) -> Result<bool, Error> {
+        if retries {
+            let (straight, retried) = self.profile_retries(into).await?;
+            #[expect(clippy::cast_precision_loss, reason = "far below 2^52 instructions")]
+            let ratio = retried / straight as f64;
+            println!("{straight} instructions per straight event, {retried:.0} per retried one: {ratio:.2}");
+        } else {
+            println!("{} instructions per event", self.profile(Way::Straight, projects, into).await?);
+        }
+        println!("profile in {}", into.display());
+        Ok(true)
+    }
+
     /// Leaves the longer run's profile at `into`, for callgrind_annotate.
     pub(crate) async fn profile(&self, way: Way, projects: u64, into: &Path) -> Result<u64, Error> {
         // Twice around: what a project costs when it is seen for the first time is in both.
