@@ -1,6 +1,6 @@
 # A Rust toolchain is all that these targets presuppose; scripts/ fetches or starts the rest.
 .DEFAULT_GOAL := help
-.PHONY: help run test bench soak fmt lint build man sbom fuzz screenshots clean cargo
+.PHONY: help run test bench soak fmt lint build man sbom fuzz screenshots console-screenshots clean cargo
 
 ARGS ?=
 QUICK ?=
@@ -38,6 +38,9 @@ fuzz: cargo ## fuzz the event head and the AMQP headers; SECONDS=300 each
 
 screenshots: cargo ## draw docs/dashboard-*.png anew from a run of four minutes
 	@exec scripts/screenshots
+
+console-screenshots: cargo ## draw docs/console-*.png anew from a run
+	@exec scripts/check-console --screenshots
 
 fmt: cargo ## format the code
 	cargo fmt --all

@@ -12,7 +12,6 @@ mod ingest;
 mod man;
 mod moment;
 mod output;
-mod plain;
 mod publish;
 mod run;
 pub mod sandbox;

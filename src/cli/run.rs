@@ -68,16 +68,26 @@ async fn serve(settings: Settings) -> Result<(), Failure> {
     let (recorder, reader, writing) = open_journal(settings.journal, &metrics, &health);
     let topology = Topology::new(&settings.broker);
     let queues: Vec<_> = topology.queues.iter().map(|queue| &queue.name).collect();
-    let topology = json!({"exchange": topology.topic_exchange, "queues": queues});
-    let pages = http::router(http::Ops { metrics: Arc::clone(&metrics), health: Arc::clone(&health), topology });
     let audit = Arc::new(AuditLog::beside(&reader));
-    let tokens = settings.admin.tokens;
-    let pages = pages.merge(http::audit_router(audit, tokens.clone())).merge(http::api_router(http::Api {
-        tokens,
+    let ops = http::Ops {
+        metrics: Arc::clone(&metrics),
+        health: Arc::clone(&health),
+        topology: json!({"exchange": topology.topic_exchange, "queues": queues}),
+        queues: http::Queues {
+            consumed: topology.rungs.iter().map(|rung| rung.queue.clone()).collect(),
+            dead: topology.dead().to_owned(),
+        },
+    };
+    let api = Arc::new(http::Api {
+        tokens: settings.admin.tokens,
         timeline: reader,
         messages: view,
         routes: settings.routing.routes.clone(),
-    }));
+    });
+    let pages = http::router(ops.clone())
+        .merge(http::audit_router(audit, api.tokens.clone()))
+        .merge(http::api_router(Arc::clone(&api)))
+        .merge(http::console_router(http::Console::new(api, ops)));
     // The pages outlive the drain, so that its end can be watched.
     let done = tokio_util::sync::CancellationToken::new();
     let (address, serving) =

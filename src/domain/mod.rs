@@ -9,6 +9,7 @@ mod ident;
 mod json;
 mod ladder;
 mod pause;
+pub mod plain;
 mod redact;
 mod route;
 pub mod topic;

@@ -10,7 +10,7 @@ use ring::digest::{SHA256, digest};
 use std::fmt::Write as _;
 
 /// The header in which a caller may name itself.
-const CLAIMED: &str = "x-hookbro-user";
+pub(super) const CLAIMED: &str = "x-hookbro-user";
 /// Bytes of a token's hash that are kept: tells tokens apart, and is far from enough to find a random one.
 const FINGERPRINT: usize = 6;
 

@@ -1,5 +1,6 @@
 //! What operators and probes ask: metrics, liveness, readiness, status. Answers come from the ports alone.
 
+use super::Queues;
 use crate::ports::{
     health::{Broker, Health, Journal, Svix},
     metrics::Metrics,
@@ -24,6 +25,7 @@ pub struct Ops {
     pub health: Arc<Health>,
     /// Names of the objects on the broker, as `/status` shows them.
     pub topology: Value,
+    pub queues: Queues,
 }
 
 /// `/metrics`, `/livez`, `/readyz`, `/status`.
@@ -120,6 +122,7 @@ mod tests {
             metrics: Arc::new(Metrics::new().unwrap()),
             health: Arc::new(Health::new()),
             topology: json!({"exchange": "x"}),
+            queues: Queues::default(),
         }
     }
 

@@ -31,6 +31,14 @@ impl Problem {
         Self { challenge: true, ..Self::new(StatusCode::UNAUTHORIZED, detail) }
     }
 
+    pub(super) fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    pub(super) fn detail(&self) -> &str {
+        &self.detail
+    }
+
     /// A member of its own, beside those of the standard.
     pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.members.insert(name.to_owned(), value.into());

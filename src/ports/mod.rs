@@ -12,4 +12,5 @@ pub mod sink;
 pub mod stop;
 pub mod timeline;
 pub mod tls;
+pub mod told;
 pub mod trace;

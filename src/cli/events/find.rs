@@ -1,17 +1,18 @@
 //! `events find`.
 
 use super::{
-    answer::{Gap, Line},
     api::{Api, ApiError},
     filter::{FilterArgs, time},
     pages::Pages,
-    story,
 };
-use crate::cli::{
-    exit::Failure,
-    moment::moment,
-    output::{self, Output, Stdout},
-    plain,
+use crate::{
+    cli::{
+        exit::Failure,
+        moment::moment,
+        output::{self, Output, Stdout},
+    },
+    domain::plain,
+    ports::told::{Gap, Line, story},
 };
 use jiff::Timestamp;
 use serde::Deserialize as _;

@@ -1,12 +1,10 @@
 //! `hookbro events`: what the journal of a running hookbro knows, asked over its `/api/v1`.
 
-mod answer;
 mod api;
 mod filter;
 mod find;
 mod pages;
 mod show;
-mod story;
 mod tail;
 mod token;
 

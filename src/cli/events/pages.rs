@@ -1,10 +1,10 @@
 //! Walking pages of events by cursor, newest first.
 
 use super::{
-    answer::Page,
     api::{Api, ApiError, Told},
     filter::Pair,
 };
+use crate::ports::told::Page;
 
 /// Events of a page at most; the API gives no more.
 pub(super) const PAGE: usize = 200;

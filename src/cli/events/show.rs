@@ -1,18 +1,16 @@
 //! `events show`.
 
 use super::{
-    answer::Story,
     api::{Api, ApiError},
     filter::{event_id, project},
-    story,
 };
 use crate::{
     cli::{
         exit::Failure,
         output::{self, Output},
-        plain,
     },
-    domain::{EventId, ProjectId},
+    domain::{EventId, ProjectId, plain},
+    ports::told::{Story, story},
 };
 use serde::Deserialize as _;
 use serde_json::Value;

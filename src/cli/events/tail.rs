@@ -4,18 +4,20 @@
 //! than the last one came, some of them as far as [`LATE`], and what was shown is remembered for that long.
 
 use super::{
-    answer::Gap,
     api::{Api, ApiError},
     filter::{FilterArgs, Pair, time},
     find,
     pages::{PAGE, Pages},
-    story,
 };
-use crate::cli::{
-    exit::Failure,
-    moment::moment,
-    output::{Output, Stdout},
-    plain, signals,
+use crate::{
+    cli::{
+        exit::Failure,
+        moment::moment,
+        output::{Output, Stdout},
+        signals,
+    },
+    domain::plain,
+    ports::told::{Gap, story},
 };
 use jiff::Timestamp;
 use serde_json::Value;

@@ -22,7 +22,12 @@ pub(super) async fn check(State(tokens): State<SecretList>, request: Request, ne
     }
 }
 
-fn admit(tokens: &SecretList, peer: Option<IpAddr>, headers: &HeaderMap, uri: &Uri) -> Result<(), Problem> {
+pub(in crate::http) fn admit(
+    tokens: &SecretList,
+    peer: Option<IpAddr>,
+    headers: &HeaderMap,
+    uri: &Uri,
+) -> Result<(), Problem> {
     if tokens.is_empty() {
         let refused = |why| {
             Problem::new(StatusCode::FORBIDDEN, format!("{why}: without admin.tokens only this machine is answered"))

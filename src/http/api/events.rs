@@ -22,7 +22,7 @@ use std::sync::Arc;
 const LIST: [&str; 8] = ["id", "project", "type", "outcome", "since", "until", "cursor", "limit"];
 
 /// `GET /api/v1/events`.
-pub(super) async fn list<T: Timeline, M: MessageView>(
+pub(in crate::http) async fn list<T: Timeline, M: MessageView>(
     State(api): State<Arc<Api<T, M>>>,
     RawQuery(query): RawQuery,
 ) -> Result<Json<Value>, Problem> {
@@ -47,7 +47,7 @@ pub(super) async fn list<T: Timeline, M: MessageView>(
 }
 
 /// `GET /api/v1/events/{id}`.
-pub(super) async fn one<T: Timeline, M: MessageView>(
+pub(in crate::http) async fn one<T: Timeline, M: MessageView>(
     State(api): State<Arc<Api<T, M>>>,
     Path(id): Path<String>,
     RawQuery(query): RawQuery,

@@ -3,12 +3,12 @@
 //!
 //! `openapi.json` is the contract, served as it is; `scripts/check-api` holds the answers to it.
 
-mod access;
+pub(super) mod access;
 #[cfg_attr(not(test), expect(dead_code, reason = "what the first changes through HTTP are built from"))]
 mod asked;
 mod audit;
-mod events;
-mod projects;
+pub(super) mod events;
+pub(super) mod projects;
 mod query;
 
 pub use audit::router as audit_router;
@@ -43,7 +43,7 @@ pub struct Api<T, M> {
 }
 
 /// The routes under `/api/v1`; needs the peer's address (`ConnectInfo`).
-pub fn router<T: Timeline, M: MessageView>(api: Api<T, M>) -> Router {
+pub fn router<T: Timeline, M: MessageView>(api: Arc<Api<T, M>>) -> Router {
     let tokens = api.tokens.clone();
     let router = Router::new()
         .route("/api/v1/events", get(events::list))
@@ -51,7 +51,7 @@ pub fn router<T: Timeline, M: MessageView>(api: Api<T, M>) -> Router {
         .route("/api/v1/projects", get(projects::list))
         .route("/api/v1/openapi.json", get(async || ([(header::CONTENT_TYPE, "application/json")], OPENAPI)))
         .route("/api/v1/{*rest}", any(async || Problem::new(StatusCode::NOT_FOUND, "there is no such resource")))
-        .with_state(Arc::new(api));
+        .with_state(api);
     guarded(router, tokens)
 }
 
@@ -61,6 +61,6 @@ fn guarded(router: Router, tokens: SecretList) -> Router {
     router.method_not_allowed_fallback(wrong).route_layer(middleware::from_fn_with_state(tokens, access::check))
 }
 
-fn unread(unread: &Unread) -> Problem {
+pub(super) fn unread(unread: &Unread) -> Problem {
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, unread.to_string()).retry_after(AWAY_RETRY)
 }

@@ -14,7 +14,7 @@ use std::{sync::Arc, time::Duration};
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// `GET /api/v1/projects`.
-pub(super) async fn list<T: Timeline, M: MessageView>(
+pub(in crate::http) async fn list<T: Timeline, M: MessageView>(
     State(api): State<Arc<Api<T, M>>>,
     RawQuery(query): RawQuery,
 ) -> Result<Json<Value>, Problem> {

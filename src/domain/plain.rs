@@ -6,7 +6,7 @@ use serde_json::Value;
 use std::fmt::{self, Write as _};
 
 /// `text` on one line, with nothing in it that acts.
-pub(super) fn plain(text: &str) -> String {
+pub fn plain(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
@@ -20,7 +20,7 @@ pub(super) fn plain(text: &str) -> String {
 }
 
 /// `value` as JSON on one line, whose strings hold the same, written with escapes where it could act.
-pub(super) fn json(value: &Value) -> String {
+pub fn json(value: &Value) -> String {
     let text = value.to_string();
     if !text.chars().any(acts) {
         return text;
@@ -47,10 +47,10 @@ fn acts(c: char) -> bool {
 
 /// A string of an answer, plain from the moment it is read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Plain(String);
+pub struct Plain(String);
 
 impl Plain {
-    pub(super) fn as_str(&self) -> &str {
+    pub fn as_str(&self) -> &str {
         &self.0
     }
 }

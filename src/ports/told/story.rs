@@ -1,29 +1,33 @@
 //! A timeline in words that a support engineer can pass on.
 
 use super::answer::{Attempt, Call, Endpoint, Gap, Retry, Story, Svix};
-use crate::{cli::plain::Plain, domain::words};
+use crate::domain::{plain::Plain, words};
 use jiff::Timestamp;
 use std::fmt::Write as _;
 
 /// UTC, in milliseconds: what both sides of a support case can compare.
-pub(super) fn time(at: Timestamp) -> String {
+pub fn time(at: Timestamp) -> String {
     at.strftime("%Y-%m-%d %H:%M:%S%.3f UTC").to_string()
 }
 
 /// As [`time`], of a text that should be one.
-fn time_of(text: &Plain) -> String {
+pub fn time_of(text: &Plain) -> String {
     text.as_str().parse().map_or_else(|_| text.to_string(), time)
 }
 
 /// Words for a word of the API, or that word itself where it is a new one.
-fn worded(word: &Plain, words: fn(&str) -> Option<&'static str>) -> &str {
+pub fn worded(word: &Plain, words: fn(&str) -> Option<&'static str>) -> &str {
     words(word.as_str()).unwrap_or(word.as_str())
 }
 
 /// Why a delivery did not end well; none where it did.
-pub(super) fn why(attempt: &Attempt) -> Option<String> {
-    let reason = attempt.reason.as_ref().map(|reason| worded(reason, words::of_reason));
-    match (reason, &attempt.detail) {
+pub fn why(attempt: &Attempt) -> Option<String> {
+    because(attempt.reason.as_ref(), attempt.detail.as_ref())
+}
+
+/// A reason in words, and the detail beside it.
+pub fn because(reason: Option<&Plain>, detail: Option<&Plain>) -> Option<String> {
+    match (reason.map(|reason| worded(reason, words::of_reason)), detail) {
         (Some(reason), Some(detail)) => Some(format!("{reason}: {detail}")),
         (Some(reason), None) => Some(reason.to_owned()),
         (None, Some(detail)) => Some(detail.to_string()),
@@ -32,14 +36,14 @@ pub(super) fn why(attempt: &Attempt) -> Option<String> {
 }
 
 /// [`why`], and when it is tried again.
-pub(super) fn prospect(attempt: &Attempt) -> Option<String> {
+pub fn prospect(attempt: &Attempt) -> Option<String> {
     let next = attempt.next_at.map(|at| format!("next attempt due {}", time(at)));
     let parts: Vec<_> = why(attempt).into_iter().chain(next).collect();
     (!parts.is_empty()).then(|| parts.join("; "))
 }
 
 /// A stretch of which the journal is not whole.
-pub(super) fn gap(gap: &Gap) -> String {
+pub fn gap(gap: &Gap) -> String {
     let until = gap.until.map_or_else(|| "now".to_owned(), time);
     let lost = match gap.lost {
         Some(1) => "1 delivery is".to_owned(),
@@ -49,7 +53,7 @@ pub(super) fn gap(gap: &Gap) -> String {
     format!("{lost} missing in the journal between {} and {until}", time(gap.from))
 }
 
-pub(super) fn story(story: &Story) -> String {
+pub fn story(story: &Story) -> String {
     let mut text = String::new();
     // Writing into a string never fails.
     let _infallible = tell(&mut text, story);
@@ -89,6 +93,15 @@ fn tell(out: &mut String, story: &Story) -> std::fmt::Result {
 }
 
 fn delivery(attempt: &Attempt) -> String {
+    let mut facts = facts(attempt);
+    facts.extend(attempt.routing_key.as_ref().map(|key| format!("routing key {key}")));
+    let facts = if facts.is_empty() { String::new() } else { format!(" ({})", facts.join("; ")) };
+    let outcome = worded(&attempt.outcome, words::of_outcome);
+    format!("{}  attempt {}: {outcome}{facts}", time(attempt.at), attempt.attempt)
+}
+
+/// What is known of a delivery beside its outcome.
+pub fn facts(attempt: &Attempt) -> Vec<String> {
     let mut facts = Vec::new();
     match (attempt.status, attempt.latency_ms) {
         (Some(status), Some(ms)) => facts.push(format!("Svix answered {status} within {ms:.0} ms")),
@@ -101,23 +114,24 @@ fn delivery(attempt: &Attempt) -> String {
     }
     facts.extend(attempt.message_id.as_ref().map(|message| format!("message {message}")));
     facts.extend(why(attempt));
-    facts.extend(attempt.routing_key.as_ref().map(|key| format!("routing key {key}")));
-    let facts = if facts.is_empty() { String::new() } else { format!(" ({})", facts.join("; ")) };
-    let outcome = worded(&attempt.outcome, words::of_outcome);
-    format!("{}  attempt {}: {outcome}{facts}", time(attempt.at), attempt.attempt)
+    facts
 }
 
 fn next(retry: &Retry) -> String {
+    format!("{}  {}", time(retry.due_at), due(retry))
+}
+
+/// Which attempt comes next, and in what time.
+pub fn due(retry: &Retry) -> String {
     let due = match retry.due_in_seconds {
         left if left > 0.0 => format!("in {}", wait(left)),
         _ => "which is over: it waits for its turn".to_owned(),
     };
-    let Retry { attempt, rung, due_at, .. } = retry;
-    format!("{}  attempt {attempt} is due, at the earliest, after delay {rung}: {due}", time(*due_at))
+    format!("attempt {} is due, at the earliest, after delay {}: {due}", retry.attempt, retry.rung)
 }
 
 /// Some seconds, as coarse as is of use.
-fn wait(seconds: f64) -> String {
+pub fn wait(seconds: f64) -> String {
     #[expect(clippy::cast_possible_truncation, reason = "whole seconds of a delay; `as` saturates")]
     let whole = seconds.ceil() as i64;
     match whole {
@@ -162,13 +176,18 @@ fn svix(out: &mut String, svix: &Svix) -> std::fmt::Result {
 }
 
 fn call(call: &Call) -> String {
+    format!("{}  {}, {}", time_of(&call.at), worded(&call.status, words::of_call), answer(call))
+}
+
+/// What an endpoint answered.
+pub fn answer(call: &Call) -> String {
     let took = call.duration_ms.map(|ms| format!(" within {ms} ms")).unwrap_or_default();
     let answer = match call.response_status {
         0 => format!("no answer{took}"),
         status => format!("answered {status}{took}"),
     };
     let quoted = if call.response.as_str().is_empty() { String::new() } else { format!(": \"{}\"", call.response) };
-    format!("{}  {}, {answer}{quoted}", time_of(&call.at), worded(&call.status, words::of_call))
+    format!("{answer}{quoted}")
 }
 
 #[cfg(test)]

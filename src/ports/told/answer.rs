@@ -1,15 +1,15 @@
 //! Answers of `/api/v1`, as far as they are told in words. Strings are plain from here on; members that are new are passed
 //! over.
 
-use crate::cli::plain::Plain;
+use crate::domain::plain::Plain;
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::Value;
 
-/// A page of events, each as it came.
+/// A page of events; each as it came, or as a [`Line`].
 #[derive(Debug, Deserialize)]
-pub(super) struct Page {
-    pub events: Vec<Value>,
+pub struct Page<Event = Value> {
+    pub events: Vec<Event>,
     pub next: Option<String>,
     #[serde(default)]
     pub gaps: Vec<Gap>,
@@ -17,7 +17,7 @@ pub(super) struct Page {
 
 /// One of its events.
 #[derive(Debug, Deserialize)]
-pub(super) struct Line {
+pub struct Line {
     pub id: Option<Plain>,
     pub project: Option<Plain>,
     #[serde(rename = "type")]
@@ -27,7 +27,7 @@ pub(super) struct Line {
 
 /// One delivery.
 #[derive(Debug, Deserialize)]
-pub(super) struct Attempt {
+pub struct Attempt {
     pub at: Timestamp,
     pub attempt: i64,
     pub outcome: Plain,
@@ -37,6 +37,10 @@ pub(super) struct Attempt {
     pub latency_ms: Option<f64>,
     #[serde(default)]
     pub calls: i64,
+    /// How long hookbro had it in hand.
+    #[serde(default)]
+    pub in_hand_ms: f64,
+    pub queue: Option<Plain>,
     pub routing_key: Option<Plain>,
     pub message_id: Option<Plain>,
     pub next_at: Option<Timestamp>,
@@ -44,7 +48,7 @@ pub(super) struct Attempt {
 
 /// A stretch of which the journal is not whole.
 #[derive(Debug, Deserialize)]
-pub(super) struct Gap {
+pub struct Gap {
     pub from: Timestamp,
     pub until: Option<Timestamp>,
     pub lost: Option<u64>,
@@ -52,7 +56,7 @@ pub(super) struct Gap {
 
 /// One event's timeline.
 #[derive(Debug, Deserialize)]
-pub(super) struct Story {
+pub struct Story {
     pub id: Plain,
     pub project: Option<Plain>,
     #[serde(rename = "type")]
@@ -64,10 +68,13 @@ pub(super) struct Story {
     pub svix: Svix,
     #[serde(default)]
     pub gaps: Vec<Gap>,
+    /// The same id of other projects.
+    #[serde(default)]
+    pub other_projects: Vec<Option<Plain>>,
 }
 
 #[derive(Debug, Deserialize)]
-pub(super) struct Retry {
+pub struct Retry {
     pub attempt: i64,
     pub rung: i64,
     pub due_at: Timestamp,
@@ -78,7 +85,7 @@ pub(super) struct Retry {
 
 /// What Svix tells, or why it does not.
 #[derive(Debug, Deserialize)]
-pub(super) struct Svix {
+pub struct Svix {
     pub reason: Option<Plain>,
     pub message: Option<Message>,
     #[serde(default)]
@@ -90,13 +97,13 @@ pub(super) struct Svix {
 }
 
 #[derive(Debug, Deserialize)]
-pub(super) struct Message {
+pub struct Message {
     pub id: Plain,
     pub created_at: Option<Plain>,
 }
 
 #[derive(Debug, Deserialize)]
-pub(super) struct Endpoint {
+pub struct Endpoint {
     pub id: Plain,
     pub url: Plain,
     pub status: Plain,
@@ -105,7 +112,7 @@ pub(super) struct Endpoint {
 
 /// One call of Svix's to an endpoint.
 #[derive(Debug, Deserialize)]
-pub(super) struct Call {
+pub struct Call {
     pub at: Plain,
     pub endpoint_id: Plain,
     pub url: Plain,
@@ -113,4 +120,39 @@ pub(super) struct Call {
     pub response_status: i64,
     pub response: Plain,
     pub duration_ms: Option<i64>,
+}
+
+/// A page of projects.
+#[derive(Debug, Deserialize)]
+pub struct Projects {
+    pub since: Timestamp,
+    pub projects: Vec<Project>,
+    pub next: Option<String>,
+}
+
+/// What one project did of late.
+#[derive(Debug, Deserialize)]
+pub struct Project {
+    pub project: Option<Plain>,
+    pub delivered: i64,
+    pub duplicate: i64,
+    pub retried: i64,
+    pub dead: i64,
+    pub released: i64,
+    pub success_rate: Option<f64>,
+    pub p50_ms: Option<f64>,
+    pub p99_ms: Option<f64>,
+    pub last_seen: Option<Timestamp>,
+    pub last_error: Option<LastError>,
+}
+
+/// Its last delivery that did not end well.
+#[derive(Debug, Deserialize)]
+pub struct LastError {
+    pub at: Timestamp,
+    pub id: Option<Plain>,
+    pub outcome: Plain,
+    pub reason: Option<Plain>,
+    pub status: Option<i64>,
+    pub detail: Option<Plain>,
 }

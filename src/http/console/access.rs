@@ -1,0 +1,70 @@
+//! Who may open a page: whoever may ask `/api/v1`. A browser presents its token as the password of HTTP Basic, which it
+//! keeps for itself and sends to nobody else; no cookie is needed.
+
+use super::{
+    super::{actor::CLAIMED, api::access::admit, problem::Problem},
+    page,
+};
+use crate::ports::secret::SecretList;
+use axum::{
+    extract::{ConnectInfo, Request, State},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
+    middleware::Next,
+    response::{IntoResponse as _, Response},
+};
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use maud::html;
+use std::net::SocketAddr;
+
+/// What a browser asks its user by. The charset is RFC 7617's.
+const CHALLENGE: HeaderValue = HeaderValue::from_static("Basic realm=\"hookbro\", charset=\"UTF-8\"");
+
+pub(super) async fn check(State(tokens): State<SecretList>, mut request: Request, next: Next) -> Response {
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
+    *request.headers_mut() = as_the_api_has_it(request.method(), request.headers());
+    match admit(&tokens, peer, request.headers(), request.uri()) {
+        Ok(()) => next.run(request).await,
+        Err(problem) => refused(&problem),
+    }
+}
+
+/// A browser's headers in the words of `/api/v1`.
+fn as_the_api_has_it(method: &Method, headers: &HeaderMap) -> HeaderMap {
+    let mut headers = headers.clone();
+    if let Some((name, token)) = basic(&headers) {
+        if let Ok(token) = HeaderValue::from_str(&format!("Bearer {token}")) {
+            headers.insert(header::AUTHORIZATION, token);
+        }
+        headers.remove(CLAIMED);
+        if let Some(name) = HeaderValue::from_bytes(name.trim().as_bytes()).ok().filter(|name| !name.is_empty()) {
+            headers.insert(CLAIMED, name);
+        }
+    }
+    // Somebody follows a link from a ticket or a chat. The page it stands on can neither read nor frame the answer, and
+    // reading changes nothing.
+    let is = |name: &str, value: &str| headers.get(name).is_some_and(|given| given == value);
+    if method == Method::GET && is("sec-fetch-mode", "navigate") && is("sec-fetch-dest", "document") {
+        headers.remove("sec-fetch-site");
+    }
+    headers
+}
+
+/// Name and password of `Authorization: Basic`. The password is a token, the name whatever the person gives.
+fn basic(headers: &HeaderMap) -> Option<(String, String)> {
+    let (scheme, encoded) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    let decoded = scheme.eq_ignore_ascii_case("basic").then(|| BASE64_STANDARD.decode(encoded.trim()).ok())??;
+    let (name, password) = std::str::from_utf8(&decoded).ok()?.split_once(':')?;
+    Some((name.to_owned(), password.to_owned()))
+}
+
+fn refused(problem: &Problem) -> Response {
+    if problem.status() != StatusCode::UNAUTHORIZED {
+        return page::Refused(problem.clone()).into_response();
+    }
+    let content = html! {
+        h1 { "Who is there?" }
+        p { "Give your name, and one of " code { "admin.tokens" } " as the password. The name is written down with what you change." }
+    };
+    let page = page::bare("Who is there?", &content);
+    (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, CHALLENGE)], page).into_response()
+}

@@ -1,0 +1,118 @@
+//! One event: where it stands, its way as a picture, step by step, and in words to pass on.
+
+use super::{
+    Console, lanes,
+    page::{Live, Place, Refused, page, sentence},
+    parts::{Level, badge, gaps, project_link},
+    steps, told,
+};
+use crate::{
+    domain::words,
+    http::api::events,
+    ports::{
+        timeline::{MessageView, Timeline},
+        told::{Story, story},
+    },
+};
+use axum::{
+    extract::{Path, RawQuery, State},
+    response::{IntoResponse as _, Response},
+};
+use jiff::Timestamp;
+use maud::{Markup, html};
+use std::sync::Arc;
+
+/// Between two looks at an event that is still under way: each asks Svix three times.
+const LIVE_SECONDS: u32 = 5;
+
+/// `GET /events/{id}`.
+pub(super) async fn one<T: Timeline, M: MessageView>(
+    State(console): State<Arc<Console<T, M>>>,
+    Path(id): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Refused> {
+    let answer = events::one(State(Arc::clone(&console.api)), Path(id.clone()), RawQuery(query.clone())).await?.0;
+    let told: Story = told(answer)?;
+    let from = query.map_or_else(|| format!("/events/{id}"), |query| format!("/events/{id}?{query}"));
+    let live = Live { from: &from, every_seconds: LIVE_SECONDS };
+    let title = format!("Event {}", told.id);
+    Ok(page(&title, Place::Events, under_way(&told).then_some(live), &content(&told)).into_response())
+}
+
+/// Whether there is more to come of it.
+fn under_way(story: &Story) -> bool {
+    let waits = |status: &str| matches!(status, "pending" | "sending");
+    story.attempts.last().is_some_and(|last| matches!(last.outcome.as_str(), "retried" | "released"))
+        || story.svix.endpoints.iter().any(|endpoint| waits(endpoint.status.as_str()))
+}
+
+fn content(told: &Story) -> Markup {
+    let last = told.attempts.last();
+    let outcome = last.map_or("", |last| last.outcome.as_str());
+    html! {
+        p.above {
+            "Event"
+            @if let Some(kind) = &told.kind { " · " (kind) }
+            @if let Some(project) = &told.project { " · project " (project_link(project)) }
+        }
+        h1.id { (told.id) }
+        div #stand data-live {
+            p.stand {
+                (badge(Level::of_outcome(outcome), outcome))
+                @if let Some(last) = last {
+                    strong { (sentence(story::worded(&last.outcome, words::of_outcome))) }
+                    @if let Some(why) = story::why(last) { span { (sentence(&why)) } }
+                }
+                @if let Some(retry) = &told.next_retry { span { (sentence(&story::due(retry))) } }
+            }
+            (ends(told))
+        }
+        (others(told))
+        (gaps(&told.gaps))
+        section aria-labelledby="picture" {
+            h2 #picture { "Its way" }
+            div.picture #lanes data-live { (lanes::picture(told, Timestamp::now())) }
+        }
+        div.pair #steps data-live { (steps::to_svix(told)) (steps::to_endpoints(told)) }
+        section aria-labelledby="words" {
+            h2 #words { "In words" }
+            p.faint { "To paste into a ticket. It holds nothing of the event's content." }
+            div.copy data-copy="told" {
+                pre #told data-live tabindex="0" aria-labelledby="words" { (story::story(told)) }
+            }
+        }
+    }
+}
+
+/// What the endpoints made of it, in one line.
+fn ends(told: &Story) -> Markup {
+    let endpoints = &told.svix.endpoints;
+    let of = |status: &str| endpoints.iter().filter(|endpoint| endpoint.status.as_str() == status).count();
+    html! {
+        @if !endpoints.is_empty() {
+            p.stand {
+                @for status in ["success", "pending", "sending", "fail", "canceled"] {
+                    @if of(status) > 0 {
+                        (badge(Level::of_svix(status), &format!(
+                            "{} of {} endpoints: {}", of(status), endpoints.len(), words::of_endpoint(status).unwrap_or(status)
+                        )))
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The same id in other projects.
+fn others(told: &Story) -> Markup {
+    html! {
+        @if !told.other_projects.is_empty() {
+            p.note {
+                "Other projects use this id too:"
+                @for project in told.other_projects.iter().flatten() {
+                    " " a href={"/events/" (told.id) "?project=" (project)} { (project) }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! Health at a glance: the four questions that are asked at night, each answered from what the process knows itself.
+
+use super::{
+    pace::Pace,
+    page::sentence,
+    parts::{Level, count, number},
+};
+use crate::{
+    domain::words,
+    http::ops::Ops,
+    ports::{
+        health::{Broker, Journal, Svix},
+        told::story,
+    },
+};
+use jiff::Timestamp;
+use prometheus::{Histogram, core::Metric as _};
+use std::{
+    collections::BTreeSet,
+    time::{Instant, SystemTime},
+};
+
+/// A backlog that is worked off within so many seconds is none, beyond so many it is bad.
+const SOON: f64 = 5.0;
+const LATE: f64 = 300.0;
+/// Attempts a second that a standstill counts as, as in the alert rules: one in five minutes.
+const STANDSTILL: f64 = 1.0 / 300.0;
+
+/// Which of the queues whose depths are known are which; all others are waited in.
+#[derive(Debug, Clone, Default)]
+pub struct Queues {
+    pub consumed: BTreeSet<String>,
+    pub dead: String,
+}
+
+/// One question and its answer.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Answer {
+    pub name: &'static str,
+    pub question: &'static str,
+    pub level: Level,
+    pub answer: String,
+    /// Whole sentences.
+    pub detail: Vec<String>,
+    /// Where to go on.
+    pub link: Option<(&'static str, &'static str)>,
+}
+
+/// Where the events are that the broker and this process have.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Where {
+    pub ready: u64,
+    pub in_hand: u64,
+    pub waiting: u64,
+    pub dead: u64,
+}
+
+impl Where {
+    pub fn of(ops: &Ops) -> Self {
+        let in_hand = u64::try_from(ops.metrics.in_flight.get()).unwrap_or(0);
+        let mut sum = Self { in_hand, ..Self::default() };
+        for (queue, messages) in &*ops.health.queues.borrow() {
+            let part = match () {
+                () if *queue == ops.queues.dead => &mut sum.dead,
+                () if ops.queues.consumed.contains(queue) => &mut sum.ready,
+                () => &mut sum.waiting,
+            };
+            *part += messages;
+        }
+        sum
+    }
+}
+
+/// Attempts that ended since the start, by outcome.
+pub(super) fn settled(ops: &Ops, outcome: &str) -> u64 {
+    ops.metrics.events_settled.with_label_values(&[outcome]).get()
+}
+
+pub(super) fn answers(ops: &Ops, pace: &Pace) -> [Answer; 4] {
+    let places = Where::of(ops);
+    [lost(ops, places), late(ops, places, pace), svix(ops), parts(ops)]
+}
+
+fn connected(ops: &Ops) -> bool {
+    matches!(&*ops.health.broker.borrow(), Broker::Connected { .. })
+}
+
+fn lost(ops: &Ops, places: Where) -> Answer {
+    let mut detail = vec![format!(
+        "{} ready, {} in hand, {} waiting for another attempt, {} given up.",
+        number(places.ready),
+        number(places.in_hand),
+        number(places.waiting),
+        number(places.dead)
+    )];
+    let dropped = ops.metrics.unsettled_drops.get();
+    if dropped > 0 {
+        detail.push(format!(
+            "{} dropped without a verdict and given back to the broker: not lost, but a defect of hookbro.",
+            count(dropped, "delivery was", "deliveries were")
+        ));
+    }
+    let (level, answer, link) = match () {
+        () if !connected(ops) => {
+            (Level::Unknown, "Not known: what the broker holds is safe there, and not seen from here".to_owned(), None)
+        }
+        () if places.dead > 0 => {
+            let dead = count(places.dead, "event was given up and waits", "events were given up and wait");
+            (
+                Level::Watch,
+                format!("No, but {dead} for a decision"),
+                Some(("/events?outcome=dead", "See what was given up")),
+            )
+        }
+        () if dropped > 0 => (Level::Watch, "No, but see below".to_owned(), None),
+        () => (Level::Good, "No, every event is accounted for".to_owned(), None),
+    };
+    Answer { name: "lost", question: "Is anything lost?", level, answer, detail, link }
+}
+
+fn late(ops: &Ops, places: Where, pace: &Pace) -> Answer {
+    let ended = ["delivered", "duplicate", "retried", "dead"].map(|outcome| settled(ops, outcome)).iter().sum();
+    let rate = pace.look(Instant::now(), ended, ops.health.uptime());
+    #[expect(clippy::cast_precision_loss, reason = "a time that is told rounded")]
+    let seconds = places.ready as f64 / rate.max(STANDSTILL);
+    let deaf = ops.health.deaf.borrow().keys().cloned().collect::<Vec<_>>();
+    let paused = matches!(&*ops.health.svix.borrow(), Svix::Paused { .. });
+    let backlog = count(places.ready, "event waits for its turn", "events wait for their turn");
+    let retries = count(places.waiting, "event waits", "events wait");
+    let (level, answer) = match () {
+        () if !connected(ops) => (Level::Bad, "Yes: the broker is away, nothing is delivered".to_owned()),
+        () if paused => (Level::Bad, format!("Yes: Svix is paused, and {backlog}")),
+        () if !deaf.is_empty() => (Level::Bad, "Yes: a queue has events ready and sends none".to_owned()),
+        () if seconds >= LATE => (Level::Bad, format!("Yes: {backlog}, about {}", story::wait(seconds))),
+        () if seconds >= SOON => (Level::Watch, format!("A little: {backlog}, about {}", story::wait(seconds))),
+        () if places.waiting > 0 => (Level::Watch, format!("{retries} for another attempt, the rest is on time")),
+        () => (Level::Good, "No, events go out as they come in".to_owned()),
+    };
+    let mut detail = vec![format!("{rate:.1} attempts end a second.")];
+    detail.extend(ages(&ops.metrics.event_age));
+    detail.extend(deaf.iter().map(|queue| format!("Nothing comes from {queue}.")));
+    let link = (places.waiting > 0).then_some(("/events?outcome=retried", "See what is tried again"));
+    Answer { name: "late", question: "Is anything late?", level, answer, detail, link }
+}
+
+/// How old events are when Svix takes them, as far as the buckets tell.
+fn ages(ages: &Histogram) -> Option<String> {
+    let ages = ages.metric();
+    let ages = ages.get_histogram();
+    let most = ages.get_sample_count() - ages.get_sample_count() / 20;
+    if most == 0 {
+        return None;
+    }
+    let bound = ages.get_bucket().iter().find(|bucket| bucket.cumulative_count() >= most);
+    Some(match bound {
+        Some(bucket) => {
+            format!("95 of 100 events were accepted within {} of their own time.", span(bucket.upper_bound()))
+        }
+        None => "More than 5 of 100 events were over 2 days old when they were accepted.".to_owned(),
+    })
+}
+
+fn svix(ops: &Ops) -> Answer {
+    let (level, answer, mut detail) = match &*ops.health.svix.borrow() {
+        Svix::Ok => match ops.metrics.svix_request_duration.get_sample_count() {
+            0 => (Level::Unknown, "Not known: nothing was sent to it since the start".to_owned(), Vec::new()),
+            _ => (Level::Good, "Yes, it takes what it is sent".to_owned(), Vec::new()),
+        },
+        Svix::Paused { reason, detail, since, until } => {
+            let level = if reason.as_str() == "rate_limited" { Level::Watch } else { Level::Bad };
+            let words = words::of_reason(reason.as_str()).unwrap_or(reason.as_str());
+            let until = until.map(|until| format!("It is tried again at {}.", clock(until)));
+            let told = [sentence(detail), format!("Paused since {}.", clock(*since))].into_iter().chain(until);
+            (level, format!("No: {words}"), told.collect())
+        }
+    };
+    let (calls, seconds) =
+        (ops.metrics.svix_request_duration.get_sample_count(), ops.metrics.svix_request_duration.get_sample_sum());
+    if calls > 0 {
+        #[expect(clippy::cast_precision_loss, reason = "a mean that is told rounded")]
+        let mean = seconds / calls as f64;
+        let limit = ops.metrics.svix_in_flight_limit.get();
+        detail.push(format!("It answered within {} on average; up to {limit} calls at once.", span(mean)));
+    }
+    Answer { name: "svix", question: "Is Svix well?", level, answer, detail, link: None }
+}
+
+/// Broker, journal and the process itself.
+fn parts(ops: &Ops) -> Answer {
+    let (mut level, mut answer) = (Level::Good, "Yes, broker and journal are connected".to_owned());
+    let mut detail = Vec::new();
+    match &*ops.health.journal.borrow() {
+        Journal::Open { since } => detail.push(format!("The journal is open since {}.", clock(*since))),
+        Journal::Off => detail.push("The journal is off: events cannot be found here.".to_owned()),
+        Journal::Opening => detail.push("The journal is being opened.".to_owned()),
+        Journal::Away { detail: why, since } => {
+            (level, answer) = (Level::Watch, "The journal is away; delivery goes on without it".to_owned());
+            detail.push(format!("{} Since {}.", sentence(why), clock(*since)));
+        }
+    }
+    let missing = ops.metrics.journal_lost.get();
+    if missing > 0 {
+        detail.push(format!("{} missing in the journal.", count(missing, "delivery is", "deliveries are")));
+    }
+    match &*ops.health.broker.borrow() {
+        Broker::Connected { since } => detail.push(format!("Connected to the broker since {}.", clock(*since))),
+        Broker::Connecting { last_error } => {
+            (level, answer) = (Level::Bad, "No: the broker is away".to_owned());
+            detail.extend(last_error.as_deref().map(sentence));
+        }
+        Broker::Draining => (level, answer) = (Level::Watch, "hookbro is stopping".to_owned()),
+    }
+    if let Err(why) = ops.health.alive() {
+        (level, answer) = (Level::Bad, format!("No: {why}"));
+    }
+    #[expect(clippy::cast_precision_loss, reason = "a time that is told rounded")]
+    let uptime = ops.health.uptime().as_secs() as f64;
+    detail.push(format!("Up for {}.", story::wait(uptime)));
+    Answer { name: "parts", question: "Is hookbro well?", level, answer, detail, link: None }
+}
+
+fn clock(at: SystemTime) -> String {
+    let at = Timestamp::try_from(at).unwrap_or_default();
+    let today = Timestamp::now().strftime("%F").to_string() == at.strftime("%F").to_string();
+    at.strftime(if today { "%H:%M:%S" } else { "%F %H:%M:%S" }).to_string()
+}
+
+/// A duration of any size.
+fn span(seconds: f64) -> String {
+    match seconds {
+        ..1.0 => format!("{:.0} ms", seconds * 1000.0),
+        1.0..120.0 => format!("{seconds:.1} s"),
+        _ => story::wait(seconds),
+    }
+}

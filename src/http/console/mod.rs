@@ -1,0 +1,77 @@
+//! The console: pages for people at `admin.listen/`. Written on the server, whole without JavaScript, better with a little.
+//!
+//! A page says what `/api/v1` answers, read with the types and told in the words of the command line, so that the three
+//! never disagree. Every value is escaped by `maud`; a browser is allowed nothing that does not come from here.
+
+mod access;
+mod assets;
+mod event;
+mod events;
+mod find;
+mod glance;
+mod headers;
+mod home;
+mod lanes;
+mod pace;
+mod page;
+mod parts;
+mod projects;
+mod steps;
+
+pub use glance::Queues;
+
+use super::{Api, Ops, problem::Problem};
+use crate::ports::timeline::{MessageView, Timeline};
+use axum::{Router, http::StatusCode, middleware, routing::get};
+use page::Refused;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use std::sync::Arc;
+
+/// What the pages are made of.
+#[derive(Debug)]
+pub struct Console<T, M> {
+    api: Arc<Api<T, M>>,
+    ops: Ops,
+    pace: pace::Pace,
+}
+
+impl<T, M> Console<T, M> {
+    pub fn new(api: Arc<Api<T, M>>, ops: Ops) -> Self {
+        Self { api, ops, pace: pace::Pace::default() }
+    }
+}
+
+/// `/` and what is below it; needs the peer's address (`ConnectInfo`).
+pub fn router<T: Timeline, M: MessageView>(console: Console<T, M>) -> Router {
+    let tokens = console.api.tokens.clone();
+    Router::new()
+        .route("/", get(home::home::<T, M>))
+        .route("/live", get(home::live::<T, M>))
+        .route("/find", get(find::find::<T, M>))
+        .route("/events", get(events::list::<T, M>))
+        .route("/events/{id}", get(event::one::<T, M>))
+        .route("/projects", get(projects::list::<T, M>))
+        .route("/projects/{project}", get(projects::one::<T, M>))
+        .method_not_allowed_fallback(async || {
+            Refused(Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this page is only read"))
+        })
+        .fallback(async || Refused(Problem::new(StatusCode::NOT_FOUND, "there is no such page")))
+        .layer(middleware::from_fn_with_state(tokens, access::check))
+        // The page that says no wants its looks too, and they hold nothing.
+        .route("/assets/{name}", get(assets::asset))
+        .layer(middleware::map_response(headers::secure))
+        .with_state(Arc::new(console))
+}
+
+/// An answer of `/api/v1` as it is told.
+fn told<T: DeserializeOwned>(answer: Value) -> Result<T, Refused> {
+    serde_json::from_value(answer).map_err(|_| {
+        let detail = "the console does not understand this hookbro's own answer, which is a defect: please report it";
+        Refused(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, detail))
+    })
+}
+
+#[cfg(test)]
+#[path = "console_tests.rs"]
+mod tests;

@@ -1,0 +1,56 @@
+//! How fast attempts end, as far as pages have looked: a backlog in seconds says more than one in messages.
+
+use std::{
+    collections::VecDeque,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+/// Shortest stretch that a pace is read from, and the longest that is remembered.
+const SHORTEST: Duration = Duration::from_secs(5);
+const LONGEST: Duration = Duration::from_secs(60);
+/// Looks that are remembered; each open page makes one every few seconds.
+const MOST: usize = 64;
+
+/// Counts of attempts that ended, at earlier looks.
+#[derive(Debug, Default)]
+pub(super) struct Pace(Mutex<VecDeque<(Instant, u64)>>);
+
+impl Pace {
+    /// Attempts a second, now that `ended` have ended since the start, `uptime` ago.
+    pub fn look(&self, now: Instant, ended: u64, uptime: Duration) -> f64 {
+        let mut looks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        while looks.front().is_some_and(|(at, _)| now.duration_since(*at) > LONGEST) {
+            looks.pop_front();
+        }
+        let earlier = looks.iter().rev().find(|(at, _)| now.duration_since(*at) >= SHORTEST).copied();
+        if looks.back().is_none_or(|(at, _)| now.duration_since(*at) >= SHORTEST / 5) {
+            looks.push_back((now, ended));
+            if looks.len() > MOST {
+                looks.pop_front();
+            }
+        }
+        let (stretch, ended) = match earlier {
+            Some((at, then)) => (now.duration_since(at), ended.saturating_sub(then)),
+            None => (uptime, ended),
+        };
+        #[expect(clippy::cast_precision_loss, reason = "a rate that is shown rounded")]
+        let ended = ended as f64;
+        ended / stretch.as_secs_f64().max(1.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pace_is_that_of_the_last_seconds_where_somebody_looked() {
+        let (pace, start) = (Pace::default(), Instant::now());
+        let second = Duration::from_secs;
+        assert!((pace.look(start, 1_000, second(100)) - 10.0).abs() < 0.1);
+        assert!((pace.look(start + second(2), 1_200, second(102)) - 11.8).abs() < 0.1);
+        assert!((pace.look(start + second(6), 1_600, second(106)) - 100.0).abs() < 0.1);
+        assert!(pace.look(start + second(12), 1_600, second(112)).abs() < 0.1);
+    }
+}

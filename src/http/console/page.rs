@@ -1,0 +1,127 @@
+//! What every page has around its content, and pages that say no.
+
+use super::{
+    super::problem::Problem,
+    assets::{MARK, SCRIPT, STYLE},
+};
+use axum::{
+    http::StatusCode,
+    response::{Html, IntoResponse, Response},
+};
+use maud::{DOCTYPE, Markup, html};
+
+/// Where a page is in the menu.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    Overview,
+    Events,
+    Projects,
+    Elsewhere,
+}
+
+impl Place {
+    const MENU: [(Self, &'static str, &'static str); 3] = [
+        (Self::Overview, "/", "Overview"),
+        (Self::Events, "/events", "Events"),
+        (Self::Projects, "/projects", "Projects"),
+    ];
+}
+
+/// A page that is looked at again while it is open.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Live<'a> {
+    /// Where its parts are found anew.
+    pub from: &'a str,
+    pub every_seconds: u32,
+}
+
+/// A whole page. With `live`, the script replaces what has `data-live`, by id.
+pub(super) fn page(title: &str, place: Place, live: Option<Live<'_>>, content: &Markup) -> Html<String> {
+    let menu = html! {
+        nav aria-label="Pages" {
+            @for (each, path, name) in Place::MENU {
+                a href=(path) aria-current=[(each == place).then_some("page")] { (name) }
+            }
+        }
+        form.find role="search" action="/find" {
+            label.away for="q" { "Event id, project or type" }
+            input #q name="q" type="search" placeholder="Event id, project or type" autocomplete="off"
+                autocapitalize="off" spellcheck="false" maxlength="256" required;
+            button { "Find" }
+        }
+    };
+    frame(title, &menu, live, content)
+}
+
+/// A page without menu, for who may not see the others.
+pub(super) fn bare(title: &str, content: &Markup) -> Html<String> {
+    frame(title, &html! {}, None, content)
+}
+
+fn frame(title: &str, menu: &Markup, live: Option<Live<'_>>, content: &Markup) -> Html<String> {
+    let page = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                title { (title) " · hookbro" }
+                link rel="icon" type="image/svg+xml" href=(MARK);
+                link rel="stylesheet" href=(STYLE);
+                script src=(SCRIPT) defer {}
+            }
+            body data-from=[live.map(|live| live.from)] data-every=[live.map(|live| live.every_seconds)] {
+                a.skip href="#content" { "Skip to the content" }
+                header {
+                    a.brand href="/" { img src=(MARK) alt="" width="22" height="22"; "hookbro" }
+                    (menu)
+                }
+                main #content tabindex="-1" { (content) }
+                footer {
+                    span { "hookbro " (env!("CARGO_PKG_VERSION")) }
+                    span { "times are UTC" }
+                    span #pulse role="status" { noscript { "reload for new figures" } }
+                }
+            }
+        }
+    };
+    Html(page.into_string())
+}
+
+/// A refusal as a page.
+#[derive(Debug)]
+pub(super) struct Refused(pub Problem);
+
+impl From<Problem> for Refused {
+    fn from(problem: Problem) -> Self {
+        Self(problem)
+    }
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        let status = self.0.status();
+        let title = match status {
+            StatusCode::NOT_FOUND => "Not found",
+            StatusCode::FORBIDDEN => "Not allowed",
+            StatusCode::SERVICE_UNAVAILABLE => "Cannot say now",
+            StatusCode::BAD_REQUEST => "Not understood",
+            _ => status.canonical_reason().unwrap_or("Refused"),
+        };
+        let content = html! {
+            h1 { (title) }
+            p.lead { (sentence(self.0.detail())) }
+            p { a href="/" { "Back to the overview" } }
+        };
+        (status, page(title, Place::Elsewhere, None, &content)).into_response()
+    }
+}
+
+/// A fragment of a sentence as one: errors are written small, for the end of a line.
+pub(super) fn sentence(fragment: &str) -> String {
+    let mut letters = fragment.chars();
+    let first = letters.next().map(|first| first.to_uppercase().collect::<String>()).unwrap_or_default();
+    let end = if fragment.ends_with(['.', '!', '?']) { "" } else { "." };
+    format!("{first}{}{end}", letters.as_str())
+}

@@ -1,0 +1,112 @@
+//! An event's way step by step: the text that the picture is drawn from.
+
+use super::{
+    page::sentence,
+    parts::{Level, badge, sign},
+};
+use crate::{
+    domain::{plain::Plain, words},
+    ports::told::{Attempt, Call, Story, story},
+};
+use jiff::Timestamp;
+use maud::{Markup, html};
+
+/// Deliveries to Svix, oldest first, and the one to come.
+pub(super) fn to_svix(told: &Story) -> Markup {
+    html! {
+        section aria-labelledby="to-svix" {
+            h2 #to-svix { "To Svix" }
+            @if told.truncated { p.faint { "Earlier deliveries are left out." } }
+            ol.steps {
+                @for attempt in &told.attempts { (delivery(attempt)) }
+                @if let Some(retry) = &told.next_retry {
+                    li.step.coming {
+                        (sign(Level::Unknown))
+                        div {
+                            p { strong { "Attempt " (retry.attempt) " to come" } " " (stamp(retry.due_at)) }
+                            p { (sentence(&story::due(retry))) }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn delivery(attempt: &Attempt) -> Markup {
+    let outcome = attempt.outcome.as_str();
+    html! {
+        li class={"step " (Level::of_outcome(outcome).class())} {
+            (sign(Level::of_outcome(outcome)))
+            div {
+                p { strong { "Attempt " (attempt.attempt) } " " (stamp(attempt.at)) }
+                p { (sentence(story::worded(&attempt.outcome, words::of_outcome))) }
+                @for fact in story::facts(attempt) { p.fact { (sentence(&fact)) } }
+                @if let Some(queue) = &attempt.queue { p.fact.faint { "from queue " code { (queue) } } }
+                @if let Some(key) = &attempt.routing_key { p.fact.faint { "routing key " code { (key) } } }
+            }
+        }
+    }
+}
+
+/// What Svix did with the message, endpoint by endpoint.
+pub(super) fn to_endpoints(told: &Story) -> Markup {
+    let svix = &told.svix;
+    let known = |call: &&Call| svix.endpoints.iter().any(|endpoint| endpoint.id == call.endpoint_id);
+    html! {
+        section aria-labelledby="to-endpoints" {
+            h2 #to-endpoints { "From Svix to the endpoints" }
+            @if let Some(message) = &svix.message {
+                p { "Message " code { (message.id) } @if let Some(at) = &message.created_at { " " (stamp_of(at)) } }
+                @if svix.endpoints.is_empty() && svix.attempts.is_empty() && svix.reason.is_none() {
+                    p.empty { "No endpoint takes this message." }
+                }
+            }
+            @for endpoint in &svix.endpoints {
+                div.endpoint {
+                    h3 { (endpoint.url) }
+                    p {
+                        (badge(Level::of_svix(endpoint.status.as_str()), story::worded(&endpoint.status, words::of_endpoint)))
+                        @if let Some(next) = &endpoint.next_attempt_at { " next attempt " (stamp_of(next)) }
+                    }
+                    p.faint { code { (endpoint.id) } }
+                    // Svix tells the newest first.
+                    (calls(svix.attempts.iter().rev().filter(|call| call.endpoint_id == endpoint.id)))
+                }
+            }
+            @if svix.attempts.iter().any(|call| !known(&call)) {
+                div.endpoint {
+                    h3 { "No longer endpoints" }
+                    (calls(svix.attempts.iter().rev().filter(|call| !known(call))))
+                }
+            }
+            @if svix.truncated { p.faint { "Svix knows more endpoints or attempts than are shown." } }
+            @if let Some(reason) = &svix.reason { p.empty { "Not known: " (reason) "." } }
+        }
+    }
+}
+
+fn calls<'a>(calls: impl Iterator<Item = &'a Call>) -> Markup {
+    html! {
+        ol.steps {
+            @for call in calls {
+                @let level = Level::of_svix(call.status.as_str());
+                li class={"step " (level.class())} {
+                    (sign(level))
+                    div {
+                        p { strong { (sentence(story::worded(&call.status, words::of_call))) } " " (stamp_of(&call.at)) }
+                        p.fact { (sentence(&story::answer(call))) }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn stamp(at: Timestamp) -> Markup {
+    html! { time datetime=(at) { (story::time(at)) } }
+}
+
+fn stamp_of(text: &Plain) -> Markup {
+    html! { span.stamp { (story::time_of(text)) } }
+}
