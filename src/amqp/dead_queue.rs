@@ -80,7 +80,7 @@ impl DeadQueue {
             NotHeld::ByOther => DeadQueueError::Locked { queue: queue.clone() },
             NotHeld::Refused(source) => failed(source),
         })?;
-        match Look::begin(channel, &queue).await.map_err(failed)? {
+        match Look::begin(&connection, channel, &queue).await.map_err(failed)? {
             Begun::Look(look) => Ok(Self { queue, connection, look }),
             Begun::TooMany(left) => Err(DeadQueueError::TooMany { queue, left }),
         }

@@ -64,7 +64,7 @@ pub fn replay_properties(dead: &BasicProperties) -> BasicProperties {
 
 /// A quorum queue's count of a message's earlier deliveries.
 pub(super) fn delivery_count(properties: &BasicProperties) -> i64 {
-    number(properties, "x-delivery-count").unwrap_or_default()
+    properties.headers().as_ref().and_then(|all| integer(all.inner().get("x-delivery-count")?)).unwrap_or_default()
 }
 
 /// Reads a message of the dead queue as an event. Where our headers are missing, its body tells what it can.
@@ -192,9 +192,14 @@ pub(super) fn replays(properties: &BasicProperties) -> i64 {
     number(properties, REPLAYED).unwrap_or(0).max(0)
 }
 
-/// Any of AMQP's integers; a header of ours may have been rewritten by another client.
+/// A header of ours.
 fn number(properties: &BasicProperties, name: &str) -> Option<i64> {
-    match header(properties, name)? {
+    integer(header(properties, name)?)
+}
+
+/// Any of AMQP's integers; a header may have been rewritten by another client.
+fn integer(value: &AMQPValue) -> Option<i64> {
+    match value {
         AMQPValue::LongInt(n) => Some((*n).into()),
         AMQPValue::LongLongInt(n) => Some(*n),
         AMQPValue::ShortInt(n) => Some((*n).into()),

@@ -112,3 +112,12 @@ fn the_truth_stands_over_what_a_publisher_made_up() {
     let copy = dead_properties(&BasicProperties::default().with_headers(table), &dead(), 1);
     assert_eq!(header(&copy, "original-CC"), Some(&text("real")));
 }
+
+#[test]
+fn the_brokers_own_count_is_read_under_its_own_name() {
+    let mut table = FieldTable::default();
+    table.insert("x-hookbro-x-delivery-count".into(), AMQPValue::LongLongInt(9));
+    table.insert("x-delivery-count".into(), AMQPValue::LongLongInt(4));
+    assert_eq!(delivery_count(&BasicProperties::default().with_headers(table)), 4);
+    assert_eq!(delivery_count(&published()), 0);
+}

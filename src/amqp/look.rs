@@ -6,16 +6,16 @@
 //! one step. Of more, those that follow may be too late; the next look finds that out and mends it, see [`Look::restore`].
 
 use super::headers::delivery_count;
-use futures_util::{StreamExt as _, future::try_join_all};
+use futures_util::StreamExt as _;
 use lapin::{
-    Channel, Consumer,
+    Channel, Connection, Consumer,
     message::Delivery,
-    options::{BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions, QueueDeclareOptions},
-    types::{DeliveryTag, FieldTable},
+    options::{BasicConsumeOptions, BasicQosOptions, QueueDeclareOptions},
+    types::FieldTable,
 };
 use std::{
     cmp::Reverse,
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque, btree_map::Entry},
     time::{Duration, Instant},
 };
 
@@ -38,8 +38,6 @@ const ALONE_TIMEOUT: Duration = Duration::from_secs(10);
 const ASK_EVERY: Duration = Duration::from_millis(50);
 /// Longest wait for messages to be back in the queue; two million take seconds.
 const BACK_TIMEOUT: Duration = Duration::from_secs(120);
-/// Messages given back with one write to the socket.
-const BATCH: usize = 256;
 
 /// Everything that stood in a queue when the look began.
 pub(super) struct Look {
@@ -55,6 +53,14 @@ fn times_delivered(delivery: &Delivery) -> i64 {
     if delivery.redelivered { delivery_count(&delivery.properties) } else { 0 }
 }
 
+/// What was delivered equally often, in hand of one channel.
+struct Level {
+    channel: Channel,
+    /// Kept until the channel is closed.
+    consumers: Vec<(Consumer, u16)>,
+    messages: u32,
+}
+
 /// How a look can begin.
 pub(super) enum Begun {
     Look(Look),
@@ -63,8 +69,9 @@ pub(super) enum Begun {
 }
 
 impl Look {
-    /// Takes everything in hand on `channel`, which nothing else uses. One look at a time: whoever calls this holds a lock.
-    pub(super) async fn begin(channel: Channel, queue: &str) -> lapin::Result<Begun> {
+    /// Takes everything in hand on `channel`, which nothing else uses. One look at a time: whoever calls this holds a lock, by
+    /// `connection`.
+    pub(super) async fn begin(connection: &Connection, channel: Channel, queue: &str) -> lapin::Result<Begun> {
         let mut look = Self { queue: queue.to_owned(), channel, consumers: VecDeque::new(), left: 0 };
         look.left = look.alone().await?;
         let most = u32::try_from(MOST).unwrap_or(u32::MAX);
@@ -72,9 +79,9 @@ impl Look {
             return Ok(Begun::TooMany(look.left));
         }
         if look.left > u32::from(MOST_PER_CONSUMER) {
-            look.restore().await?;
+            look.restore(connection).await?;
         }
-        look.take().await?;
+        look.consumers = look.take(&look.channel, 0, look.left).await?;
         Ok(Begun::Look(look))
     }
 
@@ -103,59 +110,77 @@ impl Look {
         Ok(None)
     }
 
-    async fn take(&mut self) -> lapin::Result<()> {
-        let mut rest = self.left;
+    /// Consumes so many of the queue's first messages, with as many consumers as it takes.
+    async fn take(&self, channel: &Channel, before: usize, messages: u32) -> lapin::Result<VecDeque<(Consumer, u16)>> {
+        let (mut consumers, mut rest) = (VecDeque::new(), messages);
         while rest > 0 {
             let share = u16::try_from(rest).unwrap_or(MOST_PER_CONSUMER);
             rest -= u32::from(share);
-            self.channel.basic_qos(share, BasicQosOptions::default()).await?;
-            let tag = format!("hookbro.look.{:02}", self.consumers.len());
+            // The prefetch is that of consumers that begin after it.
+            channel.basic_qos(share, BasicQosOptions::default()).await?;
+            let tag = format!("hookbro.look.{:02}", before + consumers.len());
             let (options, arguments) = (BasicConsumeOptions::default(), FieldTable::default());
-            let consumer =
-                self.channel.basic_consume(self.queue.as_str().into(), tag.into(), options, arguments).await?;
-            self.consumers.push_back((consumer, share));
+            let consumer = channel.basic_consume(self.queue.as_str().into(), tag.into(), options, arguments).await?;
+            consumers.push_back((consumer, share));
+        }
+        Ok(consumers)
+    }
+
+    /// Puts in front again what looks that were killed while they began have left behind younger messages.
+    ///
+    /// Such a look has taken some from the front, which adds one to the broker's count of their deliveries, and they came back
+    /// behind the rest. So of two messages the older has been delivered as often as the younger or more often, and among
+    /// equals the queue has them in their order; that stays so after any number of killed looks and killed restorations.
+    /// Those that were delivered equally often are taken by a channel of their own, and the channels closed one after
+    /// another. Returning messages by `basic.nack` would not do: of more than 32 that it hears of together, the queue keeps no
+    /// order.
+    async fn restore(&mut self, connection: &Connection) -> lapin::Result<()> {
+        let mut blocks: Vec<(i64, u32)> = Vec::new();
+        self.consumers = self.take(&self.channel, 0, self.left).await?;
+        while let Some(delivery) = self.next().await? {
+            let times = times_delivered(&delivery);
+            match blocks.last_mut() {
+                Some((of, messages)) if *of == times => *messages += 1,
+                _ => blocks.push((times, 1)),
+            }
+        }
+        self.left = blocks.iter().map(|(_, messages)| messages).sum();
+        let read = std::mem::replace(&mut self.channel, connection.create_channel().await?);
+        self.give_back(&read, self.left).await?;
+        self.consumers.clear();
+        if blocks.is_sorted_by_key(|(times, _)| Reverse(*times)) {
+            return Ok(());
+        }
+        if blocks.len() > MAX_CONSUMERS {
+            tracing::warn!(queue = self.queue, blocks = blocks.len(), "the order of so many parts is left as it is");
+            return Ok(());
+        }
+        tracing::info!(queue = self.queue, blocks = blocks.len(), "restoring the order that killed looks have left");
+        let mut levels: BTreeMap<Reverse<i64>, Level> = BTreeMap::new();
+        for (times, messages) in blocks {
+            let level = match levels.entry(Reverse(times)) {
+                Entry::Occupied(level) => level.into_mut(),
+                Entry::Vacant(place) => {
+                    let channel = connection.create_channel().await?;
+                    place.insert(Level { channel, consumers: Vec::new(), messages: 0 })
+                }
+            };
+            level.consumers.extend(self.take(&level.channel, level.consumers.len(), messages).await?);
+            level.messages += messages;
+        }
+        let mut back = 0;
+        for level in levels.values() {
+            back += level.messages;
+            self.give_back(&level.channel, back).await?;
         }
         Ok(())
     }
 
-    /// Puts back in front what a look that was killed while it began has left behind younger messages.
-    ///
-    /// Each look takes from the front and adds one to the broker's count of a message's deliveries, so of two messages the
-    /// older has been delivered as often as the younger or more often, and among equals the queue has them in their order. That
-    /// holds after any number of killed looks, and of killed restorations, which add one to all.
-    async fn restore(&mut self) -> lapin::Result<()> {
-        let count = self.left;
-        self.take().await?;
-        let tags: Vec<_> = self.consumers.iter().map(|(consumer, _)| consumer.tag()).collect();
-        let mut had: Vec<(DeliveryTag, i64)> = Vec::with_capacity(usize::try_from(count).unwrap_or_default());
-        while let Some(delivery) = self.next().await? {
-            had.push((delivery.delivery_tag, times_delivered(&delivery)));
-        }
-        // Who consumes would be given again what comes back, before the rest is there.
-        for tag in tags {
-            self.channel.basic_cancel(tag, BasicCancelOptions::default()).await?;
-        }
-        self.consumers.clear();
-        if had.is_sorted_by_key(|(_, times)| Reverse(*times)) {
-            if let Some((last, _)) = had.last() {
-                self.channel.basic_nack(*last, BasicNackOptions { multiple: true, requeue: true }).await?;
-            }
-        } else {
-            tracing::info!(queue = self.queue, messages = had.len(), "restoring the order that a killed look has left");
-            had.sort_by_key(|(_, times)| Reverse(*times));
-            let one = BasicNackOptions { multiple: false, requeue: true };
-            for batch in had.chunks(BATCH) {
-                try_join_all(batch.iter().map(|(tag, _)| self.channel.basic_nack(*tag, one))).await?;
-            }
-        }
-        self.left = u32::try_from(had.len()).unwrap_or(count);
-        self.back().await
-    }
-
-    /// Waits until all that was given back is ready again.
-    async fn back(&self) -> lapin::Result<()> {
+    /// Closes `channel`, and waits until what it had in hand has made `ready` messages ready again.
+    async fn give_back(&self, channel: &Channel, ready: u32) -> lapin::Result<()> {
+        channel.close(200, "hookbro has looked".into()).await?;
         let began = Instant::now();
-        while self.stands().await?.0 < self.left && began.elapsed() < BACK_TIMEOUT {
+        while self.stands().await?.0 < ready && began.elapsed() < BACK_TIMEOUT {
             tokio::time::sleep(ASK_EVERY).await;
         }
         Ok(())
