@@ -7,6 +7,7 @@ mod architecture;
 mod chaos;
 mod cluster;
 mod commands;
+mod connect;
 mod contract;
 mod dead;
 mod dead_many;
