@@ -264,7 +264,7 @@ fn remembering(topology: &Topology) -> String {
 /// A channel of the connection that holds the lock from now on.
 async fn locked(connection: &Connection, work_queue: &str) -> Result<Channel, StandError> {
     let name = format!("{work_queue}.lanes.lock");
-    lock(connection, &name).await.map_err(|not_held| match not_held {
+    lock(connection, &name, LOCK_TIMEOUT).await.map_err(|not_held| match not_held {
         NotHeld::ByOther => StandError::Locked { queue: work_queue.to_owned() },
         NotHeld::Refused(source) => refused(&name, source).into(),
     })

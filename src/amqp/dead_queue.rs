@@ -26,13 +26,13 @@ pub enum DeadQueueError {
     Connect(#[from] ConnectError),
     #[error("cannot read queue `{queue}`: {source}")]
     Read { queue: String, source: lapin::Error },
-    #[error("queue `{queue}` holds {left} events; {MOST} can be looked through in their order")]
-    TooMany { queue: String, left: u32 },
+    #[error("queue `{queue}` holds {left} events; {most} can be looked through in their order")]
+    TooMany { queue: String, left: u32, most: usize },
     #[error(
-        "another process has been looking through queue `{queue}` for {LOCK_TIMEOUT:?}; when it is done, try again; if none is, \
+        "another process has been looking through queue `{queue}` for {lock:?}; when it is done, try again; if none is, \
          see who holds `{queue}.lock`"
     )]
-    Locked { queue: String },
+    Locked { queue: String, lock: Duration },
     #[error(transparent)]
     Replay(#[from] PublishError),
     #[error("replaying an event ended in a defect of hookbro: {0}")]
@@ -43,6 +43,22 @@ pub enum DeadQueueError {
 /// loses them if it is closed then: 33 of 3,000 were heard (RabbitMQ 3.10). Nothing tells when it has caught up, which
 /// takes it milliseconds.
 const CATCH_UP: Duration = Duration::from_millis(500);
+
+/// What a look may cost whoever takes it.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// Events that may be in hand.
+    pub events: usize,
+    /// Longest wait for another process to be done.
+    pub lock: Duration,
+}
+
+impl Default for Patience {
+    /// That of a process which does nothing else.
+    fn default() -> Self {
+        Self { events: MOST, lock: LOCK_TIMEOUT }
+    }
+}
 
 /// One look through the dead queue, from its oldest event to the newest that stood there at the beginning.
 pub struct DeadQueue {
@@ -72,17 +88,28 @@ impl InHand {
 
 impl DeadQueue {
     pub async fn open(connector: &Connector, topology: &Topology) -> Result<Self, DeadQueueError> {
+        Self::open_within(connector, topology, Patience::default()).await
+    }
+
+    /// A look that gives up where it would take more than `patience`. Dropped, its connection is closed.
+    pub async fn open_within(
+        connector: &Connector,
+        topology: &Topology,
+        patience: Patience,
+    ) -> Result<Self, DeadQueueError> {
         let queue = topology.dead().to_owned();
         let connection = connector.connect("hookbro dead").await?;
         let failed = |source| DeadQueueError::Read { queue: queue.clone(), source };
         // The broker lets go of it once it has read all that a process sent before it died, a consumer's beginning included.
-        let channel = lock(&connection, &format!("{queue}.lock")).await.map_err(|not_held| match not_held {
-            NotHeld::ByOther => DeadQueueError::Locked { queue: queue.clone() },
-            NotHeld::Refused(source) => failed(source),
-        })?;
-        match Look::begin(&connection, channel, &queue).await.map_err(failed)? {
+        let channel =
+            lock(&connection, &format!("{queue}.lock"), patience.lock).await.map_err(|not_held| match not_held {
+                NotHeld::ByOther => DeadQueueError::Locked { queue: queue.clone(), lock: patience.lock },
+                NotHeld::Refused(source) => failed(source),
+            })?;
+        let most = patience.events.min(MOST);
+        match Look::begin(&connection, channel, &queue, most).await.map_err(failed)? {
             Begun::Look(look) => Ok(Self { queue, connection, look }),
-            Begun::TooMany(left) => Err(DeadQueueError::TooMany { queue, left }),
+            Begun::TooMany(left) => Err(DeadQueueError::TooMany { queue, left, most }),
         }
     }
 

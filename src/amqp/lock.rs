@@ -15,13 +15,14 @@ const RESOURCE_LOCKED: u16 = 405;
 /// Why a lock was not had.
 #[derive(Debug)]
 pub(super) enum NotHeld {
-    /// Another process has held it for [`LOCK_TIMEOUT`].
+    /// Another process has held it all the while.
     ByOther,
     Refused(lapin::Error),
 }
 
-/// A channel of the connection that holds the lock `name` from now on. The lock goes with the connection.
-pub(super) async fn lock(connection: &Connection, name: &str) -> Result<Channel, NotHeld> {
+/// A channel of the connection that holds the lock `name` from now on, had within `patience`. The lock goes with the
+/// connection.
+pub(super) async fn lock(connection: &Connection, name: &str, patience: Duration) -> Result<Channel, NotHeld> {
     let options = QueueDeclareOptions { exclusive: true, auto_delete: true, ..QueueDeclareOptions::default() };
     let taken = async {
         loop {
@@ -34,7 +35,7 @@ pub(super) async fn lock(connection: &Connection, name: &str) -> Result<Channel,
             }
         }
     };
-    match tokio::time::timeout(LOCK_TIMEOUT, taken).await {
+    match tokio::time::timeout(patience, taken).await {
         Ok(taken) => taken.map_err(NotHeld::Refused),
         Err(_) => Err(NotHeld::ByOther),
     }

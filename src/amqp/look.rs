@@ -64,17 +64,22 @@ struct Level {
 /// How a look can begin.
 pub(super) enum Begun {
     Look(Look),
-    /// More than [`MOST`].
+    /// More than may be in hand.
     TooMany(u32),
 }
 
 impl Look {
-    /// Takes everything in hand on `channel`, which nothing else uses. One look at a time: whoever calls this holds a lock, by
-    /// `connection`.
-    pub(super) async fn begin(connection: &Connection, channel: Channel, queue: &str) -> lapin::Result<Begun> {
+    /// Takes everything in hand on `channel`, which nothing else uses, unless it is more than `most` messages. One look at a
+    /// time: whoever calls this holds a lock, by `connection`.
+    pub(super) async fn begin(
+        connection: &Connection,
+        channel: Channel,
+        queue: &str,
+        most: usize,
+    ) -> lapin::Result<Begun> {
         let mut look = Self { queue: queue.to_owned(), channel, consumers: VecDeque::new(), left: 0 };
         look.left = look.alone().await?;
-        let most = u32::try_from(MOST).unwrap_or(u32::MAX);
+        let most = u32::try_from(most).unwrap_or(u32::MAX);
         if look.left > most {
             return Ok(Begun::TooMany(look.left));
         }

@@ -12,6 +12,7 @@ mod ingest;
 mod man;
 mod moment;
 mod output;
+mod pages;
 mod publish;
 mod run;
 pub mod sandbox;

@@ -2,23 +2,23 @@
 
 use super::{
     exit::{Failure, runtime},
-    ingest, signals,
+    ingest,
+    pages::Desks,
+    signals,
 };
 use crate::{
-    amqp::Topology,
     config::Settings,
     http,
-    journal::{self, AuditLog, Place, Reader, Writer},
+    journal::{self, Place, Reader, Writer},
     ports::{
         health::Health,
         journal::{Recorder, journal},
         metrics::Metrics,
     },
     service,
-    svix::{SvixSink, SvixView},
+    svix::SvixSink,
     telemetry,
 };
-use serde_json::json;
 use std::{io::IsTerminal as _, sync::Arc, time::Duration};
 use tokio::{task::JoinHandle, time::Instant};
 
@@ -62,32 +62,9 @@ async fn serve(settings: Settings) -> Result<(), Failure> {
     let sink = SvixSink::new(&settings.svix, Arc::clone(&metrics))
         .map_err(|error| Failure::Configuration(error.to_string()))?
         .traced(traces.clone());
-    let view = SvixView::new(&settings.svix).map_err(|error| Failure::Configuration(error.to_string()))?;
+    let (recorder, reader, writing) = open_journal(settings.journal.clone(), &metrics, &health);
+    let (desks, pages) = Desks::open(&settings, reader, &metrics, &health, stop.requested.clone())?;
     tokio::spawn(settings.secret_files.watch());
-
-    let (recorder, reader, writing) = open_journal(settings.journal, &metrics, &health);
-    let topology = Topology::new(&settings.broker);
-    let queues: Vec<_> = topology.queues.iter().map(|queue| &queue.name).collect();
-    let audit = Arc::new(AuditLog::beside(&reader));
-    let ops = http::Ops {
-        metrics: Arc::clone(&metrics),
-        health: Arc::clone(&health),
-        topology: json!({"exchange": topology.topic_exchange, "queues": queues}),
-        queues: http::Queues {
-            consumed: topology.rungs.iter().map(|rung| rung.queue.clone()).collect(),
-            dead: topology.dead().to_owned(),
-        },
-    };
-    let api = Arc::new(http::Api {
-        tokens: settings.admin.tokens,
-        timeline: reader,
-        messages: view,
-        routes: settings.routing.routes.clone(),
-    });
-    let pages = http::router(ops.clone())
-        .merge(http::audit_router(audit, api.tokens.clone()))
-        .merge(http::api_router(Arc::clone(&api)))
-        .merge(http::console_router(http::Console::new(api, ops)));
     // The pages outlive the drain, so that its end can be watched.
     let done = tokio_util::sync::CancellationToken::new();
     let (address, serving) =
@@ -118,8 +95,12 @@ async fn serve(settings: Settings) -> Result<(), Failure> {
         asked.cancelled().await;
         Instant::now() + grace
     });
+    // What operators change is written by the same store, which closes with the last recorder.
+    let store = recorder.clone();
     let ended = service::run(service, sink, metrics, health, recorder, stop).await;
     ingesting.end().await;
+    desks.close().await;
+    drop(store);
     // The last recorder is gone with the service: the writer ends once all is written.
     if tokio::time::timeout(JOURNAL_GRACE, writing).await.is_err() {
         tracing::warn!("the journal's last entries were not written in time");

@@ -3,6 +3,7 @@
 use super::verdict::DeadReason;
 use bytes::Bytes;
 use jiff::Timestamp;
+use std::fmt;
 
 /// What a dead event says of itself. Every field but body and key may be missing: an event that the broker itself moved
 /// there, after its last queue's delivery limit, has no headers of ours and counts as exhausted.
@@ -36,7 +37,33 @@ pub struct DeadFilter {
     pub until: Option<Timestamp>,
 }
 
+/// In words, for the audit: `project gigs, reason refused exhausted`, or `all`.
+impl fmt::Display for DeadFilter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let some = |name: &str, words: Vec<String>| (!words.is_empty()).then(|| format!("{name} {}", words.join(" ")));
+        let time = |name: &str, at: Option<Timestamp>| at.map(|at| format!("{name} {at}"));
+        let parts = [
+            some("id", self.ids.clone()),
+            some("project", self.projects.clone()),
+            some("type", self.kinds.clone()),
+            some("reason", self.reasons.iter().map(|reason| reason.as_str().to_owned()).collect()),
+            some("status", self.statuses.iter().map(i64::to_string).collect()),
+            time("since", self.since),
+            time("until", self.until),
+        ];
+        let parts: Vec<_> = parts.into_iter().flatten().collect();
+        f.write_str(if parts.is_empty() { "all".to_owned() } else { parts.join(", ") }.as_str())
+    }
+}
+
 impl DeadFilter {
+    /// Whether nothing is excluded.
+    pub fn is_all(&self) -> bool {
+        let words = self.ids.is_empty() && self.projects.is_empty() && self.kinds.is_empty();
+        let codes = self.reasons.is_empty() && self.statuses.is_empty();
+        words && codes && self.since.is_none() && self.until.is_none()
+    }
+
     /// Whether `event` is meant. One without a time is outside every period.
     pub fn matches(&self, event: &DeadEvent) -> bool {
         let among = |wanted: &[String], has: &Option<String>| {
@@ -92,6 +119,9 @@ mod tests {
         ] {
             assert_eq!(filter.matches(&event()), meant, "{filter:?}");
         }
+        let two = DeadFilter { reasons: vec![DeadReason::Refused], ids: vec!["a".into(), "b".into()], ..all.clone() };
+        assert_eq!((two.to_string().as_str(), two.is_all()), ("id a b, reason refused", false));
+        assert_eq!((all.to_string().as_str(), all.is_all()), ("all", true));
         let untimed = DeadEvent { failed_at: None, id: None, ..event() };
         assert!(!DeadFilter { since: at("2020-01-01T00:00:00Z"), ..all.clone() }.matches(&untimed));
         assert!(!DeadFilter { ids: vec!["evt_1".into()], ..all }.matches(&untimed));

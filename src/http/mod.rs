@@ -2,9 +2,9 @@
 
 mod actor;
 mod api;
-#[cfg_attr(not(test), expect(dead_code, reason = "what the first changes through HTTP are built from"))]
 mod change;
 mod console;
+mod desk;
 mod ingest;
 mod ingest_auth;
 mod local;
@@ -12,8 +12,9 @@ mod ops;
 mod problem;
 mod server;
 
-pub use api::{Api, audit_router, router as api_router};
+pub use api::{Api, audit_router, dead_router, router as api_router};
 pub use console::{Console, Queues, router as console_router};
+pub use desk::Desk;
 pub use ingest::{Ingest, router as ingest_router};
 pub use ingest_auth::Keys;
 pub use ops::{Ops, router};

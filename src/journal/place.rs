@@ -1,13 +1,12 @@
 //! What `journal.url` may say, and where the journal is when it says nothing.
 
+use crate::ports::state::state_folder;
 use std::path::PathBuf;
 use url::Url;
 
 /// The folder that the default file is in, made for it alone: nobody else may read what is in it.
 const FOLDER: &str = "hookbro-journal";
 const FILE: &str = "journal.sqlite3";
-/// What systemd calls the folder of a service (systemd.exec(5)); several are separated by colons.
-const STATE: &str = "STATE_DIRECTORY";
 
 /// The query parameters that sqlx-postgres 0.8 knows (its `options/parse.rs`), besides `options[NAME]`.
 const PARAMETERS: [&str; 18] = [
@@ -49,7 +48,7 @@ impl Place {
             return Ok(Self::Off);
         }
         if text.is_empty() {
-            return Ok(Self::default_file(std::env::var(STATE).ok().as_deref()));
+            return Ok(Self::File(state_folder().join(FOLDER).join(FILE)));
         }
         if let Some(path) = text.strip_prefix("sqlite:") {
             let path = path.strip_prefix("//").unwrap_or(path);
@@ -65,11 +64,6 @@ impl Place {
         }
         known_parameters(&url)?;
         Ok(Self::Server(url))
-    }
-
-    fn default_file(state: Option<&str>) -> Self {
-        let folder = state.and_then(|all| all.split(':').find(|one| !one.is_empty())).unwrap_or(".");
-        Self::File([folder, FOLDER, FILE].iter().collect())
     }
 }
 
@@ -134,13 +128,5 @@ mod tests {
         }
         let debug = format!("{:?}", Place::of("postgres://u:hunter2@db/j"));
         assert!(!debug.contains("hunter2"), "{debug}");
-    }
-
-    #[test]
-    fn the_default_is_the_services_own_folder_or_the_working_one() {
-        let file = |state| Place::default_file(state).to_string();
-        assert_eq!(file(Some("/var/lib/hookbro:/other")), "/var/lib/hookbro/hookbro-journal/journal.sqlite3");
-        assert_eq!(file(Some("")), "./hookbro-journal/journal.sqlite3");
-        assert_eq!(file(None), "./hookbro-journal/journal.sqlite3");
     }
 }

@@ -1,6 +1,7 @@
 //! Floor 1: the seams between what decides and what talks to the outside. No broker and no vendor is known here.
 
 pub mod audit;
+pub mod dead;
 pub mod delivery;
 pub mod health;
 pub mod intake;
@@ -9,6 +10,7 @@ pub mod metrics;
 pub mod projects;
 pub mod secret;
 pub mod sink;
+pub mod state;
 pub mod stop;
 pub mod timeline;
 pub mod tls;

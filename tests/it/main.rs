@@ -22,6 +22,7 @@ mod ladder;
 mod lanes;
 mod live;
 mod migrate;
+mod operate;
 mod pause;
 mod raw_http;
 mod readme;

@@ -60,11 +60,4 @@ impl FilterArgs {
             until: self.until,
         }
     }
-
-    /// Whether anything is given at all.
-    pub(super) fn is_empty(&self) -> bool {
-        let words = [&self.id, &self.project, &self.kind].iter().all(|list| list.is_empty());
-        let codes = self.reason.is_empty() && self.status.is_empty();
-        words && codes && self.since.is_none() && self.until.is_none()
-    }
 }

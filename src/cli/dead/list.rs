@@ -1,6 +1,6 @@
 //! `dead list` and `dead show`.
 
-use super::{Place, filter::FilterArgs, record};
+use super::{Place, filter::FilterArgs};
 use crate::{
     amqp::InHand,
     cli::{
@@ -8,6 +8,7 @@ use crate::{
         output::{self, Output, Stdout},
     },
     domain::{DeadEvent, DeadFilter},
+    ports::dead as record,
 };
 use serde_json::{Value, json};
 use std::collections::BTreeMap;

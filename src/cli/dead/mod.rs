@@ -3,7 +3,6 @@
 
 mod filter;
 mod list;
-mod record;
 mod take;
 
 use super::exit::{Failure, runtime};

@@ -1,14 +1,16 @@
 //! `dead export`, `dead replay` and `dead discard`.
 
-use super::{Place, filter::FilterArgs, record};
+use super::{Place, filter::FilterArgs};
 use crate::{
-    amqp::{DeadQueue, Publisher, Replay, Replayed},
+    amqp::{self, DeadQueue, DiscardError, Publisher, Replay, Replayed},
     cli::{exit::Failure, output},
+    ports::dead::{self as record, REPEATS},
 };
 use indicatif::{ProgressBar, ProgressStyle};
 use std::{
-    fs::{File, OpenOptions},
+    fs::File,
     io::{BufWriter, ErrorKind, Write},
+    ops::ControlFlow,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -84,12 +86,9 @@ pub(super) async fn export(args: &ExportArgs, place: &Place) -> Result<(), Failu
 
 pub(super) async fn replay(args: &ReplayArgs, place: &Place) -> Result<(), Failure> {
     let Some(queue) = begin(&args.chosen, place, "replay").await? else { return Ok(()) };
-    eprintln!(
-        "hookbro: an event that Svix accepted before is refused there as a repeat while its eventId is remembered; such a \
-         replay is counted as `duplicate`"
-    );
+    eprintln!("hookbro: {REPEATS}");
     let filter = args.chosen.filter.filter();
-    let mut pace = args.rate.map(|rate| {
+    let pace = args.rate.map(|rate| {
         let mut pace = tokio::time::interval(Duration::from_secs(1) / rate);
         // At most this rate: what a stall has missed is not made up for.
         pace.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -97,18 +96,12 @@ pub(super) async fn replay(args: &ReplayArgs, place: &Place) -> Result<(), Failu
     });
     let bar = progress(&queue);
     let publisher = Publisher::new(place.settings.broker.access.clone(), "hookbro replay");
-    let mut replay = Replay::new(queue, publisher, &place.topology);
-    while let Some(in_hand) = replay.next().await {
+    let replay = Replay::new(queue, publisher, &place.topology);
+    let seen = |_| {
         bar.inc(1);
-        if !filter.matches(&in_hand.event) {
-            continue;
-        }
-        if let Some(pace) = &mut pace {
-            pace.tick().await;
-        }
-        replay.send(in_hand);
-    }
-    let Replayed { events, stopped_by } = replay.finish().await;
+        ControlFlow::Continue(())
+    };
+    let Replayed { events, stopped_by } = amqp::replay(replay, &filter, pace, seen).await;
     bar.finish_and_clear();
     match stopped_by {
         None => output::print(&format!("replayed {events} events\n")),
@@ -119,47 +112,34 @@ pub(super) async fn replay(args: &ReplayArgs, place: &Place) -> Result<(), Failu
 }
 
 pub(super) async fn discard(args: &DiscardArgs, place: &Place) -> Result<(), Failure> {
-    let Some(mut queue) = begin(&args.chosen, place, "discard").await? else { return Ok(()) };
+    let Some(queue) = begin(&args.chosen, place, "discard").await? else { return Ok(()) };
     let filter = args.chosen.filter.filter();
-    let path = args.to.clone().unwrap_or_else(|| {
-        let now = jiff::Timestamp::now().as_second();
-        PathBuf::from(format!("{}-discarded-{now}.ndjson", place.topology.dead()))
-    });
-    let mut file = BufWriter::new(create(&path)?);
-    let (bar, mut claims) = (progress(&queue), Vec::new());
-    while let Some(in_hand) = queue.next().await? {
+    let path = args.to.clone().unwrap_or_else(|| amqp::discard_file(place.topology.dead()).into());
+    let bar = progress(&queue);
+    let seen = || {
         bar.inc(1);
-        if filter.matches(&in_hand.event) {
-            writeln!(file, "{}", record::whole(&in_hand.event))?;
-            claims.push(in_hand.claim);
-        }
-    }
-    // On disk under its name before the first is gone.
-    file.into_inner().map_err(|error| error.into_error())?.sync_all()?;
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(folder)?.sync_all()?;
-    let discarded = claims.len();
-    for claim in claims {
-        queue.remove(claim).await?;
-    }
-    queue.close_after_removing().await?;
+        ControlFlow::Continue(())
+    };
+    let discarded = amqp::discard(queue, &filter, &path, seen).await.map_err(|error| match error {
+        DiscardError::Before(error) => error.into(),
+        DiscardError::Midway { .. } => Failure::Broker(error.to_string()),
+        DiscardError::File { .. } | DiscardError::Stopped => Failure::Running(error.to_string()),
+    })?;
     bar.finish_and_clear();
     output::print(&format!("discarded {discarded} events, written to {}\n", path.display()))
 }
 
 /// The open queue if the change is to be made; else says how many it would concern.
 async fn begin(chosen: &Chosen, place: &Place, verb: &str) -> Result<Option<DeadQueue>, Failure> {
-    if chosen.filter.is_empty() && !chosen.all {
+    let filter = chosen.filter.filter();
+    if filter.is_all() && !chosen.all {
         return Err(Failure::Usage(format!("give a filter, or --all to {verb} every dead event")));
     }
     let mut queue = place.open().await?;
     if chosen.yes {
         return Ok(Some(queue));
     }
-    let (filter, mut count) = (chosen.filter.filter(), 0_u64);
-    while let Some(in_hand) = queue.next().await? {
-        count += u64::from(filter.matches(&in_hand.event));
-    }
+    let count = amqp::count(&mut queue, &filter).await?;
     queue.close().await;
     output::print(&format!("would {verb} {count} events; --yes does it\n"))?;
     Ok(None)
@@ -171,10 +151,5 @@ fn progress(queue: &DeadQueue) -> ProgressBar {
 }
 
 fn create(path: &Path) -> Result<File, Failure> {
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    // Whole bodies, which are nobody else's business.
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path).map_err(|error| Failure::Running(format!("cannot write {}: {error}", path.display())))
+    amqp::create(path).map_err(|error| Failure::Running(format!("cannot write {}: {error}", path.display())))
 }

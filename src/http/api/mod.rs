@@ -4,14 +4,15 @@
 //! `openapi.json` is the contract, served as it is; `scripts/check-api` holds the answers to it.
 
 pub(super) mod access;
-#[cfg_attr(not(test), expect(dead_code, reason = "what the first changes through HTTP are built from"))]
 mod asked;
 mod audit;
+mod dead;
 pub(super) mod events;
 pub(super) mod projects;
 mod query;
 
 pub use audit::router as audit_router;
+pub use dead::router as dead_router;
 
 use super::problem::Problem;
 use crate::{

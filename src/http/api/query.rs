@@ -34,7 +34,7 @@ impl Params {
         Ok(Self(params))
     }
 
-    fn text(&self, name: &str) -> Option<&String> {
+    pub fn text(&self, name: &str) -> Option<&String> {
         self.0.get(name)
     }
 
@@ -58,6 +58,21 @@ impl Params {
 
     pub fn number(&self, name: &str) -> Result<Option<i64>, Problem> {
         let parse = |text: &String| text.parse().map_err(|_| refuse(name, "must be the `next` of a page before"));
+        self.text(name).map(parse).transpose()
+    }
+
+    /// How many entries come before the page.
+    pub fn place(&self, name: &str) -> Result<u64, Problem> {
+        let parse = |text: &String| text.parse().map_err(|_| refuse(name, "must be the `next` of a page before"));
+        self.text(name).map_or(Ok(0), parse)
+    }
+
+    /// An HTTP status.
+    pub fn status(&self, name: &str) -> Result<Option<i64>, Problem> {
+        let legal = |status: &i64| (100..=599).contains(status);
+        let parse = |text: &String| {
+            text.parse().ok().filter(legal).ok_or_else(|| refuse(name, "must be a number from 100 to 599"))
+        };
         self.text(name).map(parse).transpose()
     }
 

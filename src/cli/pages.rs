@@ -1,0 +1,70 @@
+//! What is served at `admin.listen`, put together from what each group of pages needs.
+
+use super::exit::Failure;
+use crate::{
+    amqp::{BrokerDead, Topology},
+    config::Settings,
+    http,
+    journal::{AuditLog, Reader},
+    ports::{health::Health, metrics::Metrics, state::state_folder},
+    svix::SvixView,
+};
+use axum::Router;
+use serde_json::json;
+use std::{sync::Arc, time::Duration};
+use tokio_util::sync::CancellationToken;
+
+/// Longest wait for a change that is under way when the process ends: it was told to, and has confirms to wait for.
+const DESK_GRACE: Duration = Duration::from_secs(2);
+
+/// What is under way behind the pages, and has to end before the process does.
+pub(super) struct Desks {
+    dead: Arc<http::Desk<BrokerDead, AuditLog>>,
+}
+
+impl Desks {
+    /// The pages beside it. What changes many things ends early once `stop` comes.
+    pub fn open(
+        settings: &Settings,
+        reader: Reader,
+        metrics: &Arc<Metrics>,
+        health: &Arc<Health>,
+        stop: CancellationToken,
+    ) -> Result<(Self, Router), Failure> {
+        let view = SvixView::new(&settings.svix).map_err(|error| Failure::Configuration(error.to_string()))?;
+        let topology = Topology::new(&settings.broker);
+        let queues: Vec<_> = topology.queues.iter().map(|queue| &queue.name).collect();
+        let ops = http::Ops {
+            metrics: Arc::clone(metrics),
+            health: Arc::clone(health),
+            topology: json!({"exchange": topology.topic_exchange, "queues": queues}),
+            queues: http::Queues {
+                consumed: topology.rungs.iter().map(|rung| rung.queue.clone()).collect(),
+                dead: topology.dead().to_owned(),
+            },
+        };
+        let tokens = &settings.admin.tokens;
+        let audit = Arc::new(AuditLog::beside(&reader));
+        let dead = BrokerDead::new(settings.broker.access.clone(), topology, state_folder(), stop);
+        let desk = Arc::new(http::Desk::new(dead, Arc::clone(&audit), settings.redaction.clone()));
+        let api = Arc::new(http::Api {
+            tokens: tokens.clone(),
+            timeline: reader,
+            messages: view,
+            routes: settings.routing.routes.clone(),
+        });
+        let router = http::router(ops.clone())
+            .merge(http::audit_router(audit, tokens.clone()))
+            .merge(http::dead_router(Arc::clone(&desk), tokens.clone()))
+            .merge(http::api_router(Arc::clone(&api)))
+            .merge(http::console_router(http::Console::new(api, ops)));
+        Ok((Self { dead: desk }, router))
+    }
+
+    /// Waits for what is under way to end early.
+    pub async fn close(self) {
+        if tokio::time::timeout(DESK_GRACE, self.dead.idle()).await.is_err() {
+            tracing::warn!("a look into the dead queue did not end in time; the broker has back what it had in hand");
+        }
+    }
+}
