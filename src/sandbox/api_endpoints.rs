@@ -1,7 +1,7 @@
 //! The routes of endpoints, event types and the customer portal.
 //!
-//! Limits: statistics, attempts, transformations and sending examples are not there, since nothing is delivered. The
-//! token of a portal link opens nothing.
+//! Limits: statistics, attempts and transformations are not there, since nothing is delivered. The token of a portal link
+//! opens nothing.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -51,6 +51,8 @@ pub(super) fn answer(call: &Call<'_>, method: &Method, route: &Route) -> Result<
             (EndpointPart::Rotate, _) => rotate(call, app, key),
             (EndpointPart::Headers, &Method::PUT) => put_headers(call, app, key),
             (EndpointPart::Headers, _) => show_headers(call, app, key),
+            // Kinds of their own, see `api_again`.
+            (EndpointPart::Example | EndpointPart::Recover, _) => Ok(Answer::empty(StatusCode::NOT_FOUND)),
         },
         _ => Ok(Answer::empty(StatusCode::NOT_FOUND)),
     }
@@ -176,6 +178,6 @@ fn portal(call: &Call<'_>, app: &str) -> Result<Answer, Answer> {
     Ok(Answer::json(StatusCode::OK, &json!({ "url": PORTAL, "token": token })))
 }
 
-fn writer(call: &Call<'_>) -> Result<Arc<str>, Answer> {
+pub(super) fn writer(call: &Call<'_>) -> Result<Arc<str>, Answer> {
     call.inner.gate.organisation(call.headers)
 }

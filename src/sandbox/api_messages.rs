@@ -42,7 +42,7 @@ fn yes() -> bool {
 /// A message as the API shows it.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct MessageOut {
+pub(super) struct MessageOut {
     event_id: Option<String>,
     event_type: String,
     payload: Box<RawValue>,
@@ -52,7 +52,7 @@ struct MessageOut {
 }
 
 impl MessageOut {
-    fn new(message: &Message, with_content: bool) -> Result<Self, Answer> {
+    pub(super) fn new(message: &Message, with_content: bool) -> Result<Self, Answer> {
         let payload = match &message.payload {
             _ if !with_content => "{}".to_owned(),
             Some(payload) => echo(payload),

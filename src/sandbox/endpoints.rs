@@ -130,6 +130,15 @@ pub(super) struct EventType {
     feature_flag: Option<String>,
 }
 
+impl EventType {
+    /// The first example of its newest schema.
+    pub(super) fn example(&self) -> Option<&Value> {
+        let version = |text: &str| text.parse::<u64>().unwrap_or_default();
+        let schemas = self.schemas.as_ref()?;
+        schemas.iter().max_by_key(|(name, _)| version(name))?.1.get("examples")?.get(0)
+    }
+}
+
 #[derive(Debug, Default)]
 pub(super) struct EventTypes(BTreeMap<String, EventType>);
 

@@ -18,7 +18,7 @@ use super::journal::{Effect, Outcome, RequestLine};
 use super::line::Hangup;
 use super::route::{RequestKind, Route};
 use super::wire::{self, MessageIn};
-use super::{api_apps, api_endpoints, api_messages, control};
+use super::{api_again, api_apps, api_endpoints, api_messages, control};
 
 /// The largest request Svix takes.
 const MAX_BODY: usize = 2 * 1024 * 1024;
@@ -188,6 +188,9 @@ async fn process(
         (RequestKind::AppGet, Route::App(app)) => api_apps::get(call, app),
         (RequestKind::AppUpdate, Route::App(app)) => api_apps::update(call, app).await,
         (RequestKind::AppDelete, Route::App(app)) => api_apps::delete(call, app),
+        (RequestKind::SendExample, Route::Endpoint(app, key, _)) => api_again::send_example(call, app, key),
+        (RequestKind::Recover, Route::Endpoint(app, key, _)) => api_again::recover(call, app, key),
+        (RequestKind::Resend, Route::Resend(app, id, key)) => api_again::resend(call, app, id, key),
         (RequestKind::Endpoint | RequestKind::EventType | RequestKind::Portal, route) => {
             api_endpoints::answer(call, method, route)
         }

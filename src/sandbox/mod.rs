@@ -4,14 +4,15 @@
 //! answer (`tests/contract/`), fails on demand, and shows what it received. It knows nothing of the rest of the crate, so that it cannot share the
 //! client's mistakes; `tests/it/contract.rs` holds it against the recording instead.
 //!
-//! Limits: nothing is delivered anywhere and nothing outlives the process. Attempts, statistics, resending and `PATCH`
-//! of anything but an endpoint answer as routes that do not exist, and `idempotency-key` is ignored. The control API under
+//! Limits: nothing is delivered anywhere and nothing outlives the process. Attempts, statistics and `PATCH` of anything
+//! but an endpoint answer as routes that do not exist; resending, recovering and test messages are taken and seen in the log, and `idempotency-key` is ignored. The control API under
 //! `/sandbox/v1` asks for no token: keep the listener on loopback, as the command does by default.
 //!
 //! One request's path: `server` (connection) → `exchange` (fault, latency, log) → `api_apps`, `api_messages` or `api_endpoints` →
 //! `store`.
 
 mod answers;
+mod api_again;
 mod api_apps;
 mod api_endpoints;
 mod api_messages;

@@ -15,6 +15,8 @@ pub(super) enum Route {
     Content(String, String),
     Endpoints(String),
     Endpoint(String, String, EndpointPart),
+    /// A message of an application, once more to one endpoint.
+    Resend(String, String, String),
     EventTypes,
     EventType(String),
     Portal(String),
@@ -31,6 +33,8 @@ pub(super) enum EndpointPart {
     Secret,
     Rotate,
     Headers,
+    Example,
+    Recover,
 }
 
 /// What a request wants of the API.
@@ -45,8 +49,11 @@ pub enum RequestKind {
     AppUpdate,
     AppDelete,
     AppList,
-    /// Anything about endpoints.
+    /// Anything else about endpoints.
     Endpoint,
+    SendExample,
+    Recover,
+    Resend,
     /// Anything about event types.
     EventType,
     /// Links to the customer portal, and the end of its sessions.
@@ -70,6 +77,9 @@ impl Route {
             ["api", "v1", "app", app, "msg"] => Self::Messages(own(app)),
             ["api", "v1", "app", app, "msg", id] => Self::Message(own(app), own(id)),
             ["api", "v1", "app", app, "msg", id, "content"] => Self::Content(own(app), own(id)),
+            ["api", "v1", "app", app, "msg", id, "endpoint", endpoint, "resend"] => {
+                Self::Resend(own(app), own(id), own(endpoint))
+            }
             ["api", "v1", "app", app, "endpoint"] => Self::Endpoints(own(app)),
             ["api", "v1", "app", app, "endpoint", id, part @ ..] => {
                 let part = match part {
@@ -77,6 +87,8 @@ impl Route {
                     ["secret"] => EndpointPart::Secret,
                     ["secret", "rotate"] => EndpointPart::Rotate,
                     ["headers"] => EndpointPart::Headers,
+                    ["send-example"] => EndpointPart::Example,
+                    ["recover"] => EndpointPart::Recover,
                     _ => return Self::Unknown,
                 };
                 Self::Endpoint(own(app), own(id), part)
@@ -93,7 +105,7 @@ impl Route {
     pub(super) fn app(&self) -> Option<&str> {
         match self {
             Self::App(app) | Self::Messages(app) | Self::Message(app, _) | Self::Content(app, _) => Some(app),
-            Self::Endpoints(app) | Self::Endpoint(app, ..) | Self::Portal(app) => Some(app),
+            Self::Endpoints(app) | Self::Endpoint(app, ..) | Self::Resend(app, ..) | Self::Portal(app) => Some(app),
             _ => None,
         }
     }
@@ -113,6 +125,9 @@ impl Route {
             (Self::Message(..), &Method::GET) => RequestKind::MessageGet,
             (Self::Content(..), &Method::DELETE) => RequestKind::MessageExpunge,
             (Self::Endpoints(_), &Method::POST | &Method::GET) => RequestKind::Endpoint,
+            (Self::Endpoint(.., EndpointPart::Example), &Method::POST) => RequestKind::SendExample,
+            (Self::Endpoint(.., EndpointPart::Recover), &Method::POST) => RequestKind::Recover,
+            (Self::Resend(..), &Method::POST) => RequestKind::Resend,
             (Self::Endpoint(.., part), method) if part.takes(method) => RequestKind::Endpoint,
             (Self::EventTypes, &Method::POST | &Method::GET) => RequestKind::EventType,
             (Self::EventType(_), &Method::GET) => RequestKind::EventType,
@@ -127,7 +142,7 @@ impl Route {
             Self::Health | Self::Ping | Self::Message(..) | Self::EventType(_) => Some("GET,HEAD"),
             Self::Apps | Self::Messages(_) | Self::Endpoints(_) | Self::EventTypes => Some("POST,GET,HEAD"),
             Self::Endpoint(.., part) => Some(part.allow()),
-            Self::Portal(_) | Self::Logout => Some("POST"),
+            Self::Portal(_) | Self::Logout | Self::Resend(..) => Some("POST"),
             Self::App(_) => Some("GET,HEAD,PUT,DELETE"),
             Self::Content(..) => Some("DELETE"),
             Self::Control(_) | Self::Unknown => None,
@@ -144,7 +159,7 @@ impl EndpointPart {
         match self {
             Self::Itself => "GET,HEAD,DELETE,PATCH",
             Self::Secret => "GET,HEAD",
-            Self::Rotate => "POST",
+            Self::Rotate | Self::Example | Self::Recover => "POST",
             Self::Headers => "GET,HEAD,PUT",
         }
     }

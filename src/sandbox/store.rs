@@ -85,6 +85,10 @@ impl Store {
         self.ids.next("appsk_")
     }
 
+    pub(super) fn new_task(&mut self) -> String {
+        self.ids.next("qtask_")
+    }
+
     pub(super) fn create_app(&mut self, org: &Arc<str>, asked: ApplicationIn) -> Result<AppOut, Refusal> {
         if self.orgs.values().map(Org::len).sum::<usize>() >= MAX_APPS {
             return Err(Refusal::Full);

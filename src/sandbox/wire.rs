@@ -70,6 +70,19 @@ fn default_retention() -> i64 {
 }
 
 impl MessageIn {
+    /// As Svix itself makes one for a test.
+    pub(super) fn example(event_type: String, payload: Box<RawValue>) -> Self {
+        Self {
+            event_id: None,
+            event_type,
+            payload,
+            channels: None,
+            payload_retention_period: default_retention(),
+            transformations_params: None,
+            application: None,
+        }
+    }
+
     /// The bytes an endpoint would receive.
     pub(super) fn delivered(&self) -> Bytes {
         let raw = self.transformations_params.as_ref().and_then(|params| params.raw_payload.as_deref());

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
+use jiff::Timestamp;
 use serde::de::{Deserializer, Error as _, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -51,6 +52,17 @@ pub(super) struct EventTypeIn {
     pub(super) description: String,
     #[serde(default)]
     pub(super) schemas: Option<BTreeMap<String, Value>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct ExampleIn {
+    pub(super) event_type: String,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct RecoverIn {
+    pub(super) since: Timestamp,
 }
 
 #[derive(Debug, Deserialize)]
