@@ -7,7 +7,7 @@ use crate::{
     http,
     journal::{AuditLog, Reader},
     ports::{health::Health, metrics::Metrics, state::state_folder},
-    svix::SvixView,
+    svix::{SvixHooks, SvixView},
 };
 use axum::Router;
 use serde_json::json;
@@ -47,6 +47,8 @@ impl Desks {
         let audit = Arc::new(AuditLog::beside(&reader));
         let dead = BrokerDead::new(settings.broker.access.clone(), topology, state_folder(), stop);
         let desk = Arc::new(http::Desk::new(dead, Arc::clone(&audit), settings.redaction.clone()));
+        let hooks = SvixHooks::new(&settings.svix);
+        let hooks = Arc::new(http::HooksDesk::new(hooks, Arc::clone(&audit), settings.routing.routes.clone()));
         let api = Arc::new(http::Api {
             tokens: tokens.clone(),
             timeline: reader,
@@ -55,6 +57,7 @@ impl Desks {
         });
         let router = http::router(ops.clone())
             .merge(http::audit_router(audit, tokens.clone()))
+            .merge(http::hooks_router(hooks, tokens.clone()))
             .merge(http::dead_router(Arc::clone(&desk), tokens.clone()))
             .merge(http::api_router(Arc::clone(&api)))
             .merge(http::console_router(http::Console::new(api, ops)));

@@ -125,6 +125,11 @@ ident!(
     AppId, .and_then(Ident::without_dot_segment)
 );
 
+ident!(
+    /// Uid or id of an endpoint in Svix, one path segment of its URL.
+    EndpointId, .and_then(Ident::without_dot_segment)
+);
+
 impl From<&ProjectId> for AppId {
     /// The default route: one application per project, under the project's own id.
     fn from(project: &ProjectId) -> Self {

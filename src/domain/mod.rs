@@ -21,7 +21,7 @@ pub use batch::{BatchError, BatchLimits, Form, MAX_ROUTING_KEY, read_batch};
 pub use dead_event::{DeadEvent, DeadFilter};
 pub use event::{Event, Malformed, Oddity, ParseFailure, Rejected};
 pub use gradient::Gradient;
-pub use ident::{AppId, EventId, EventType, InvalidIdent, ProjectId};
+pub use ident::{AppId, EndpointId, EventId, EventType, InvalidIdent, ProjectId};
 pub use ladder::{Attempt, InvalidLadder, RetryLadder};
 pub use pause::PauseReason;
 pub use redact::{InvalidField, REDACTED, Redaction};

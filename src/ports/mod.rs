@@ -4,6 +4,7 @@ pub mod audit;
 pub mod dead;
 pub mod delivery;
 pub mod health;
+pub mod hooks;
 pub mod intake;
 pub mod journal;
 pub mod metrics;

@@ -3,6 +3,7 @@
 mod body;
 mod classify;
 mod client;
+mod hooks;
 mod http;
 mod manage;
 mod settings;
@@ -11,6 +12,7 @@ mod view;
 mod wire;
 
 pub use client::SvixSink;
+pub use hooks::SvixHooks;
 pub use http::{ClientError, proxy_variable};
 pub use manage::{Endpoint, Made, ManageError, Management};
 pub use settings::Settings;

@@ -60,12 +60,6 @@ const BEFORE: &[(&str, &str, &str, &str)] = &[
         "/api/v1/app/cust-941066/endpoint",
         r#"{"url":"http://x.example","uid":"epf-941066"}"#,
     ),
-    (
-        "resend",
-        "POST",
-        "/api/v1/app/cust-941066/msg",
-        r#"{"eventType":"user.created","eventId":"fv-941066","payload":{"a":1}}"#,
-    ),
     ("app_create_uid_dotdot", "DELETE", "/api/v1/app/..", ""),
     ("app_uid_case_sensitive", "DELETE", "/api/v1/app/CaseX", ""),
     ("app_uid_case_sensitive", "POST", "/api/v1/app", r#"{"name":"x","uid":"CaseX"}"#),

@@ -1,4 +1,5 @@
-//! What operators change through `/api/v1`: dead events, on the real broker, counted event by event and written down.
+//! What operators change through `/api/v1`: dead events, on the real broker, counted event by event; deliveries by Svix, in
+//! the sandbox. All of it is written down.
 
 use crate::support::{
     SOON,
@@ -8,7 +9,7 @@ use crate::support::{
     until,
     world::World,
 };
-use hookbro::sandbox::Fault;
+use hookbro::sandbox::{Fault, FaultKind, RequestKind};
 use serde_json::{Value, json};
 
 /// `printf %s one | sha256sum | cut -c1-12`
@@ -243,6 +244,91 @@ async fn a_look_of_the_command_line_keeps_the_api_waiting_and_takes_nothing_from
     let (status, told) = asked(&hookbro, "/dead/replay", r#"{"all": true, "confirm": true}"#, &[]).await;
     assert_eq!((status, told["events"].as_u64()), (200, Some(total)), "{told}");
     world.arrive(&samples).await;
+    hookbro.stop().await;
+    world.end().await;
+}
+
+/// Asks Svix itself, as whoever sets up an endpoint does.
+async fn at_svix(world: &World, path: &str, body: Value) -> Value {
+    let request = reqwest::Client::new().post(format!("{}/api/v1{path}", world.svix.url()));
+    let request = request.bearer_auth(crate::support::svix::TOKEN).header("content-type", "application/json");
+    let response = request.body(body.to_string()).send().await.unwrap();
+    assert!(response.status().is_success(), "{}", response.status());
+    serde_json::from_str(&response.text().await.unwrap()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn svix_tests_resends_and_recovers_as_it_is_told_and_what_it_refuses_is_said() {
+    let world = World::new("ophooks").await;
+    let hookbro = Hookbro::ready(world.settings()).await;
+    let event = generated("oh", &["gigs"], 1).remove(0);
+    world.publish_one(&event).await;
+    world.arrive(std::slice::from_ref(&event)).await;
+    let example = json!({"name": "t.example", "description": "", "schemas": {"1": {"examples": [{"n": 7}]}}});
+    at_svix(&world, "/event-type", example).await;
+    at_svix(&world, "/event-type", json!({"name": "t.bare", "description": ""})).await;
+    let wish = json!({"url": "https://example.com/hook", "uid": "ep-one", "filterTypes": ["t.example"]});
+    let made = at_svix(&world, "/app/gigs/endpoint", wish).await;
+
+    let (status, page) = hookbro.api("/projects/gigs/endpoints", None).await;
+    let expected =
+        json!({"id": made["id"], "url": "https://example.com/hook", "disabled": false, "event_types": ["t.example"]});
+    assert_eq!((status, &page["endpoints"][0]), (200, &expected), "{page}");
+    assert_eq!(hookbro.api("/projects/nobody/endpoints", None).await.0, 404);
+
+    let ask = async |path: &str, body: Value| asked(&hookbro, path, &body.to_string(), &[]).await;
+    let (status, told) = ask("/projects/gigs/endpoints/ep-one/test", json!({})).await;
+    assert_eq!((status, &told["type"]), (200, &json!("svix.ping")), "{told}");
+    let (status, told) = ask("/projects/gigs/endpoints/ep-one/test", json!({"type": "t.example"})).await;
+    assert_eq!(status, 200, "{told}");
+    let sent = world.svix.sandbox.messages();
+    let sent = sent.iter().find(|message| message.event_type == "t.example").unwrap();
+    assert_eq!((&told["message_id"], &sent.payload[..]), (&json!(sent.id), &b"{\"n\":7}"[..]));
+    let (status, told) =
+        ask(&format!("/events/{}/resend", event.id), json!({"project": "gigs", "endpoint": "ep-one"})).await;
+    assert_eq!((status, &told["id"]), (202, &json!(event.id)), "{told}");
+    let hour_ago = (jiff::Timestamp::now() - jiff::SignedDuration::from_hours(1)).to_string();
+    let (status, told) = ask("/projects/gigs/endpoints/ep-one/recover", json!({"since": hour_ago})).await;
+    assert_eq!(status, 202, "{told}");
+    assert!(told["task_id"].as_str().unwrap().starts_with("qtask_"), "{told}");
+    let (status, link) = ask("/projects/gigs/portal", json!({})).await;
+    assert_eq!(status, 200, "{link}");
+    assert!(link["note"].as_str().unwrap().contains("no customer portal"), "{link}");
+    let kinds: Vec<_> = world.svix.sandbox.requests().into_iter().map(|line| line.kind).collect();
+    let calls = |kind: RequestKind| kinds.iter().filter(|one| **one == kind).count();
+    assert_eq!(calls(RequestKind::SendExample), 2);
+    assert_eq!((calls(RequestKind::Resend), calls(RequestKind::Recover), calls(RequestKind::Portal)), (1, 1, 1));
+
+    for (path, body, expected, says) in [
+        ("/projects/gigs/endpoints/ep-one/test", json!({"type": "t.none"}), 404, "event type"),
+        ("/projects/gigs/endpoints/ep-one/test", json!({"type": "t.bare"}), 422, "400"),
+        ("/projects/gigs/endpoints/ep-two/test", json!({}), 404, "endpoint"),
+        ("/projects/gigs/endpoints/ep-one/recover", json!({"since": "2020-01-01T00:00:00Z"}), 422, "since"),
+        ("/projects/gigs/endpoints/ep-one/recover", json!({}), 422, "since"),
+        ("/projects/nobody/portal", json!({}), 404, "application"),
+        ("/projects/app_x/portal", json!({}), 400, "project"),
+        ("/events/evt_none/resend", json!({"project": "gigs", "endpoint": "ep-one"}), 404, "message"),
+        ("/events/evt_none/resend", json!({"project": "gigs"}), 422, "endpoint"),
+    ] {
+        let (status, problem) = ask(path, body).await;
+        assert_eq!(status, expected, "{path}: {problem}");
+        assert!(problem["detail"].as_str().unwrap().contains(says), "{path}: {problem}");
+    }
+    let away = Fault { status: Some(401), kind: FaultKind::Any, ..Fault::default() };
+    world.svix.sandbox.add_fault(away);
+    let (status, problem) = ask("/projects/gigs/endpoints/ep-one/test", json!({})).await;
+    assert_eq!(status, 503, "{problem}");
+    assert!(problem["detail"].as_str().unwrap().contains("svix.token"), "{problem}");
+
+    let (_, audit) = hookbro.api("/audit?project=gigs&limit=200", None).await;
+    let changes = audit["changes"].as_array().unwrap();
+    let done: Vec<_> = changes.iter().rev().filter(|one| one["outcome"] == "done").map(|one| &one["action"]).collect();
+    assert_eq!(done, ["endpoint.test", "endpoint.test", "event.resend", "endpoint.recover", "portal.link"]);
+    let failed = changes.iter().filter(|one| one["outcome"] == "failed").count();
+    assert_eq!(failed + done.len(), changes.len(), "{audit}");
+    assert_eq!(failed, 6, "what never got as far as Svix is no change");
+    let url = link["url"].as_str().unwrap();
+    assert!(!audit.to_string().contains(url) && !hookbro.whole_log().contains(url), "a link is a secret");
     hookbro.stop().await;
     world.end().await;
 }

@@ -4,10 +4,8 @@ use super::{Place, project};
 use crate::{
     cli::{exit::Failure, output},
     domain::ProjectId,
+    ports::hooks::NO_PORTAL,
 };
-
-/// Where the open-source server sends everybody (`tests/contract/app_portal_access.json`).
-const NO_PORTAL: &str = "https://docs.svix.com/app-portal/oss";
 
 #[derive(Debug, clap::Args)]
 pub(super) struct PortalArgs {

@@ -8,11 +8,13 @@ mod asked;
 mod audit;
 mod dead;
 pub(super) mod events;
+mod hooks;
 pub(super) mod projects;
 mod query;
 
 pub use audit::router as audit_router;
 pub use dead::router as dead_router;
+pub use hooks::router as hooks_router;
 
 use super::problem::Problem;
 use crate::{

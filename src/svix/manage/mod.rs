@@ -2,6 +2,7 @@
 //!
 //! Every call follows a case of the recorded contract (`tests/contract/`), named where it matters.
 
+mod again;
 mod call;
 mod error;
 mod wire;
