@@ -56,11 +56,17 @@ impl Desks {
             routes: settings.routing.routes.clone(),
         });
         let router = http::router(ops.clone())
-            .merge(http::audit_router(audit, tokens.clone()))
+            .merge(http::audit_router(Arc::clone(&audit), tokens.clone()))
             .merge(http::hooks_router(hooks, tokens.clone()))
             .merge(http::dead_router(Arc::clone(&desk), tokens.clone()))
             .merge(http::api_router(Arc::clone(&api)))
-            .merge(http::console_router(http::Console::new(api, ops)));
+            .merge(http::console_router(http::Console::new(api, ops)))
+            .merge(http::changes_router(http::Changes {
+                desk: Arc::clone(&desk),
+                audit,
+                tokens: tokens.clone(),
+                forms: http::Forms::default(),
+            }));
         Ok((Self { dead: desk }, router))
     }
 

@@ -50,6 +50,10 @@ fn acts(c: char) -> bool {
 pub struct Plain(String);
 
 impl Plain {
+    pub fn new(text: &str) -> Self {
+        Self(plain(text))
+    }
+
     pub fn as_str(&self) -> &str {
         &self.0
     }

@@ -14,6 +14,7 @@ from world import World  # noqa: E402
 PICTURES = [
     ("overview", "/", 1100, 900, "light"),
     ("timeline", "/events/evt_well", 1100, 900, "dark"),
+    ("dead", "/dead", 1100, 620, "light"),
     ("phone", "/events/evt_sick", 360, 760, "light"),
 ]
 
@@ -36,11 +37,13 @@ def main():
 
 
 def test(world, browser):
+    import test_changes
     import test_pages
 
     world.start_locked()
     test_pages.Console.world, test_pages.Console.browser = world, browser
-    suite = unittest.defaultTestLoader.loadTestsFromModule(test_pages)
+    load = unittest.defaultTestLoader.loadTestsFromModule
+    suite = unittest.TestSuite([load(test_pages), load(test_changes)])
     return 0 if unittest.TextTestRunner(verbosity=2).run(suite).wasSuccessful() else 1
 
 

@@ -18,6 +18,9 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 SCRIPT = '<script>window.hacked=1;alert(1)</script>'
 IMAGE = '"><img src=x onerror=window.hacked=1>'
 SOON = 30
+# Events that Svix refuses once, and those that tests of changes have for themselves.
+REFUSED = [f"evt_refused_{n}" for n in range(3)]
+SPARE = ["evt_again_0", "evt_again_1", "evt_again_2", "evt_gone_0", "evt_gone_1"]
 
 
 def until(what, look, patience=SOON):
@@ -160,6 +163,8 @@ class World:
             "HOOKBRO__ADMIN__LISTEN": f"127.0.0.1:{pages}",
             "HOOKBRO__JOURNAL__URL": f"sqlite:{folder}/journal.sqlite3",
             "HOOKBRO__LOG__FORMAT": "json",
+            # Where discarded events are written to.
+            "STATE_DIRECTORY": str(folder),
         }
         self.endpoints = Endpoints(svix, self.sandbox)
         self.start("sandbox", "sandbox", "--listen", f"127.0.0.1:{behind}")
@@ -244,8 +249,8 @@ class World:
         self.ready(self.url)
         refusal = {"detail": [{"loc": ["body", "payload"], "msg": SCRIPT, "type": "value_error"}]}
         self.fault(event_id="evt_sick", status=503)
-        for n in range(3):
-            self.fault(event_id=f"evt_refused_{n}", status=422, body=json.dumps(refusal))
+        for name in (*REFUSED, *SPARE):
+            self.fault(event_id=name, status=422, body=json.dumps(refusal))
         hook = "https://hooks.acme.example/gigs"
         self.endpoints.told = {
             "evt_well": [
@@ -265,16 +270,18 @@ class World:
         well = [event(f"evt_acme_{n}", "acme-mobile", ["com.gigs.sim.updated", "com.gigs.user.created"][n % 2]) for n in range(8)]
         well += [event("evt_well", "acme-mobile"), event("evt_hostile", "dev"), event("evt_shared", "acme-mobile"), event("evt_shared", "dev")]
         ill = [event("evt_sick", "acme-mobile", "com.gigs.subscription.activated")]
-        ill += [event(f"evt_refused_{n}", "dev", "com.gigs.porting.declined") for n in range(3)]
+        ill += [event(name, "dev", "com.gigs.porting.declined") for name in REFUSED]
+        ill += [event(name, "spare") for name in SPARE] if hostile else []
         self.publish("\n".join(json.dumps(one) for one in well + ill))
         self.publish("\n".join(self.good()))
         if hostile:
             self.fill_hostile()
+        self.settled("evt_sick", "retried", attempts=3)
         for name in ("evt_well", "evt_hostile"):
             self.settled(name, "delivered")
-        for n in range(3):
-            self.settled(f"evt_refused_{n}", "dead")
-        self.settled("evt_sick", "retried", attempts=3)
+        for name in (*REFUSED, *SPARE) if hostile else REFUSED:
+            self.settled(name, "dead")
+        self.heal()
 
     def good(self):
         """The sample events, as if they were of now."""

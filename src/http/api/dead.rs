@@ -233,7 +233,7 @@ async fn deal<D: DeadEvents, A: Audit>(dead: &Dead<D, A>, work: Work, request: R
     }
 }
 
-fn refused(refused: Refused) -> Problem {
+pub(in crate::http) fn refused(refused: Refused) -> Problem {
     let unavailable = |detail: String| Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail);
     match refused {
         Refused::Busy => {

@@ -6,7 +6,7 @@
 pub(super) mod access;
 mod asked;
 mod audit;
-mod dead;
+pub(super) mod dead;
 pub(super) mod events;
 mod hooks;
 pub(super) mod projects;

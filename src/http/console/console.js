@@ -78,6 +78,26 @@ for (const box of document.querySelectorAll("[data-copy]")) {
   box.prepend(button);
 }
 
+/* A box that selects all that are shown. */
+
+for (const form of document.querySelectorAll("form[data-select]")) {
+  const boxes = [...form.querySelectorAll("input[name=id]")];
+  const bar = form.querySelector(".bar");
+  if (boxes.length < 2) continue;
+  const label = document.createElement("label");
+  const all = document.createElement("input");
+  label.className = "check";
+  all.type = "checkbox";
+  label.append(all, `All ${boxes.length} shown`);
+  all.addEventListener("change", () => { for (const box of boxes) box.checked = all.checked; });
+  form.addEventListener("change", () => {
+    const chosen = boxes.filter((box) => box.checked).length;
+    all.checked = chosen === boxes.length;
+    all.indeterminate = chosen > 0 && chosen < boxes.length;
+  });
+  bar.prepend(label);
+}
+
 /* "/" goes to the search box, as elsewhere. */
 
 document.addEventListener("keydown", (event) => {

@@ -66,6 +66,7 @@ fn content(told: &Story) -> Markup {
                 @if let Some(retry) = &told.next_retry { span { (sentence(&story::due(retry))) } }
             }
             (ends(told))
+            @if outcome == "dead" { p { a.button href={"/dead?id=" (told.id)} { "Replay or discard it" } } }
         }
         (others(told))
         (gaps(&told.gaps))

@@ -2,6 +2,7 @@
 
 use super::{
     Console,
+    asked::Asked,
     page::{Place, Refused, page},
     parts::{event_table, gaps, query},
     told,
@@ -18,54 +19,11 @@ use axum::{
     extract::{RawQuery, State},
     response::{IntoResponse as _, Response},
 };
-use jiff::Timestamp;
 use maud::{Markup, html};
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
-use url::form_urlencoded;
+use std::sync::Arc;
 
-/// Stretches of time to choose from: word, name, length in seconds.
-const WINDOWS: [(&str, &str, u64); 3] =
-    [("1h", "last hour", 3_600), ("24h", "last 24 hours", 86_400), ("7d", "last 7 days", 604_800)];
 /// Events that the overview shows.
 const FEW: &str = "8";
-
-/// What the form asks for; a field that is left empty asks for nothing.
-#[derive(Debug, Default)]
-struct Asked(BTreeMap<String, String>);
-
-impl Asked {
-    fn read(query: Option<&str>) -> Self {
-        let pairs = form_urlencoded::parse(query.unwrap_or_default().as_bytes()).into_owned();
-        Self(
-            pairs.map(|(name, value)| (name, value.trim().to_owned())).filter(|(_, value)| !value.is_empty()).collect(),
-        )
-    }
-
-    fn get(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(String::as_str)
-    }
-
-    /// The same in the words of `/api/v1`, which also says what is wrong with it.
-    fn query(&self) -> String {
-        let mut query = form_urlencoded::Serializer::new(String::new());
-        for (name, value) in &self.0 {
-            match WINDOWS.iter().find(|(word, _, _)| name == "window" && word == value) {
-                Some((_, _, seconds)) => {
-                    query.append_pair("since", &(Timestamp::now() - Duration::from_secs(*seconds)).to_string())
-                }
-                None => query.append_pair(name, value),
-            };
-        }
-        query.finish()
-    }
-
-    /// The address of the page after this one.
-    fn after(&self, next: &str) -> String {
-        let mut query = form_urlencoded::Serializer::new(String::new());
-        query.extend_pairs(self.0.iter().filter(|(name, _)| *name != "cursor"));
-        format!("/events?{}", query.append_pair("cursor", next).finish())
-    }
-}
 
 /// `GET /events`.
 pub(super) async fn list<T: Timeline, M: MessageView>(
@@ -87,7 +45,7 @@ pub(super) async fn list<T: Timeline, M: MessageView>(
             (event_table("Events, newest first, each by its latest delivery", &found.events))
         }
         @if let Some(next) = &found.next {
-            p.next { a.button href=(asked.after(next)) rel="next" { "Older events" } }
+            p.next { a.button href=(asked.after("/events", next)) rel="next" { "Older events" } }
         }
     };
     Ok(page("Events", Place::Events, None, &content).into_response())
@@ -98,37 +56,12 @@ async fn find<T: Timeline, M: MessageView>(console: &Console<T, M>, query: Strin
 }
 
 fn form(asked: &Asked) -> Markup {
-    let text = |name: &'static str, label: &'static str, hint: &'static str| {
-        html! {
-            div.field {
-                label for=(name) { (label) }
-                input id=(name) name=(name) value=[asked.get(name)] placeholder=(hint) maxlength="256"
-                    autocapitalize="off" autocomplete="off" spellcheck="false";
-            }
-        }
-    };
     html! {
         form.filter action="/events" {
-            (text("project", "Project", "any"))
-            (text("type", "Type", "any, as in com.gigs.sim.updated"))
-            div.field {
-                label for="outcome" { "Outcome" }
-                select #outcome name="outcome" {
-                    option value="" { "any" }
-                    @for outcome in Verdict::OUTCOMES {
-                        option selected[asked.get("outcome") == Some(outcome)] { (outcome) }
-                    }
-                }
-            }
-            div.field {
-                label for="window" { "Time" }
-                select #window name="window" {
-                    option value="" { "any" }
-                    @for (word, name, _) in WINDOWS {
-                        option value=(word) selected[asked.get("window") == Some(word)] { (name) }
-                    }
-                }
-            }
+            (asked.line("project", "Project", "any"))
+            (asked.line("type", "Type", "any, as in com.gigs.sim.updated"))
+            (asked.choice("outcome", "Outcome", Verdict::OUTCOMES))
+            (asked.window())
             div.field.do { button { "Show" } a href="/events" { "Clear" } }
         }
     }

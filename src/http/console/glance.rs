@@ -106,11 +106,7 @@ fn lost(ops: &Ops, places: Where) -> Answer {
         }
         () if places.dead > 0 => {
             let dead = count(places.dead, "event was given up and waits", "events were given up and wait");
-            (
-                Level::Watch,
-                format!("No, but {dead} for a decision"),
-                Some(("/events?outcome=dead", "See what was given up")),
-            )
+            (Level::Watch, format!("No, but {dead} for a decision"), Some(("/dead", "Decide")))
         }
         () if dropped > 0 => (Level::Watch, "No, but see below".to_owned(), None),
         () => (Level::Good, "No, every event is accounted for".to_owned(), None),

@@ -4,10 +4,15 @@
 //! never disagree. Every value is escaped by `maud`; a browser is allowed nothing that does not come from here.
 
 mod access;
+mod asked;
 mod assets;
+mod audit;
+mod dead;
+mod deal;
 mod event;
 mod events;
 mod find;
+mod form;
 mod glance;
 mod headers;
 mod home;
@@ -18,10 +23,16 @@ mod parts;
 mod projects;
 mod steps;
 
+pub use form::Forms;
 pub use glance::Queues;
 
-use super::{Api, Ops, problem::Problem};
-use crate::ports::timeline::{MessageView, Timeline};
+use super::{Api, Desk, Ops, problem::Problem};
+use crate::ports::{
+    audit::Audit,
+    dead::DeadEvents,
+    secret::SecretList,
+    timeline::{MessageView, Timeline},
+};
 use axum::{Router, http::StatusCode, middleware, routing::get};
 use page::Refused;
 use serde::de::DeserializeOwned;
@@ -45,7 +56,7 @@ impl<T, M> Console<T, M> {
 /// `/` and what is below it; needs the peer's address (`ConnectInfo`).
 pub fn router<T: Timeline, M: MessageView>(console: Console<T, M>) -> Router {
     let tokens = console.api.tokens.clone();
-    Router::new()
+    let pages = Router::new()
         .route("/", get(home::home::<T, M>))
         .route("/live", get(home::live::<T, M>))
         .route("/find", get(find::find::<T, M>))
@@ -53,15 +64,38 @@ pub fn router<T: Timeline, M: MessageView>(console: Console<T, M>) -> Router {
         .route("/events/{id}", get(event::one::<T, M>))
         .route("/projects", get(projects::list::<T, M>))
         .route("/projects/{project}", get(projects::one::<T, M>))
-        .method_not_allowed_fallback(async || {
-            Refused(Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this page is only read"))
-        })
-        .fallback(async || Refused(Problem::new(StatusCode::NOT_FOUND, "there is no such page")))
+        .fallback(async || Refused(Problem::new(StatusCode::NOT_FOUND, "there is no such page")));
+    // The page that says no wants its looks too, and they hold nothing.
+    let assets =
+        Router::new().route("/assets/{name}", get(assets::asset)).layer(middleware::map_response(headers::secure));
+    guarded(pages.with_state(Arc::new(console)), tokens).merge(assets)
+}
+
+/// What the pages that change something are made of.
+#[derive(Debug)]
+pub struct Changes<D, A> {
+    pub desk: Arc<Desk<D, A>>,
+    pub audit: Arc<A>,
+    pub tokens: SecretList,
+    pub forms: Forms,
+}
+
+/// `/dead` and `/audit`; needs the peer's address (`ConnectInfo`).
+pub fn changes_router<D: DeadEvents, A: Audit>(changes: Changes<D, A>) -> Router {
+    let tokens = changes.tokens.clone();
+    let pages = Router::new()
+        .route("/dead", get(dead::list::<D, A>).post(deal::deal::<D, A>))
+        .route("/audit", get(audit::list::<D, A>));
+    guarded(pages.with_state(Arc::new(changes)), tokens)
+}
+
+/// For those alone who may, and with what browsers have to know.
+fn guarded(pages: Router, tokens: SecretList) -> Router {
+    let wrong = async || Refused(Problem::new(StatusCode::METHOD_NOT_ALLOWED, "not with this method"));
+    pages
+        .method_not_allowed_fallback(wrong)
         .layer(middleware::from_fn_with_state(tokens, access::check))
-        // The page that says no wants its looks too, and they hold nothing.
-        .route("/assets/{name}", get(assets::asset))
         .layer(middleware::map_response(headers::secure))
-        .with_state(Arc::new(console))
 }
 
 /// An answer of `/api/v1` as it is told.

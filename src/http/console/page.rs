@@ -16,14 +16,18 @@ pub(super) enum Place {
     Overview,
     Events,
     Projects,
+    Dead,
+    Audit,
     Elsewhere,
 }
 
 impl Place {
-    const MENU: [(Self, &'static str, &'static str); 3] = [
+    const MENU: [(Self, &'static str, &'static str); 5] = [
         (Self::Overview, "/", "Overview"),
         (Self::Events, "/events", "Events"),
         (Self::Projects, "/projects", "Projects"),
+        (Self::Dead, "/dead", "Given up"),
+        (Self::Audit, "/audit", "Changes"),
     ];
 }
 

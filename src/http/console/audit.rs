@@ -1,0 +1,85 @@
+//! Who changed what, newest first.
+
+use super::{
+    Changes,
+    asked::Asked,
+    dead::who,
+    page::{Place, Refused, page},
+    parts::{Level, badge, time},
+};
+use crate::{
+    domain::plain::Plain,
+    http::{api::unread, problem::Problem},
+    ports::{
+        audit::{Audit, AuditLine, AuditQuery},
+        dead::DeadEvents,
+    },
+};
+use axum::{
+    extract::{RawQuery, State},
+    http::StatusCode,
+    response::{IntoResponse as _, Response},
+};
+use maud::{Markup, html};
+use std::sync::Arc;
+
+/// Changes of a page.
+const PAGE: usize = 50;
+
+/// `GET /audit`.
+pub(super) async fn list<D: DeadEvents, A: Audit>(
+    State(changes): State<Arc<Changes<D, A>>>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Refused> {
+    let asked = Asked::read(query.as_deref());
+    let wrong = |_| Problem::new(StatusCode::BAD_REQUEST, "`cursor` must be that of a page before");
+    let before = asked.get("cursor").map(str::parse).transpose().map_err(wrong)?;
+    let query = AuditQuery { project: asked.get("project").map(str::to_owned), before, limit: PAGE };
+    let found = changes.audit.changes(&query).await.map_err(|error| unread(&error))?;
+    let content = html! {
+        h1 { "Changes" }
+        p.lead { "What operators changed, written down before it was made and again when it had ended." }
+        form.filter action="/audit" {
+            (asked.line("project", "Project", "any"))
+            div.field.do { button { "Show" } a href="/audit" { "Clear" } }
+        }
+        @if found.changes.is_empty() { p.empty { "Nobody changed anything here." } }
+        @else { (table(&found.changes)) }
+        @if let Some(next) = found.next {
+            p.next { a.button href=(asked.after("/audit", &next.to_string())) rel="next" { "Older changes" } }
+        }
+    };
+    Ok(page("Changes", Place::Audit, None, &content).into_response())
+}
+
+fn table(lines: &[AuditLine]) -> Markup {
+    let shown =
+        |text: &Option<String>| text.as_deref().map_or_else(|| "–".to_owned(), |text| Plain::new(text).to_string());
+    html! {
+        table.cards {
+            caption.away { "Changes, newest first" }
+            thead { tr {
+                th scope="col" { "When" }
+                th scope="col" { "Who" }
+                th scope="col" { "What" }
+                th scope="col" { "Project" }
+                th scope="col" { "To what" }
+                th scope="col" { "How it ended" }
+            } }
+            tbody { @for line in lines { tr {
+                td data-name="When" { (time(line.at)) }
+                td data-name="Who" { (who(&line.identity, line.claimed.as_deref())) }
+                td data-name="What" { code { (Plain::new(&line.action)) } }
+                td data-name="Project" { (shown(&line.project)) }
+                td.why data-name="To what" { (shown(&line.target.clone().or_else(|| line.detail.clone()))) }
+                td data-name="Ended" { @match &line.ended {
+                    None => (badge(Level::Watch, "not known")),
+                    Some(end) => {
+                        (badge(if end.outcome == "done" { Level::Good } else { Level::Bad }, &end.outcome))
+                        @if let Some(detail) = &end.detail { " " span.faint { (Plain::new(detail)) } }
+                    },
+                } }
+            } } }
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! Replaying and discarding what was selected: asked once more, with the number of events, and then made.
+
+use super::{
+    Changes,
+    dead::{ago, reason, who},
+    form::Fields,
+    page::{Place, Refused, page, sentence},
+    parts::{Level, count, number, sign},
+};
+use crate::{
+    domain::{DeadFilter, plain::Plain},
+    http::{
+        api::dead::refused,
+        desk::{Job, Work},
+        problem::Problem,
+    },
+    ports::{
+        audit::Audit,
+        dead::{DeadEvents, REPEATS},
+    },
+};
+use axum::{
+    extract::{Request, State},
+    http::StatusCode,
+    response::{IntoResponse as _, Redirect, Response},
+};
+use maud::{Markup, html};
+use std::sync::Arc;
+
+/// Where the forms go.
+pub(super) const ACTION: &str = "/dead";
+/// What has to be typed before anything is discarded.
+const TYPED: &str = "discard";
+/// Ids that are named again; the others are counted.
+const NAMED: usize = 20;
+
+/// What a form wants done, and to what.
+struct Wanted {
+    work: Work,
+    filter: DeadFilter,
+    confirmed: bool,
+}
+
+/// `POST /dead`.
+pub(super) async fn deal<D: DeadEvents, A: Audit>(
+    State(changes): State<Arc<Changes<D, A>>>,
+    request: Request,
+) -> Result<Response, Refused> {
+    let (actor, fields) = changes.forms.read(ACTION, &changes.tokens, request).await?;
+    let Wanted { work, filter, confirmed } = wanted(&fields)?;
+    if !confirmed {
+        let events = changes.desk.count(filter.clone()).await.map_err(refused)?;
+        let mistyped = fields.get("confirm").is_some();
+        let asked = ask(work, &filter, events, mistyped, &fields, &changes.forms.proof(ACTION));
+        return Ok(page("Sure?", Place::Dead, None, &asked).into_response());
+    }
+    // What it came to stands on the page, as the last change.
+    changes.desk.work(actor, work, filter).await.map_err(refused)?;
+    Ok(Redirect::to(ACTION).into_response())
+}
+
+fn wanted(fields: &Fields) -> Result<Wanted, Problem> {
+    let wrong = |why: &str| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, why);
+    let work = match fields.get("work") {
+        Some("replay") => Work::Replay,
+        Some("discard") => Work::Discard,
+        _ => return Err(wrong("the form does not say what to do")),
+    };
+    let strings = |name| fields.all(name).map(str::to_owned).collect::<Vec<_>>();
+    let all = fields.get("all").is_some();
+    let ids = if all { strings("only") } else { strings("id") };
+    if ids.is_empty() && !all {
+        return Err(wrong("nothing is selected: go back and select events, or all of them"));
+    }
+    let since = fields.get("since").map(str::parse).transpose().map_err(|_| wrong("`since` is no time"))?;
+    let filter = DeadFilter {
+        ids,
+        projects: strings("project"),
+        kinds: strings("type"),
+        reasons: fields.all("reason").map(reason).collect::<Result<_, _>>()?,
+        since,
+        ..DeadFilter::default()
+    };
+    let confirmed = match (fields.get("confirm"), work) {
+        (None, _) => false,
+        (Some(_), Work::Replay) => true,
+        (Some(typed), Work::Discard) => typed.eq_ignore_ascii_case(TYPED),
+    };
+    Ok(Wanted { work, filter, confirmed })
+}
+
+/// The question before it is done.
+fn ask(work: Work, filter: &DeadFilter, events: u64, mistyped: bool, fields: &Fields, proof: &Markup) -> Markup {
+    let verb = if work == Work::Replay { "Replay" } else { "Discard" };
+    html! {
+        h1 { (verb) " " (count(events, "event", "events")) "?" }
+        @match work {
+            Work::Replay => p.lead { "Each climbs the ladder anew and leaves this list once the broker has confirmed it. " (sentence(REPEATS)) },
+            Work::Discard => p.lead { "They are written to a file beside hookbro first, then they are gone from the broker. Nobody gets them unless that file is published again." },
+        }
+        @if filter.ids.is_empty() {
+            p { "Meant: " strong { (Plain::new(&filter.to_string())) } }
+        } @else {
+            ul { @for id in filter.ids.iter().take(NAMED) { li { span.id { (Plain::new(id)) } } } }
+            @if filter.ids.len() > NAMED { p.faint { "and " (number((filter.ids.len() - NAMED) as u64)) " more" } }
+        }
+        form.ask method="post" action=(ACTION) {
+            (proof)
+            @for (name, value) in fields.0.iter().filter(|(name, _)| !matches!(name.as_str(), "proof" | "confirm")) {
+                input type="hidden" name=(name) value=(value);
+            }
+            @match work {
+                Work::Replay => input type="hidden" name="confirm" value="yes";,
+                Work::Discard => div.field {
+                    label for="confirm" { "Type " strong { (TYPED) } " to go on" }
+                    input #confirm name="confirm" required autocomplete="off" autocapitalize="off" aria-invalid[mistyped];
+                    @if mistyped { p.note.bad role="alert" { (sign(Level::Bad)) "Nothing was discarded: another word was typed." } }
+                },
+            }
+            div.bar {
+                button class=(if work == Work::Replay { "strong" } else { "danger" }) { (verb) " " (count(events, "event", "events")) }
+                a href="/dead" { "Leave them" }
+            }
+        }
+    }
+}
+
+/// The change that is under way, or the last one of this process.
+pub(super) fn job(job: &Job) -> Markup {
+    let by = who(&job.actor.identity.to_string(), job.actor.claimed());
+    let (level, said) = match (&job.ended, job.work) {
+        (None, work) => {
+            let (seen, done) = (number(job.progress.looked_at()), number(job.progress.changed()));
+            (
+                Level::Watch,
+                format!("A {} is under way: {seen} looked at, {done} done. Reload to see more", work.as_str()),
+            )
+        }
+        (Some((_, Ok(dealt))), Work::Replay) => {
+            (Level::Good, format!("{} replayed", count(dealt.events, "event", "events")))
+        }
+        (Some((_, Ok(dealt))), Work::Discard) => {
+            let file =
+                dealt.file.as_deref().map(|file| format!(", written to {}", Plain::new(file))).unwrap_or_default();
+            (Level::Good, format!("{} discarded{file}", count(dealt.events, "event", "events")))
+        }
+        (Some((_, Err(error))), work) => {
+            (Level::Bad, format!("the {} failed: {}", work.as_str(), Plain::new(&error.to_string())))
+        }
+    };
+    let when = ago(job.ended.as_ref().map_or(job.started, |(at, _)| *at));
+    html! {
+        div role="status" class={"note " (level.class())} {
+            (sign(level))
+            div {
+                p { strong { (sentence(&said)) } }
+                p.faint { (Plain::new(&job.filter)) " · by " (by) " · " (when) }
+            }
+        }
+    }
+}

@@ -1,0 +1,114 @@
+"""Replaying and discarding in the console, and who may: each test has dead events of its own, in the project `spare`."""
+
+import base64
+import re
+
+from browser import Watched
+from test_pages import Console
+from world import ask, until
+
+class Deciding(Console):
+    def dead(self, name):
+        _, _, text = ask(f"{self.world.url}/api/v1/dead?id={name}")
+        return f'"id":"{name}"' in text
+
+    def test_selected_events_are_replayed_and_reach_svix(self):
+        with self.page() as watched:
+            page = watched.page
+            watched.open("/dead?project=spare")
+            for name in ("evt_again_0", "evt_again_1"):
+                box = page.get_by_label(f"Select {name}")
+                box.focus()
+                page.keyboard.press("Space")
+            page.get_by_role("button", name="Replay…").focus()
+            page.keyboard.press("Enter")
+            page.get_by_role("heading", name="Replay 2 events?").wait_for()
+            self.assertEqual(self.world.delivered("evt_again_0"), 0)
+            page.get_by_role("button", name="Replay 2 events").click()
+            page.wait_for_url(f"{self.world.url}/dead")
+            self.assertIn("2 events replayed", page.get_by_role("main").inner_text())
+            for name in ("evt_again_0", "evt_again_1"):
+                until(f"{name} is in Svix", lambda: self.world.delivered(name) == 1)
+            self.assertEqual((self.world.delivered("evt_again_2"), self.dead("evt_again_2")), (0, True))
+            watched.open("/audit")
+            row = page.locator("tbody tr").filter(has_text="evt_again_0").inner_text()
+            for part in ("dead.replay", "local", "done", "replayed 2 events"):
+                self.assertIn(part, row)
+
+    def test_a_discard_wants_its_word_and_works_without_scripts(self):
+        with self.page(java_script_enabled=False) as watched:
+            watched.check = lambda: self.assertEqual(watched.wrongs, [])
+            page = watched.page
+            watched.open("/dead?id=evt_gone_0")
+            page.get_by_label("All 1 event that fit").check()
+            page.get_by_role("button", name="Discard…").click()
+            for typed, gone in (("disregard", False), ("discard", True)):
+                page.get_by_label("Type discard to go on").fill(typed)
+                page.get_by_role("button", name="Discard 1 event").click()
+                self.assertEqual(page.get_by_role("alert").count(), 0 if gone else 1)
+                self.assertEqual(self.dead("evt_gone_0"), not gone)
+            self.assertIn("1 event discarded, written to", page.get_by_role("main").inner_text())
+            self.assertTrue(any("evt_gone_0" in file.read_text() for file in self.world.folder.rglob("*.ndjson")))
+
+    def test_nothing_is_done_where_nothing_is_selected(self):
+        with self.page() as watched:
+            watched.open("/dead")
+            watched.page.get_by_role("button", name="Replay…").click()
+            watched.page.get_by_role("heading", name="Unprocessable Entity").wait_for()
+            self.assertIn("Nothing is selected", watched.page.get_by_role("main").inner_text())
+
+    def test_a_name_is_kept_beside_what_was_changed(self):
+        with self.page(http_credentials={"username": "anna", "password": "first-token"}) as watched:
+            page = watched.page
+            page.goto(f"{self.world.locked}/dead?id=evt_gone_1")
+            page.get_by_label("Select evt_gone_1").check()
+            page.get_by_role("button", name="Replay…").click()
+            page.get_by_role("button", name="Replay 1 event").click()
+            page.wait_for_url(f"{self.world.locked}/dead")
+            page.goto(f"{self.world.locked}/audit")
+            self.assertRegex(page.locator("tbody tr").first.inner_text(), r"anna \(token:[0-9a-f]{12}\)")
+
+
+class Forging(Console):
+    def proof(self):
+        _, _, text = ask(f"{self.world.url}/dead")
+        return re.search(r'name="proof" value="([^"]+)"', text)[1]
+
+    def post(self, body, **headers):
+        headers = {name.replace("_", "-"): value for name, value in headers.items()}
+        headers.setdefault("content-type", "application/x-www-form-urlencoded")
+        return ask(f"{self.world.url}/dead", body.encode(), headers)[0]
+
+    def test_a_form_without_proof_or_from_elsewhere_changes_nothing(self):
+        form, proof = "work=replay&id=evt_again_2&confirm=yes", self.proof()
+        same = {"sec_fetch_site": "same-origin"}
+        self.assertEqual(self.post(form, **same), 403)
+        self.assertEqual(self.post(f"{form}&proof=AAAA", **same), 403)
+        self.assertEqual(self.post(f"{form}&proof={proof}"), 403)
+        self.assertEqual(self.post(f"{form}&proof={proof}", sec_fetch_site="cross-site"), 403)
+        self.assertEqual(self.post(f"{form}&proof={proof}", origin="http://evil.example"), 403)
+        self.assertEqual(self.post(f"{form}&proof={proof}", content_type="text/plain", **same), 415)
+        self.assertEqual(ask(f"{self.world.url}/dead?{form}&proof={proof}")[0], 200, "reading changes nothing")
+        self.assertEqual(self.world.delivered("evt_again_2"), 0)
+        basic = {"authorization": "Basic " + base64.b64encode(b"anna:first-token").decode()}
+        status, _, _ = ask(f"{self.world.locked}/dead", form.encode(), {**basic, "sec-fetch-site": "same-origin",
+                           "content-type": "application/x-www-form-urlencoded"})  # fmt: skip
+        self.assertEqual(status, 403, "a token is no proof")
+
+    def test_another_site_s_page_cannot_post_in_the_name_of_who_is_logged_in(self):
+        watched = Watched(self.browser, self.world, http_credentials={"username": "anna", "password": "first-token"})
+        try:
+            page = watched.page
+            page.goto(f"{self.world.locked}/dead")
+            # As bad as it gets: another site that got hold of a proof.
+            proof = page.locator("form.select input[name=proof]").get_attribute("value")
+            page.goto("data:text/html,")
+            page.set_content(
+                f"""<form method=post action="{self.world.locked}/dead"><input name=work value=replay>
+                <input name=id value=evt_again_2><input name=confirm value=yes><input name=proof value="{proof}"><button>x</button></form>"""
+            )
+            page.get_by_role("button").click()
+            page.get_by_role("heading", name="Not allowed").wait_for()
+            self.assertEqual(self.world.delivered("evt_again_2"), 0)
+        finally:
+            watched.close()
