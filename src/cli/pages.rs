@@ -55,17 +55,23 @@ impl Desks {
             messages: view,
             routes: settings.routing.routes.clone(),
         });
+        let forms = http::Forms::default();
         let router = http::router(ops.clone())
             .merge(http::audit_router(Arc::clone(&audit), tokens.clone()))
-            .merge(http::hooks_router(hooks, tokens.clone()))
+            .merge(http::hooks_router(Arc::clone(&hooks), tokens.clone()))
+            .merge(http::endpoints_router(http::Endpoints {
+                desk: hooks,
+                tokens: tokens.clone(),
+                forms: forms.clone(),
+            }))
             .merge(http::dead_router(Arc::clone(&desk), tokens.clone()))
             .merge(http::api_router(Arc::clone(&api)))
-            .merge(http::console_router(http::Console::new(api, ops)))
+            .merge(http::console_router(http::Console::new(api, ops, forms.clone())))
             .merge(http::changes_router(http::Changes {
                 desk: Arc::clone(&desk),
                 audit,
                 tokens: tokens.clone(),
-                forms: http::Forms::default(),
+                forms: forms.clone(),
             }));
         Ok((Self { dead: desk }, router))
     }

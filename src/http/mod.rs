@@ -14,7 +14,9 @@ mod problem;
 mod server;
 
 pub use api::{Api, audit_router, dead_router, hooks_router, router as api_router};
-pub use console::{Changes, Console, Forms, Queues, changes_router, router as console_router};
+pub use console::{
+    Changes, Console, Endpoints, Forms, Queues, changes_router, endpoints_router, router as console_router,
+};
 pub use desk::Desk;
 pub use hooks_desk::HooksDesk;
 pub use ingest::{Ingest, router as ingest_router};

@@ -5,7 +5,7 @@ import re
 
 from browser import Watched
 from test_pages import Console
-from world import ask, until
+from world import SPARE_HOOK, ask, until
 
 class Deciding(Console):
     def dead(self, name):
@@ -56,6 +56,32 @@ class Deciding(Console):
             watched.page.get_by_role("button", name="Replay…").click()
             watched.page.get_by_role("heading", name="Unprocessable Entity").wait_for()
             self.assertIn("Nothing is selected", watched.page.get_by_role("main").inner_text())
+
+    def test_an_endpoint_is_tested_recovered_and_sent_one_event_again(self):
+        with self.page() as watched:
+            page, done = watched.page, watched.page.get_by_role("heading", name="Done")
+            for button, says in [
+                ("Send a test", "an example of svix.ping"),
+                ("Deliver again", "what failed, as task"),
+                # As the open-source server has it, so does the sandbox.
+                ("Link to the customer portal", "no customer portal"),
+            ]:
+                watched.open("/projects/spare")
+                page.get_by_role("link", name="Its endpoints").click()
+                self.assertIn(SPARE_HOOK, page.get_by_role("main").inner_text())
+                page.get_by_role("button", name=button).click()
+                done.wait_for()
+                self.assertIn(says, page.get_by_role("main").inner_text())
+            watched.open("/events/evt_resent")
+            page.get_by_role("button", name=f"Deliver again to {SPARE_HOOK}").click()
+            done.wait_for()
+            page.get_by_role("link", name="Back to the event").click()
+            page.wait_for_url("**/events/evt_resent?project=spare")
+            watched.open("/audit?project=spare")
+            told = page.get_by_role("main").inner_text()
+            for action in ("endpoint.test", "endpoint.recover", "portal.link", "event.resend"):
+                self.assertIn(action, told)
+            self.assertNotIn("failed", page.locator("tbody").inner_text())
 
     def test_a_name_is_kept_beside_what_was_changed(self):
         with self.page(http_credentials={"username": "anna", "password": "first-token"}) as watched:

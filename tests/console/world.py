@@ -20,6 +20,7 @@ IMAGE = '"><img src=x onerror=window.hacked=1>'
 SOON = 30
 # Events that Svix refuses once, and those that tests of changes have for themselves.
 REFUSED = [f"evt_refused_{n}" for n in range(3)]
+SPARE_HOOK = "https://hooks.spare.example/in"
 SPARE = ["evt_again_0", "evt_again_1", "evt_again_2", "evt_gone_0", "evt_gone_1"]
 
 
@@ -79,10 +80,10 @@ class Answers(BaseHTTPRequestHandler):
     def handle_any(self):
         body = self.rfile.read(int(self.headers.get("content-length", 0)))
         path = urllib.parse.urlparse(self.path).path
-        of_endpoints = re.fullmatch(r"/api/v1/app/[^/]+/msg/([^/]+)/endpoint", path)
+        of_endpoints = re.fullmatch(r"/api/v1/app/([^/]+)/msg/([^/]+)/endpoint", path)
         of_attempts = re.fullmatch(r"/api/v1/app/[^/]+/attempt/msg/([^/]+)", path)
         if self.command == "GET" and of_endpoints:
-            return self.tell(200, self.endpoints(of_endpoints[1]))
+            return self.tell(200, self.endpoints(*of_endpoints.groups()))
         if self.command == "GET" and of_attempts:
             return self.tell(200, self.attempts(of_attempts[1]))
         passed = {name: value for name, value in self.headers.items() if name.lower() not in ("host", "content-length")}
@@ -103,7 +104,12 @@ class Answers(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def endpoints(self, event):
+    def endpoints(self, app, event):
+        if event not in self.server.told:
+            listed = f"{self.server.behind}/api/v1/app/{app}/endpoint"
+            status, _, text = ask(listed, headers={"authorization": self.headers["authorization"]})
+            known = json.loads(text)["data"] if status == 200 else []
+            return [{"id": one["id"], "url": one["url"], "status": 0, "statusText": "success"} for one in known]
         return [
             {
                 "id": f"ep_{n}",
@@ -294,4 +300,8 @@ class World:
         # What is no JSON at all is refused by `publish` already.
         taken = sum(self.publish_any(bad.read_bytes()) for bad in sorted((ROOT / "tests/events/bad").glob("*.json")))
         assert taken > 20, f"only {taken} bad events were published"
-        self.settled("evt_odd_key", "delivered")
+        self.publish(json.dumps(event("evt_resent", "spare")))
+        provision = [self.program, "apps", "provision", "spare", "--endpoint", SPARE_HOOK]
+        subprocess.run(provision, env=self.environment, check=True, capture_output=True)
+        for name in ("evt_odd_key", "evt_resent"):
+            self.settled(name, "delivered")

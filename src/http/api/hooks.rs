@@ -147,13 +147,15 @@ async fn portal<H: Hooks, A: Audit>(
 impl<H: Hooks, A: Audit> Endpoints<H, A> {
     async fn order(&self, actor: Actor, project: String, order: Order) -> Result<Told, Problem> {
         let project = checked("project", project, ProjectId::try_new)?;
-        self.desk.order(actor, &project, order).await.map_err(|not_made| match not_made {
-            NotMade::Failed(error) => failed(error),
-            NotMade::Unwritten(unwritten) => asked::unwritten(unwritten),
-            NotMade::Broken => {
-                Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "a defect of hookbro ended it; see its log")
-            }
-        })
+        self.desk.order(actor, &project, order).await.map_err(not_made)
+    }
+}
+
+pub(in crate::http) fn not_made(not_made: NotMade<HookError>) -> Problem {
+    match not_made {
+        NotMade::Failed(error) => failed(error),
+        NotMade::Unwritten(unwritten) => asked::unwritten(unwritten),
+        NotMade::Broken => Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "a defect of hookbro ended it; see its log"),
     }
 }
 
@@ -162,7 +164,7 @@ fn field<T>(name: &str, text: String, check: fn(String) -> Result<T, InvalidIden
     check(text).map_err(|why| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, format!("`{name}` {why}")))
 }
 
-fn failed(error: HookError) -> Problem {
+pub(in crate::http) fn failed(error: HookError) -> Problem {
     match error {
         HookError::Missing(detail) => Problem::new(StatusCode::NOT_FOUND, detail),
         HookError::Refused(detail) => Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail),

@@ -8,7 +8,7 @@ mod asked;
 mod audit;
 pub(super) mod dead;
 pub(super) mod events;
-mod hooks;
+pub(super) mod hooks;
 pub(super) mod projects;
 mod query;
 

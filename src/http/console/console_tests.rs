@@ -136,7 +136,7 @@ fn pages(tokens: &str) -> Router {
         queues: Queues::default(),
     };
     let api = Arc::new(Api { tokens, timeline: Hostile, messages: Hostile, routes });
-    router(Console::new(api, ops))
+    router(Console::new(api, ops, Forms::default()))
 }
 
 async fn get(router: &mut Router, path: &str, given: &[(&str, &str)]) -> Response {

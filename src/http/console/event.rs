@@ -1,7 +1,9 @@
 //! One event: where it stands, its way as a picture, step by step, and in words to pass on.
 
 use super::{
-    Console, lanes,
+    Console, Forms,
+    hooks::RESEND,
+    lanes,
     page::{Live, Place, Refused, page, sentence},
     parts::{Level, badge, gaps, project_link},
     steps, told,
@@ -36,7 +38,7 @@ pub(super) async fn one<T: Timeline, M: MessageView>(
     let from = query.map_or_else(|| format!("/events/{id}"), |query| format!("/events/{id}?{query}"));
     let live = Live { from: &from, every_seconds: LIVE_SECONDS };
     let title = format!("Event {}", told.id);
-    Ok(page(&title, Place::Events, under_way(&told).then_some(live), &content(&told)).into_response())
+    Ok(page(&title, Place::Events, under_way(&told).then_some(live), &content(&told, &console.forms)).into_response())
 }
 
 /// Whether there is more to come of it.
@@ -46,7 +48,7 @@ fn under_way(story: &Story) -> bool {
         || story.svix.endpoints.iter().any(|endpoint| waits(endpoint.status.as_str()))
 }
 
-fn content(told: &Story) -> Markup {
+fn content(told: &Story, forms: &Forms) -> Markup {
     let last = told.attempts.last();
     let outcome = last.map_or("", |last| last.outcome.as_str());
     html! {
@@ -74,7 +76,7 @@ fn content(told: &Story) -> Markup {
             h2 #picture { "Its way" }
             div.picture #lanes data-live { (lanes::picture(told, Timestamp::now())) }
         }
-        div.pair #steps data-live { (steps::to_svix(told)) (steps::to_endpoints(told)) }
+        div.pair #steps data-live { (steps::to_svix(told)) (steps::to_endpoints(told, &forms.proof(RESEND))) }
         section aria-labelledby="words" {
             h2 #words { "In words" }
             p.faint { "To paste into a ticket. It holds nothing of the event's content." }

@@ -16,6 +16,7 @@ mod form;
 mod glance;
 mod headers;
 mod home;
+mod hooks;
 mod lanes;
 mod pace;
 mod page;
@@ -26,14 +27,20 @@ mod steps;
 pub use form::Forms;
 pub use glance::Queues;
 
-use super::{Api, Desk, Ops, problem::Problem};
+use super::{Api, Desk, HooksDesk, Ops, problem::Problem};
 use crate::ports::{
     audit::Audit,
     dead::DeadEvents,
+    hooks::Hooks,
     secret::SecretList,
     timeline::{MessageView, Timeline},
 };
-use axum::{Router, http::StatusCode, middleware, routing::get};
+use axum::{
+    Router,
+    http::StatusCode,
+    middleware,
+    routing::{get, post},
+};
 use page::Refused;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -45,11 +52,12 @@ pub struct Console<T, M> {
     api: Arc<Api<T, M>>,
     ops: Ops,
     pace: pace::Pace,
+    forms: Forms,
 }
 
 impl<T, M> Console<T, M> {
-    pub fn new(api: Arc<Api<T, M>>, ops: Ops) -> Self {
-        Self { api, ops, pace: pace::Pace::default() }
+    pub fn new(api: Arc<Api<T, M>>, ops: Ops, forms: Forms) -> Self {
+        Self { api, ops, pace: pace::Pace::default(), forms }
     }
 }
 
@@ -87,6 +95,23 @@ pub fn changes_router<D: DeadEvents, A: Audit>(changes: Changes<D, A>) -> Router
         .route("/dead", get(dead::list::<D, A>).post(deal::deal::<D, A>))
         .route("/audit", get(audit::list::<D, A>));
     guarded(pages.with_state(Arc::new(changes)), tokens)
+}
+
+/// What the pages about endpoints are made of.
+#[derive(Debug)]
+pub struct Endpoints<H, A> {
+    pub desk: Arc<HooksDesk<H, A>>,
+    pub tokens: SecretList,
+    pub forms: Forms,
+}
+
+/// `/projects/{project}/endpoints` and `/resend`; needs the peer's address (`ConnectInfo`).
+pub fn endpoints_router<H: Hooks, A: Audit>(endpoints: Endpoints<H, A>) -> Router {
+    let tokens = endpoints.tokens.clone();
+    let pages = Router::new()
+        .route("/projects/{project}/endpoints", get(hooks::list::<H, A>).post(hooks::order::<H, A>))
+        .route("/resend", post(hooks::resend::<H, A>));
+    guarded(pages.with_state(Arc::new(endpoints)), tokens)
 }
 
 /// For those alone who may, and with what browsers have to know.

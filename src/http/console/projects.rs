@@ -83,6 +83,7 @@ pub(super) async fn one<T: Timeline, M: MessageView>(
         p.lead {
             "Its events go to the Svix application " code { (console.api.routes.destination(&project).app()) } "."
         }
+        p { a.button href={"/projects/" (name) "/endpoints"} { "Its endpoints" } }
         @match &line { Some(line) => (figures(line)), None => p.empty { "Nothing happened in the last 24 hours." } }
         @if !dead.is_empty() {
             section aria-labelledby="dead" {

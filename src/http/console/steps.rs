@@ -1,6 +1,7 @@
 //! An event's way step by step: the text that the picture is drawn from.
 
 use super::{
+    hooks::RESEND,
     page::sentence,
     parts::{Level, badge, sign},
 };
@@ -50,7 +51,7 @@ fn delivery(attempt: &Attempt) -> Markup {
 }
 
 /// What Svix did with the message, endpoint by endpoint.
-pub(super) fn to_endpoints(told: &Story) -> Markup {
+pub(super) fn to_endpoints(told: &Story, proof: &Markup) -> Markup {
     let svix = &told.svix;
     let known = |call: &&Call| svix.endpoints.iter().any(|endpoint| endpoint.id == call.endpoint_id);
     html! {
@@ -70,6 +71,15 @@ pub(super) fn to_endpoints(told: &Story) -> Markup {
                         @if let Some(next) = &endpoint.next_attempt_at { " next attempt " (stamp_of(next)) }
                     }
                     p.faint { code { (endpoint.id) } }
+                    @if let Some(project) = &told.project {
+                        form method="post" action=(RESEND) {
+                            (proof)
+                            input type="hidden" name="id" value=(told.id);
+                            input type="hidden" name="project" value=(project);
+                            input type="hidden" name="endpoint" value=(endpoint.id);
+                            button.quiet aria-label={"Deliver again to " (endpoint.url)} { "Deliver again" }
+                        }
+                    }
                     // Svix tells the newest first.
                     (calls(svix.attempts.iter().rev().filter(|call| call.endpoint_id == endpoint.id)))
                 }
