@@ -29,7 +29,7 @@ class Watched:
     def __init__(self, browser, world, **options):
         options.setdefault("viewport", {"width": 1280, "height": 900})
         self.context = browser.new_context(**options)
-        self.context.set_default_timeout(10_000)
+        self.context.set_default_timeout(30_000)
         self.context.add_init_script(
             "document.addEventListener('securitypolicyviolation', e => console.error('policy: ' + e.violatedDirective));"
         )

@@ -17,7 +17,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 # Values that would act if any page let them.
 SCRIPT = '<script>window.hacked=1;alert(1)</script>'
 IMAGE = '"><img src=x onerror=window.hacked=1>'
-SOON = 30
+SOON = 60
 # Events that Svix refuses once, and those that tests of changes have for themselves.
 REFUSED = [f"evt_refused_{n}" for n in range(3)]
 SPARE_HOOK = "https://hooks.spare.example/in"
