@@ -12,11 +12,11 @@ use lapin::{
 use rand::RngExt as _;
 use std::{
     collections::HashMap,
-    fmt,
+    fmt, io,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
-use tokio::task::JoinHandle;
+use tokio::{sync::oneshot, task::JoinHandle};
 
 /// A frozen broker takes the connection and never answers; lapin's own timeout does not cover that.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -25,6 +25,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const HEARTBEAT: u16 = 10;
 /// First and longest wait between two rounds of addresses.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
+/// How long the outcome of an attempt may take to be told once lapin's loop has ended; it is told before that, if at all.
+const LAST_WORD: Duration = Duration::from_secs(1);
 /// Longest wait for the broker's goodbye; it is a courtesy, and counts against the grace.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -133,14 +135,18 @@ impl Drop for Waited<'_> {
     }
 }
 
-/// As lapin does it, but for a look at the broker's certificate.
+/// As lapin does it, but for a look at the broker's certificate, and for its end: where the broker goes away after its first
+/// word and before lapin has begun to answer, lapin 4.12 leaves whoever waits without a word. Its loop ends all the same, and
+/// drops what it was to connect by.
 async fn open(
     uri: AMQPUri,
     properties: ConnectionProperties,
     tls: OwnedTLSConfig,
     shown: Arc<Mutex<Option<Vec<u8>>>>,
 ) -> lapin::Result<Connection> {
+    let (lives, ended) = oneshot::channel::<()>();
     let connect = async move |uri, runtime| {
+        let _kept_by_the_loop = &lives;
         let stream = AMQPUri::connect_with_config_async(&uri, tls.as_ref(), &runtime).await?;
         let chain = match &stream {
             AsyncTcpStream::Rustls(stream) => stream.get_ref().1.peer_certificates(),
@@ -150,7 +156,14 @@ async fn open(
         *shown.lock().unwrap_or_else(PoisonError::into_inner) = first;
         Ok(stream)
     };
-    Connection::connector(uri, default_runtime()?, connect, properties).await
+    let heard_of = async {
+        let _dropped = ended.await;
+        tokio::time::sleep(LAST_WORD).await;
+    };
+    tokio::select! {
+        connected = Connection::connector(uri, default_runtime()?, connect, properties) => connected,
+        () = heard_of => Err(io::Error::from(io::ErrorKind::ConnectionAborted).into()),
+    }
 }
 
 /// What helps, where lapin's words do not say it.
