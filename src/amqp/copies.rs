@@ -1,10 +1,12 @@
-//! Copies that take the place of a delivery: in the dead queue, or back at the end of the queue that it came from.
+//! Copies that take the place of a delivery: in the dead queue, aside while its project is paused, or back at the end of the
+//! queue that it came from.
 //! Always confirmed before the original is acknowledged, so a crash repeats and never loses.
 
 use super::{
     connect::Backoff,
     headers::{dead_properties, portable},
     publish::{PublishError, Publisher},
+    topology::Topology,
 };
 use crate::{
     domain::{Attempt, Dead, Released},
@@ -19,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 pub struct Copies {
     publisher: Publisher,
     dead_exchange: String,
+    held_exchange: String,
     /// No more waiting: the process ends now.
     cut: CancellationToken,
 }
@@ -34,30 +37,50 @@ pub(super) struct Original {
 }
 
 impl Copies {
-    pub fn new(publisher: Publisher, dead_exchange: String, cut: CancellationToken) -> Self {
-        Self { publisher, dead_exchange, cut }
+    pub fn new(publisher: Publisher, topology: &Topology, cut: CancellationToken) -> Self {
+        let (dead_exchange, held_exchange) = (topology.dead().to_owned(), topology.held().to_owned());
+        Self { publisher, dead_exchange, held_exchange, cut }
     }
 
     pub async fn close(&self) {
         self.publisher.close().await;
     }
 
-    /// Places a copy in the dead queue. Tries again until [`HOLD`] after the delivery came in; `from` is its channel.
+    /// Places a copy in the dead queue; `from` is the delivery's channel.
     pub(super) async fn to_dead(&self, original: &Original, dead: &Dead, body: &[u8], from: &Channel) -> Placed {
+        let properties = || dead_properties(&original.delivery.properties, dead, original.attempt.get());
+        self.to(&self.dead_exchange, Released::DeadQueueAway, original, properties, body, from).await
+    }
+
+    /// Places a copy aside, where it waits for the end of its project's pause.
+    pub(super) async fn to_held(&self, original: &Original, body: &[u8], from: &Channel) -> Placed {
+        let properties = || portable(&original.delivery.properties);
+        self.to(&self.held_exchange, Released::HeldQueueAway, original, properties, body, from).await
+    }
+
+    /// Tries again until [`HOLD`] after the delivery came in: a return at once would come back at once.
+    async fn to(
+        &self,
+        exchange: &str,
+        away: Released,
+        original: &Original,
+        properties: impl Fn() -> BasicProperties,
+        body: &[u8],
+        from: &Channel,
+    ) -> Placed {
         let mut backoff = Backoff::new();
         loop {
-            let properties = dead_properties(&original.delivery.properties, dead, original.attempt.get());
-            let error = match self.place(&self.dead_exchange, original, properties, body, from).await {
+            let error = match self.place(exchange, original, properties(), body, from).await {
                 Ok(()) => return Placed::Confirmed,
                 Err(NotPlaced::Why(why)) => return Placed::Not(why),
                 Err(NotPlaced::Failed(error)) => error,
             };
             let wait = backoff.next_wait();
             if original.received.elapsed() + wait > HOLD {
-                tracing::error!(%error, "no copy reached the dead queue in time; the event goes back to the broker");
-                return Placed::Not(Released::DeadQueueAway);
+                tracing::error!(%error, exchange, "a copy found no place in time; the event goes back to the broker");
+                return Placed::Not(away);
             }
-            tracing::warn!(%error, wait_ms = wait.as_millis(), "copy to the dead queue failed; trying again");
+            tracing::warn!(%error, exchange, wait_ms = wait.as_millis(), "a copy found no place; trying again");
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
                 () = self.cut.cancelled() => return Placed::Not(Released::Stopping),

@@ -42,7 +42,7 @@ pub enum DeadQueueError {
 /// Once so many acknowledgements are on their way, a quorum queue's channel keeps further ones to itself for a moment, and
 /// loses them if it is closed then: 33 of 3,000 were heard (RabbitMQ 3.10). Nothing tells when it has caught up, which
 /// takes it milliseconds.
-const CATCH_UP: Duration = Duration::from_millis(500);
+pub(super) const CATCH_UP: Duration = Duration::from_millis(500);
 
 /// What a look may cost whoever takes it.
 #[derive(Debug, Clone, Copy)]

@@ -17,6 +17,8 @@ const SAID: [&str; 7] = ["reason", "detail", "attempts", "status", "project", "e
 const REPLAYED: &str = "replayed";
 /// What it was given up for before its last replay, and when.
 const HISTORY: [(&str, &str); 2] = [("reason", "replayed-reason"), ("failed-at", "replayed-failed-at")];
+/// How the headers begin in which RabbitMQ notes a message's way.
+const NOTED: [&str; 5] = ["x-death", "x-first-death-", "x-last-death-", "x-delivery-count", "x-acquired-count"];
 /// Headers by which RabbitMQ routes extra copies: left in, each copy would be duplicated.
 const SENDER_SELECTED: [&str; 2] = ["CC", "BCC"];
 /// Bytes of a publisher's headers that a copy carries; what has no room is counted and left out. With ours beside them they
@@ -60,6 +62,16 @@ pub fn replay_properties(dead: &BasicProperties) -> BasicProperties {
         }
     }
     copy.with_headers(FieldTable::from(headers))
+}
+
+/// The properties with which an event that was kept aside climbs anew. What the broker noted of its first climb goes: a second
+/// one would add to it, and headers have a limit.
+pub(super) fn fresh_properties(held: &BasicProperties) -> BasicProperties {
+    let copy = portable(held);
+    let all = copy.headers().iter().flatten();
+    let kept = all.filter(|(name, _)| !NOTED.iter().any(|noted| name.as_str().starts_with(noted)));
+    let kept: Headers = kept.map(|(name, value)| (name.clone(), value.clone())).collect();
+    copy.with_headers(FieldTable::from(kept))
 }
 
 /// A quorum queue's count of a message's earlier deliveries.

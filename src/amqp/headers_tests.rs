@@ -121,3 +121,20 @@ fn the_brokers_own_count_is_read_under_its_own_name() {
     assert_eq!(delivery_count(&BasicProperties::default().with_headers(table)), 4);
     assert_eq!(delivery_count(&published()), 0);
 }
+
+#[test]
+fn what_was_kept_aside_climbs_anew_without_the_traces_of_its_first_climb() {
+    let mut table = FieldTable::default();
+    for name in ["x-death", "x-first-death-queue", "x-last-death-reason", "x-delivery-count", "own", "traceparent"] {
+        table.insert(name.into(), text("as it was"));
+    }
+    let from = published().with_headers(table);
+    let fresh = fresh_properties(&portable(&from));
+    let names: Vec<_> = fresh.headers().as_ref().unwrap().into_iter().map(|(name, _)| name.as_str()).collect();
+    for kept in ["own", "traceparent"] {
+        assert!(names.contains(&kept), "{kept} of {names:?}");
+    }
+    assert!(names.iter().all(|name| !name.starts_with("x-death") && !name.contains("-death-")), "{names:?}");
+    assert!(!names.contains(&"x-delivery-count") && !names.contains(&"x-hookbro-replayed"), "{names:?}");
+    assert_eq!((fresh.expiration(), fresh.message_id()), (&None, from.message_id()));
+}

@@ -25,12 +25,12 @@ use std::{
 const MOST_PER_CONSUMER: u16 = u16::MAX;
 /// Consumers of one look at most, two million messages. Up to so many the broker keeps in the order of their tags, and gives
 /// their messages back in that order.
-const MAX_CONSUMERS: usize = 32;
+pub(super) const MAX_CONSUMERS: usize = 32;
 /// Messages that one look can have in hand.
 pub(super) const MOST: usize = MAX_CONSUMERS * MOST_PER_CONSUMER as usize;
 /// A broker that sends nothing more for so long has no more: the count was taken before others took some away. Before it sends
 /// the first of many messages, it reads them all from disk.
-const IDLE: Duration = Duration::from_secs(10);
+pub(super) const IDLE: Duration = Duration::from_secs(10);
 /// Longest wait for others than hookbro that consume the queue. Then both see a part, and order suffers where they are not one
 /// after the other; that is better than never being let in by a process that hangs.
 const ALONE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -78,7 +78,7 @@ impl Look {
         most: usize,
     ) -> lapin::Result<Begun> {
         let mut look = Self { queue: queue.to_owned(), channel, consumers: VecDeque::new(), left: 0 };
-        look.left = look.alone().await?;
+        look.left = alone(&look.channel, queue).await?;
         let most = u32::try_from(most).unwrap_or(u32::MAX);
         if look.left > most {
             return Ok(Begun::TooMany(look.left));
@@ -191,24 +191,29 @@ impl Look {
         Ok(())
     }
 
-    /// Waits until nobody else consumes, and says how many messages are ready then. Who was killed just now holds messages
-    /// until the broker has noticed; a look that begins before would have the later ones first, and leave them so.
-    async fn alone(&self) -> lapin::Result<u32> {
-        let (began, mut seen) = (Instant::now(), true);
-        loop {
-            let (messages, consumers) = self.stands().await?;
-            let before = std::mem::replace(&mut seen, consumers > 0);
-            if !(before || seen) || began.elapsed() > ALONE_TIMEOUT {
-                return Ok(messages);
-            }
-            tokio::time::sleep(ASK_EVERY).await;
-        }
-    }
-
-    /// Ready messages, and consumers. The broker answers after it has read what was sent on the channel before.
+    /// Ready messages, and consumers.
     pub(super) async fn stands(&self) -> lapin::Result<(u32, u32)> {
-        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-        let stands = self.channel.queue_declare(self.queue.as_str().into(), passive, FieldTable::default()).await?;
-        Ok((stands.message_count(), stands.consumer_count()))
+        stands(&self.channel, &self.queue).await
     }
+}
+
+/// Waits until nobody else consumes, and says how many messages are ready then. Who was killed just now holds messages
+/// until the broker has noticed; a look that begins before would have the later ones first, and leave them so.
+pub(super) async fn alone(channel: &Channel, queue: &str) -> lapin::Result<u32> {
+    let (began, mut seen) = (Instant::now(), true);
+    loop {
+        let (messages, consumers) = stands(channel, queue).await?;
+        let before = std::mem::replace(&mut seen, consumers > 0);
+        if !(before || seen) || began.elapsed() > ALONE_TIMEOUT {
+            return Ok(messages);
+        }
+        tokio::time::sleep(ASK_EVERY).await;
+    }
+}
+
+/// Ready messages, and consumers. The broker answers after it has read what was sent on the channel before.
+pub(super) async fn stands(channel: &Channel, queue: &str) -> lapin::Result<(u32, u32)> {
+    let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+    let stands = channel.queue_declare(queue.into(), passive, FieldTable::default()).await?;
+    Ok((stands.message_count(), stands.consumer_count()))
 }

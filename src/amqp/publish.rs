@@ -6,6 +6,7 @@ use super::{
     connect::{ConnectError, Connector, close},
 };
 use crate::domain::Event;
+use bytes::Bytes;
 use lapin::{
     BasicProperties, Channel, Confirmation, Connection,
     options::{BasicPublishOptions, ConfirmSelectOptions},
@@ -80,6 +81,15 @@ impl EventProperties {
     }
 }
 
+/// One message of a run.
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    pub exchange: String,
+    pub routing_key: String,
+    pub properties: BasicProperties,
+    pub body: Bytes,
+}
+
 /// One publishing connection, made when first needed and made anew after a failure.
 ///
 /// Each publish has a channel to itself until it is confirmed: lapin 4.12 hands a returned message to whichever confirm of
@@ -119,15 +129,46 @@ impl Publisher {
         let (channel, confirmation) =
             tokio::time::timeout(CONFIRM_TIMEOUT, publish).await.unwrap_or(Err(PublishError::Unconfirmed))?;
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(channel);
-        match confirmation {
-            Confirmation::Ack(None) => Ok(()),
-            Confirmation::Ack(Some(_)) => {
-                Err(PublishError::Unroutable { exchange: exchange.into(), routing_key: routing_key.into() })
-            }
-            Confirmation::Nack(_) | Confirmation::NotRequested => {
-                Err(PublishError::Nacked { exchange: exchange.into() })
-            }
+        taken(confirmation, exchange, routing_key)
+    }
+
+    /// Publishes a run in its order, on one channel; returns once the broker has taken responsibility for all of it. After an
+    /// error some of it may have arrived.
+    ///
+    /// Among several, a return may be laid at another's door; but the broker sends it before the confirm of its own message, so
+    /// that it is heard before the run is over, and fails all of it.
+    pub(super) async fn publish_run(&self, run: &[Outgoing]) -> Result<(), PublishError> {
+        let _slot = self.slots.acquire().await;
+        let publish = self.run_on_own_channel(run);
+        let channel = tokio::time::timeout(CONFIRM_TIMEOUT, publish).await.unwrap_or(Err(PublishError::Unconfirmed))?;
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).extend(channel);
+        Ok(())
+    }
+
+    /// The channel, if there was anything to publish; after an error it is not used again.
+    async fn run_on_own_channel(&self, run: &[Outgoing]) -> Result<Option<Channel>, PublishError> {
+        let Some(first) = run.first() else { return Ok(None) };
+        let channel = self.channel(&first.exchange).await?;
+        let mut confirms = Vec::with_capacity(run.len());
+        for message in run {
+            let failed = |source| PublishError::Channel { exchange: message.exchange.clone(), source };
+            let confirm = channel
+                .basic_publish(
+                    message.exchange.as_str().into(),
+                    message.routing_key.as_str().into(),
+                    mandatory(),
+                    &message.body,
+                    message.properties.clone(),
+                )
+                .await;
+            confirms.push(confirm.map_err(failed)?);
         }
+        for (message, confirm) in run.iter().zip(confirms) {
+            let (exchange, routing_key) = (&message.exchange, &message.routing_key);
+            let failed = |source| PublishError::Channel { exchange: exchange.clone(), source };
+            taken(confirm.await.map_err(failed)?, exchange, routing_key)?;
+        }
+        Ok(Some(channel))
     }
 
     pub async fn close(&self) {
@@ -146,10 +187,9 @@ impl Publisher {
         body: &[u8],
     ) -> Result<(Channel, Confirmation), PublishError> {
         let failed = |source| PublishError::Channel { exchange: exchange.into(), source };
-        let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
         let channel = self.channel(exchange).await?;
         let confirm = channel
-            .basic_publish(exchange.into(), routing_key.into(), options, body, properties)
+            .basic_publish(exchange.into(), routing_key.into(), mandatory(), body, properties)
             .await
             .map_err(failed)?;
         let confirmation = confirm.await.map_err(failed)?;
@@ -176,5 +216,20 @@ impl Publisher {
         let channel = connection.create_channel().await.map_err(failed)?;
         channel.confirm_select(ConfirmSelectOptions::default()).await.map_err(failed)?;
         Ok(channel)
+    }
+}
+
+fn mandatory() -> BasicPublishOptions {
+    BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() }
+}
+
+/// What a confirm says about its message.
+fn taken(confirmation: Confirmation, exchange: &str, routing_key: &str) -> Result<(), PublishError> {
+    match confirmation {
+        Confirmation::Ack(None) => Ok(()),
+        Confirmation::Ack(Some(_)) => {
+            Err(PublishError::Unroutable { exchange: exchange.into(), routing_key: routing_key.into() })
+        }
+        Confirmation::Nack(_) | Confirmation::NotRequested => Err(PublishError::Nacked { exchange: exchange.into() }),
     }
 }

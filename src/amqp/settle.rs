@@ -87,6 +87,12 @@ impl Receipt for AmqpReceipt {
                     Placed::Not(why) => (Verdict::Released(why), Operation::Requeue),
                 }
             }
+            Verdict::Released(Released::ProjectPaused) => {
+                match Box::pin(self.copies.to_held(&self.original, &body, &self.settler.channel)).await {
+                    Placed::Confirmed => (verdict, Operation::Ack),
+                    Placed::Not(why) => (Verdict::Released(why), Operation::Requeue),
+                }
+            }
             Verdict::Released(Released::HeldTooLong) => {
                 match Box::pin(self.copies.to_own_queue(&self.original, &body, &self.settler.channel)).await {
                     Placed::Confirmed => (verdict, Operation::Ack),

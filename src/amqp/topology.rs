@@ -10,8 +10,8 @@ use lapin::types::{AMQPValue, FieldTable, LongString};
 use ring::digest::{SHA256, digest};
 use std::{collections::BTreeMap, time::Duration};
 
-/// Returns a dead event survives while people look at it: RabbitMQ 4 would drop it after 20 by default.
-const DEAD_DELIVERY_LIMIT: u32 = 1_000_000;
+/// Returns an event survives that is kept while it is looked at: RabbitMQ 4 would drop it after 20 by default.
+const KEPT_DELIVERY_LIMIT: u32 = 1_000_000;
 /// A retry queue gets this part of Q's prefetch: retries are fewer, and must not crowd out fresh events.
 const RETRY_PREFETCH_PART: u16 = 8;
 
@@ -83,13 +83,15 @@ pub struct Topology {
     /// The lanes' names and patterns, in order.
     lanes: Vec<Lane>,
     dead: String,
+    held: String,
 }
 
 impl Topology {
     pub fn new(settings: &Settings) -> Self {
         let dead = format!("{}.dead", settings.queue);
         let default = Ladder { stem: settings.queue.clone(), dead: &dead, limit: settings.delivery_limit };
-        let mut queues = vec![dead_queue(dead.clone())];
+        let held = format!("{}.held", settings.queue);
+        let mut queues = vec![keeping_queue(dead.clone()), keeping_queue(held.clone())];
         let mut rungs = default.rungs(0, &settings.ladder, settings.prefetch);
         for (lane, number) in settings.lanes.iter().zip(1..) {
             let own = Ladder { stem: lane_queue(&settings.queue, &lane.name), ..default };
@@ -121,12 +123,18 @@ impl Topology {
             queues,
             unbound,
             dead,
+            held,
         }
     }
 
     /// The fanout exchange and queue of events given up.
     pub fn dead(&self) -> &str {
         &self.dead
+    }
+
+    /// The fanout exchange and queue of events whose project is paused.
+    pub fn held(&self) -> &str {
+        &self.held
     }
 
     /// The part of the topology that is about one queue.
@@ -278,8 +286,9 @@ fn delay_queue(name: String, retry: &str, delay: Duration) -> Queue {
     quorum(name, dead_lettering(retry).into_iter().chain([ttl]))
 }
 
-fn dead_queue(name: String) -> Queue {
-    quorum(name, [("x-delivery-limit", Argument::Number(DEAD_DELIVERY_LIMIT.into()))])
+/// A queue that nothing leaves by itself.
+fn keeping_queue(name: String) -> Queue {
+    quorum(name, [("x-delivery-limit", Argument::Number(KEPT_DELIVERY_LIMIT.into()))])
 }
 
 impl From<&Argument> for AMQPValue {
@@ -302,7 +311,7 @@ impl Fork {
 impl Queue {
     /// A queue that keeps what another one held while that is made anew.
     pub(super) fn holding(name: String) -> Self {
-        dead_queue(name)
+        keeping_queue(name)
     }
 
     pub(super) fn table(&self) -> FieldTable {
@@ -315,81 +324,5 @@ impl Queue {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::ports::secret::Secret;
-
-    fn settings(delays: &[u64], prefetch: u16) -> Settings {
-        let delays = delays.iter().copied().map(Duration::from_secs).collect();
-        Settings {
-            access: Secret::fixed("amqp://localhost").into(),
-            exchange: "x".into(),
-            queue: "q".into(),
-            bindings: vec!["a.#".into(), "b".into()],
-            prefetch,
-            delivery_limit: 100,
-            ladder: RetryLadder::try_new(delays).unwrap(),
-            lanes: Vec::new(),
-            watchdog: Duration::from_secs(60),
-        }
-    }
-
-    fn topology(delays: &[u64], prefetch: u16) -> Topology {
-        Topology::new(&settings(delays, prefetch))
-    }
-
-    fn leads_to(topology: &Topology, queue: &str) -> Option<String> {
-        let queue = topology.queues.iter().find(|q| q.name == queue).unwrap();
-        match queue.arguments.get("x-dead-letter-exchange") {
-            Some(Argument::Text(text)) => Some(text.clone()),
-            _ => None,
-        }
-    }
-
-    #[test]
-    fn a_failed_event_climbs_every_rung_and_then_dies() {
-        let topology = topology(&[5, 30], 256);
-        let mut way = vec!["q".to_owned()];
-        while let Some(next) = leads_to(&topology, &way[way.len() - 1]) {
-            way.push(next);
-        }
-        assert_eq!(way, ["q", "q.delay.1", "q.retry.1", "q.delay.2", "q.retry.2", "q.dead"]);
-    }
-
-    #[test]
-    fn every_target_is_declared_before_what_leads_to_it_and_publishers_are_bound_last() {
-        let topology = topology(&[5, 30, 60], 256);
-        for (at, queue) in topology.queues.iter().enumerate() {
-            if let Some(target) = leads_to(&topology, &queue.name) {
-                assert!(topology.queues[..at].iter().any(|q| q.name == target), "{target} after {}", queue.name);
-            }
-        }
-        let last: Vec<_> = topology.bindings.iter().rev().take(2).map(|b| b.exchange.as_str()).collect();
-        assert_eq!(last, ["x", "x"]);
-    }
-
-    #[test]
-    fn whatever_dead_letters_does_so_at_least_once() {
-        for queue in topology(&[5], 256).queues {
-            assert_eq!(queue.arguments["x-queue-type"], Argument::Text("quorum".into()));
-            if queue.arguments.contains_key("x-dead-letter-exchange") {
-                assert_eq!(queue.arguments["x-dead-letter-strategy"], Argument::Text("at-least-once".into()));
-                assert_eq!(queue.arguments["x-overflow"], Argument::Text("reject-publish".into()));
-            }
-        }
-    }
-
-    #[test]
-    fn an_empty_ladder_leads_straight_to_the_dead_queue() {
-        let topology = topology(&[], 4);
-        assert_eq!(leads_to(&topology, "q").as_deref(), Some("q.dead"));
-        assert_eq!(topology.rungs.len(), 1);
-        assert_eq!(topology.max_in_flight(), 4);
-    }
-
-    #[test]
-    fn each_retry_queue_gets_an_eighth_of_the_prefetch_and_at_least_one() {
-        assert_eq!(topology(&[5, 30], 256).rungs.iter().map(|r| r.prefetch).collect::<Vec<_>>(), [256, 32, 32]);
-        assert_eq!(topology(&[5], 3).rungs[1].prefetch, 1);
-    }
-}
+#[path = "topology_tests.rs"]
+mod tests;

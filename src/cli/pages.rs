@@ -5,8 +5,8 @@ use crate::{
     amqp::{BrokerDead, Topology},
     config::Settings,
     http,
-    journal::{AuditLog, Reader},
-    ports::{health::Health, metrics::Metrics, state::state_folder},
+    journal::{AuditLog, PauseTable, Reader},
+    ports::{health::Health, metrics::Metrics, pauses::Pauses, state::state_folder},
     svix::{SvixHooks, SvixView},
 };
 use axum::Router;
@@ -27,6 +27,7 @@ impl Desks {
     pub fn open(
         settings: &Settings,
         reader: Reader,
+        pauses: &Arc<Pauses<PauseTable>>,
         metrics: &Arc<Metrics>,
         health: &Arc<Health>,
         stop: CancellationToken,
@@ -41,6 +42,7 @@ impl Desks {
             queues: http::Queues {
                 consumed: topology.rungs.iter().map(|rung| rung.queue.clone()).collect(),
                 dead: topology.dead().to_owned(),
+                held: topology.held().to_owned(),
             },
         };
         let tokens = &settings.admin.tokens;
@@ -54,10 +56,13 @@ impl Desks {
             timeline: reader,
             messages: view,
             routes: settings.routing.routes.clone(),
+            board: Arc::clone(pauses.board()),
         });
+        let pausing = http::Pausing { pauses: Arc::clone(pauses), audit: Arc::clone(&audit), tokens: tokens.clone() };
         let forms = http::Forms::default();
         let router = http::router(ops.clone())
             .merge(http::audit_router(Arc::clone(&audit), tokens.clone()))
+            .merge(http::pauses_router(pausing))
             .merge(http::hooks_router(Arc::clone(&hooks), tokens.clone()))
             .merge(http::endpoints_router(http::Endpoints {
                 desk: hooks,

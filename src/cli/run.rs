@@ -9,11 +9,12 @@ use super::{
 use crate::{
     config::Settings,
     http,
-    journal::{self, Place, Reader, Writer},
+    journal::{self, PauseTable, Place, Reader, Writer},
     ports::{
         health::Health,
         journal::{Recorder, journal},
         metrics::Metrics,
+        pauses::{Board, Pauses},
     },
     service,
     svix::SvixSink,
@@ -63,7 +64,9 @@ async fn serve(settings: Settings) -> Result<(), Failure> {
         .map_err(|error| Failure::Configuration(error.to_string()))?
         .traced(traces.clone());
     let (recorder, reader, writing) = open_journal(settings.journal.clone(), &metrics, &health);
-    let (desks, pages) = Desks::open(&settings, reader, &metrics, &health, stop.requested.clone())?;
+    let board = Arc::new(Board::new(Arc::clone(&metrics)));
+    let pauses = Arc::new(Pauses::new(PauseTable::beside(&reader), board));
+    let (desks, pages) = Desks::open(&settings, reader, &pauses, &metrics, &health, stop.requested.clone())?;
     tokio::spawn(settings.secret_files.watch());
     // The pages outlive the drain, so that its end can be watched.
     let done = tokio_util::sync::CancellationToken::new();
@@ -97,7 +100,7 @@ async fn serve(settings: Settings) -> Result<(), Failure> {
     });
     // What operators change is written by the same store, which closes with the last recorder.
     let store = recorder.clone();
-    let ended = service::run(service, sink, metrics, health, recorder, stop).await;
+    let ended = service::run(service, sink, metrics, health, service::Records { recorder, pauses }, stop).await;
     ingesting.end().await;
     desks.close().await;
     drop(store);

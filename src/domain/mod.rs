@@ -26,4 +26,4 @@ pub use ladder::{Attempt, InvalidLadder, RetryLadder};
 pub use pause::PauseReason;
 pub use redact::{InvalidField, REDACTED, Redaction};
 pub use route::{Destination, Routes, UnknownProject};
-pub use verdict::{Cause, Dead, DeadReason, Released, Verdict};
+pub use verdict::{Cause, Dead, DeadReason, PROJECT_PAUSED, Released, Verdict};

@@ -50,6 +50,9 @@ pub struct Dead {
     pub event_id: Option<EventId>,
 }
 
+/// The word for events of paused projects.
+pub const PROJECT_PAUSED: &str = "project_paused";
+
 /// Why a delivery goes back to the broker untouched. No attempt is spent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Released {
@@ -59,6 +62,10 @@ pub enum Released {
     HeldTooLong,
     /// The dead queue did not take it in time.
     DeadQueueAway,
+    /// Its project is paused: it is kept aside, for as long as that lasts.
+    ProjectPaused,
+    /// The queue of what is kept aside did not take it in time.
+    HeldQueueAway,
     /// Its session with the broker is over, which has taken it back already.
     SessionEnded,
 }
@@ -70,7 +77,16 @@ impl Released {
             Self::HeldTooLong => "held too long through a pause",
             Self::SessionEnded => "its session with the broker is over",
             Self::DeadQueueAway => "the dead queue did not take its copy in time",
+            Self::ProjectPaused => "its project is paused; it is kept aside until that is resumed",
+            Self::HeldQueueAway => {
+                "its project is paused, and the queue of what is kept aside did not take its copy in time"
+            }
         }
+    }
+
+    /// A word for machines, where it says more than the outcome.
+    pub fn reason(self) -> Option<&'static str> {
+        (self == Self::ProjectPaused).then_some(PROJECT_PAUSED)
     }
 }
 

@@ -13,7 +13,7 @@ pub fn of_outcome(outcome: &str) -> Option<&'static str> {
     })
 }
 
-/// Why an event was given up or held: one of [`super::DeadReason`] or [`super::PauseReason`].
+/// Why an event was given up or held: one of [`super::DeadReason`] or [`super::PauseReason`], or [`super::PROJECT_PAUSED`].
 pub fn of_reason(reason: &str) -> Option<&'static str> {
     Some(match reason {
         "malformed" => "it is no valid event",
@@ -27,6 +27,7 @@ pub fn of_reason(reason: &str) -> Option<&'static str> {
         "rate_limited" => "Svix asked for a pause",
         "failing" => "Svix kept failing",
         "provisioning" => "applications were missing that should not be",
+        super::PROJECT_PAUSED => "its project is paused, and its events wait until it is resumed",
         _ => return None,
     })
 }
@@ -58,7 +59,7 @@ pub fn of_call(status: &str) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{DeadReason, PauseReason, Verdict};
+    use crate::domain::{DeadReason, PROJECT_PAUSED, PauseReason, Verdict};
 
     #[test]
     fn every_outcome_and_reason_has_words() {
@@ -66,7 +67,7 @@ mod tests {
             assert!(of_outcome(outcome).is_some(), "{outcome}");
         }
         let dead = DeadReason::ALL.map(DeadReason::as_str);
-        for reason in dead.into_iter().chain(PauseReason::ALL.map(PauseReason::as_str)) {
+        for reason in dead.into_iter().chain(PauseReason::ALL.map(PauseReason::as_str)).chain([PROJECT_PAUSED]) {
             assert!(of_reason(reason).is_some(), "{reason}");
         }
         assert_eq!((of_outcome("lost"), of_reason("lost"), of_endpoint("lost")), (None, None, None));

@@ -13,7 +13,7 @@ mod ops;
 mod problem;
 mod server;
 
-pub use api::{Api, audit_router, dead_router, hooks_router, router as api_router};
+pub use api::{Api, Pausing, audit_router, dead_router, hooks_router, pauses_router, router as api_router};
 pub use console::{
     Changes, Console, Endpoints, Forms, Queues, changes_router, endpoints_router, router as console_router,
 };

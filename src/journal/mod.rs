@@ -2,12 +2,13 @@
 //!
 //! SQLite in a file or PostgreSQL, one schema and one SQL for both. One task writes (`writer`), in batches; readers have
 //! connections of their own (`read`, `projects`). Nobody waits for either. What operators change is written on a third
-//! (`audit`), and they do wait for it.
+//! (`audit`, `pauses`), and they do wait for it.
 
 mod audit;
 mod gaps;
 mod insert;
 mod open;
+mod pauses;
 mod place;
 mod projects;
 mod read;
@@ -18,6 +19,7 @@ mod writer;
 
 pub use audit::AuditLog;
 pub use open::OpenError;
+pub use pauses::PauseTable;
 pub use place::Place;
 pub use read::Reader;
 pub use writer::{Settings, Writer};

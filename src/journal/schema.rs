@@ -7,8 +7,11 @@ use sqlx::{
 };
 
 /// Each is applied once, in this order, and never edited afterwards: what changes comes as a new one.
-const MIGRATIONS: [(i64, &str, &str); 2] =
-    [(1, "attempts, tallies, projects, gaps", include_str!("schema.sql")), (2, "audit", include_str!("audit.sql"))];
+const MIGRATIONS: [(i64, &str, &str); 3] = [
+    (1, "attempts, tallies, projects, gaps", include_str!("schema.sql")),
+    (2, "audit", include_str!("audit.sql")),
+    (3, "pauses", include_str!("pauses.sql")),
+];
 
 /// Brings the store up to date. Replicas that start together wait for each other.
 pub(super) async fn migrate(connection: &mut AnyConnection, kind: Kind) -> Result<(), MigrateError> {

@@ -35,6 +35,7 @@ pub struct Metrics {
     pub in_flight: IntGauge,
     pub queue_messages: IntGaugeVec,
     pub paused: IntGaugeVec,
+    pub projects_paused: IntGauge,
     pub broker_connected: IntGauge,
     pub broker_reconnects: IntCounter,
     pub watchdog_reconnects: IntCounter,
@@ -116,6 +117,7 @@ impl Metrics {
             in_flight: gauge("hookbro_events_in_flight", "Deliveries received and not yet settled.")?,
             queue_messages: gauges("hookbro_queue_messages", "Messages ready in each queue.", &["queue"])?,
             paused: gauges("hookbro_paused", "1 while nothing is sent to Svix for this reason.", &["reason"])?,
+            projects_paused: gauge("hookbro_projects_paused", "Projects whose events an operator holds back.")?,
             broker_connected: gauge("hookbro_broker_connected", "1 while consuming is possible.")?,
             broker_reconnects: counter("hookbro_broker_reconnects_total", "Connections made anew after a loss.")?,
             watchdog_reconnects: counter(

@@ -8,6 +8,7 @@ pub mod hooks;
 pub mod intake;
 pub mod journal;
 pub mod metrics;
+pub mod pauses;
 pub mod projects;
 pub mod secret;
 pub mod sink;

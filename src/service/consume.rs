@@ -135,6 +135,9 @@ async fn one<S: Sink, R: Receipt>(handler: Arc<Handler<S>>, recorder: Recorder, 
     let (verdict, event) = judged;
     let Message { body, attempt, queue, routing_key, received, trace, next_delay, replayed, .. } = message;
     let told = token.settle(verdict, body).await;
+    if let (Verdict::Released(Released::ProjectPaused), Some(event)) = (&told, &event) {
+        handler.board.kept_aside(&event.project);
+    }
     trace.settled(&told, event.as_ref());
     handler.projects.settled(project_of(&told, event.as_ref()), &told);
     log(&told, event.as_ref(), attempt, replayed);

@@ -14,6 +14,7 @@ use crate::{
     ports::{
         delivery::{HOLD, Message},
         metrics::Metrics,
+        pauses::Board,
         projects::ProjectCounts,
         sink::{Answer, Sink},
         stop::Stop,
@@ -42,6 +43,8 @@ pub struct Handler<S> {
     pub pacer: Pacer,
     pub routes: Routes,
     pub projects: ProjectCounts,
+    /// The projects that an operator has paused.
+    pub board: Arc<Board>,
     pub provisioner: Provisioner,
     pub max_payload_bytes: usize,
     pub metrics: Arc<Metrics>,
@@ -89,9 +92,9 @@ impl<S: Sink> Handler<S> {
         let last_attempt = message.next_delay.is_none();
         let mut standing = if last_attempt { Standing::LastAttempt } else { Standing::Ordinary };
         loop {
-            let pass = match self.gate.pass(standing, deadline, &self.stop).await {
+            let pass = match self.pass(event, standing, deadline).await {
                 Ok(pass) => pass,
-                Err(denied) => return Verdict::Released(denied.into()),
+                Err(released) => return Verdict::Released(released),
             };
             let answer = match self.call(message.lane, event, &destination, &pass, deadline, calls).await {
                 Ok(Some(answer)) => answer,
@@ -146,7 +149,20 @@ impl<S: Sink> Handler<S> {
         }
     }
 
-    /// The event's calls, in its turn; nothing if the gate has closed before they were all made.
+    /// Leave to call, once neither the event's project nor everything is paused.
+    async fn pass(&self, event: &Event, standing: Standing, deadline: Instant) -> Result<Pass<'_>, Released> {
+        if self.board.holds(&event.project) {
+            return Err(Released::ProjectPaused);
+        }
+        tokio::select! {
+            biased;
+            pass = self.gate.pass(standing, deadline, &self.stop) => pass.map_err(Released::from),
+            () = self.board.until_held(&event.project) => Err(Released::ProjectPaused),
+        }
+    }
+
+    /// The event's calls, in its turn; nothing if the gate has closed, or its project was paused,
+    /// before they were all made.
     async fn call(
         &self,
         lane: usize,
@@ -156,8 +172,9 @@ impl<S: Sink> Handler<S> {
         deadline: Instant,
         calls: &mut Calls,
     ) -> Result<Option<Answer>, Denied> {
-        let turn = self.pacer.turn(lane, || pass.holds(), deadline, &self.stop).await?;
-        let Some(turn) = turn.filter(|_| pass.holds()) else { return Ok(None) };
+        let wanted = || pass.holds() && !self.board.holds(&event.project);
+        let turn = self.pacer.turn(lane, wanted, deadline, &self.stop).await?;
+        let Some(turn) = turn.filter(|_| wanted()) else { return Ok(None) };
         let began = Instant::now();
         let answer = self.provisioner.deliver(&*self.sink, event, destination, pass).await;
         if let Some(answer) = &answer {

@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     domain::{AppId, Attempt, ProjectId, UnknownProject},
-    ports::{health::Health, sink::Create},
+    ports::{health::Health, pauses::Pause, sink::Create},
     service::fake_sink::{FakeSink, accepted, cause, failed, throttled, unusable},
 };
 use bytes::Bytes;
@@ -23,6 +23,7 @@ fn handler(sink: FakeSink, unknown_project: UnknownProject, limit: u32) -> Arc<H
         pacer: Pacer::new(0, 288, 1, Arc::clone(&metrics)),
         routes: Routes::new(mapped),
         projects: ProjectCounts::new([], &metrics),
+        board: Arc::new(Board::new(Arc::clone(&metrics))),
         provisioner: Provisioner::new(unknown_project, limit, Arc::clone(&metrics)),
         max_payload_bytes: 500,
         metrics,
@@ -297,4 +298,60 @@ async fn a_failing_creation_does_not_use_up_the_limit() {
     }
     handler.sink.answer_from_now_on([Answer::AppMissing(cause(404)), accepted()]);
     assert_eq!(named(&handler.handle(&message(BODY, 0), &mut Calls::default()).await.0), "delivered");
+}
+
+/// Pauses project `gigs` for this handler, or resumes it.
+async fn pause(handler: &Handler<FakeSink>, paused: bool) {
+    let gigs = ProjectId::try_new("gigs").unwrap();
+    let pause = Pause { since: jiff::Timestamp::UNIX_EPOCH, identity: "test".into(), claimed: None, reason: None };
+    handler.board.show(paused.then_some((gigs, pause)).into_iter().collect());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_of_a_paused_project_is_put_aside_without_a_call_and_others_are_sent() {
+    let handler = handler(FakeSink::answering([accepted()]), UnknownProject::Provision, 10);
+    pause(&handler, true).await;
+    for rung in [0, 1] {
+        let (verdict, _) = handler.handle(&message(BODY, rung), &mut Calls::default()).await;
+        assert_eq!(verdict, Verdict::Released(Released::ProjectPaused));
+    }
+    assert!(handler.sink.calls().is_empty());
+    let (verdict, _) = handler.handle(&message("not json", 0), &mut Calls::default()).await;
+    assert_eq!(named(&verdict), "dead malformed", "nobody's event waits for nobody");
+    let other = BODY.replace("\"gigs\"", "\"mapped\"");
+    assert_eq!(named(&handler.handle(&message(&other, 0), &mut Calls::default()).await.0), "delivered");
+    pause(&handler, false).await;
+    assert_eq!(named(&handler.handle(&message(BODY, 0), &mut Calls::default()).await.0), "delivered");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_that_waits_at_the_closed_gate_is_put_aside_when_its_project_is_paused() {
+    let handler = handler(FakeSink::answering([unusable(PauseReason::Auth)]), UnknownProject::Provision, 10);
+    let waiting = Arc::clone(&handler);
+    let held = tokio::spawn(async move { waiting.handle(&message(BODY, 0), &mut Calls::default()).await.0 });
+    let mut states = handler.gate.states();
+    states.wait_for(|state| state.reason() == Some(PauseReason::Auth)).await.unwrap();
+    pause(&handler, true).await;
+    assert_eq!(held.await.unwrap(), Verdict::Released(Released::ProjectPaused));
+    assert_eq!(handler.sink.calls().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_whose_turn_comes_after_the_pause_is_put_aside_and_spends_none_of_the_rate() {
+    let mut handler = handler(FakeSink::answering([accepted()]), UnknownProject::Provision, 10);
+    Arc::get_mut(&mut handler).unwrap().pacer = Pacer::new(1, 288, 1, Arc::new(Metrics::new().unwrap()));
+    let tasks = (0..4).map(|_| {
+        let handler = Arc::clone(&handler);
+        tokio::spawn(async move { handler.handle(&message(BODY, 0), &mut Calls::default()).await.0 })
+    });
+    let tasks: Vec<_> = tasks.collect();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    pause(&handler, true).await;
+    let mut named_all = Vec::new();
+    for task in tasks {
+        named_all.push(named(&task.await.unwrap()));
+    }
+    named_all.sort();
+    assert_eq!(named_all, ["delivered", "released", "released", "released"]);
+    assert_eq!(handler.sink.calls().len(), 1);
 }

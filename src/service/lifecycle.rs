@@ -1,9 +1,17 @@
 //! Start and stop: what must stand before what, the sessions one after another, and the order of the end.
 
-use super::{consume::Pool, gate::Gate, handler::Handler, keeper, pacer::Pacer, provision::Provisioner};
+use super::{
+    consume::Pool,
+    gate::Gate,
+    handler::Handler,
+    keeper,
+    pacer::Pacer,
+    pauses::{self, Resumer},
+    provision::Provisioner,
+};
 use crate::{
     amqp::{
-        self, Backoff, Connector, Copies, DeclareError, Ended, Occasion, OpenError, Permits, Publisher, Session,
+        self, Backoff, Connector, Copies, DeclareError, Ended, LetGo, Occasion, OpenError, Permits, Publisher, Session,
         Shared, StandError, Topology,
     },
     domain::{ProjectId, Routes, UnknownProject},
@@ -11,6 +19,7 @@ use crate::{
         health::{Broker, Health},
         journal::Recorder,
         metrics::Metrics,
+        pauses::{PauseStore, Pauses},
         projects::ProjectCounts,
         sink::Sink,
         stop::Stop,
@@ -45,6 +54,13 @@ pub struct Settings {
     pub traces: Traces,
 }
 
+/// What is written down of deliveries and of operators' words.
+#[derive(Debug)]
+pub struct Records<P> {
+    pub recorder: Recorder,
+    pub pauses: Arc<Pauses<P>>,
+}
+
 /// What no reconnect can mend.
 #[derive(Debug, thiserror::Error)]
 pub enum Fatal {
@@ -53,19 +69,20 @@ pub enum Fatal {
 }
 
 /// Consumes and delivers until `stop`. Losing the broker is no end: sessions follow one another for ever.
-pub async fn run<S: Sink>(
+pub async fn run<S: Sink, P: PauseStore>(
     settings: Settings,
     sink: S,
     metrics: Arc<Metrics>,
     health: Arc<Health>,
-    recorder: Recorder,
+    records: Records<P>,
     stop: Stop,
 ) -> Result<(), Fatal> {
+    let Records { recorder, pauses } = records;
     let topology = Topology::new(&settings.broker);
     let sink = Arc::new(sink);
     let gate = Arc::new(Gate::new(Arc::clone(&metrics), Arc::clone(&health)));
     let publisher = Publisher::new(settings.broker.access.clone(), "hookbro publisher");
-    let copies = Arc::new(Copies::new(publisher, topology.dead().to_owned(), stop.cut.clone()));
+    let copies = Arc::new(Copies::new(publisher, &topology, stop.cut.clone()));
     let handler = Handler {
         provisioner: Provisioner::new(settings.unknown_project, settings.provision_limit, Arc::clone(&metrics)),
         sink: Arc::clone(&sink),
@@ -73,6 +90,7 @@ pub async fn run<S: Sink>(
         pacer: Pacer::new(settings.rate_limit, topology.max_in_flight(), topology.lanes(), Arc::clone(&metrics)),
         routes: settings.routes,
         projects: ProjectCounts::new(settings.projects, &metrics),
+        board: Arc::clone(pauses.board()),
         max_payload_bytes: settings.max_payload_bytes,
         metrics: Arc::clone(&metrics),
         stop: stop.clone(),
@@ -89,6 +107,19 @@ pub async fn run<S: Sink>(
         watchdog: settings.broker.watchdog,
     };
 
+    let resumer = Resumer {
+        board: Arc::clone(pauses.board()),
+        let_go: LetGo {
+            connector: Connector::new(settings.broker.access.clone()),
+            publisher: Publisher::new(settings.broker.access.clone(), "hookbro held publisher"),
+            topology: topology.clone(),
+        },
+        health: Arc::clone(&health),
+        stop: stop.clone(),
+    };
+    let _following = AbortOnDropHandle::new(tokio::spawn(pauses::follow(Arc::clone(&pauses))));
+    let resuming = AbortOnDropHandle::new(tokio::spawn(resumer.run()));
+    health.beating(pauses::known(pauses.board(), &stop)).await;
     let ended = sessions(&pool, &topology, Connector::new(settings.broker.access), &shared).await;
     let deadline = tokio::time::Instant::now() + settings.grace.saturating_sub(GOODBYE).max(settings.grace / 2);
     health.broker.send_replace(Broker::Draining);
@@ -103,11 +134,16 @@ pub async fn run<S: Sink>(
         None => pool.cut().await,
     }
     let goodbyes = async {
-        tokio::join!(copies.close(), async {
+        let close = async {
             if let Some(session) = session {
                 session.close().await;
             }
-        })
+        };
+        // A pass that is cut off repeats what it sent, and loses none.
+        let (resumed, (), ()) = tokio::join!(resuming, copies.close(), close);
+        if let Err(broken) = resumed {
+            tracing::error!(error = %broken, "what sends on events that were kept aside broke off");
+        }
     };
     if tokio::time::timeout(GOODBYE, goodbyes).await.is_err() {
         tracing::debug!("the broker did not answer the goodbye; it is left without one");

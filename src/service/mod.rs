@@ -9,7 +9,8 @@ mod handler;
 mod keeper;
 mod lifecycle;
 mod pacer;
+mod pauses;
 mod provision;
 mod record;
 
-pub use lifecycle::{Fatal, Settings, run};
+pub use lifecycle::{Fatal, Records, Settings, run};

@@ -56,10 +56,10 @@ pub fn entry(origin: Origin, verdict: &Verdict, event: Option<Event>, calls: Cal
             (project, id) = (dead.project.clone(), dead.event_id.clone());
             (Some(dead.reason.as_str()), Some(dead.cause.clone()))
         }
-        Verdict::Released(why) => match calls.held {
+        Verdict::Released(why) => match (calls.held, why.reason()) {
             // Why it was held says more than that it went back.
-            Some((reason, cause)) => (Some(reason.as_str()), Some(cause)),
-            None => (None, Some(Cause { status: None, detail: why.as_str().to_owned() })),
+            (Some((reason, cause)), None) => (Some(reason.as_str()), Some(cause)),
+            (_, reason) => (reason, Some(Cause { status: None, detail: why.as_str().to_owned() })),
         },
     };
     let kind = event.as_ref().map(|event| event.kind.detached());

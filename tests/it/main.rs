@@ -14,6 +14,7 @@ mod dead_many;
 mod deliver;
 mod events;
 mod fuzz;
+mod hold;
 mod hostile;
 mod ingest;
 mod journal;

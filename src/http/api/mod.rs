@@ -9,17 +9,20 @@ mod audit;
 pub(super) mod dead;
 pub(super) mod events;
 pub(super) mod hooks;
+mod pauses;
 pub(super) mod projects;
 mod query;
 
 pub use audit::router as audit_router;
 pub use dead::router as dead_router;
 pub use hooks::router as hooks_router;
+pub use pauses::{Pausing, router as pauses_router};
 
 use super::problem::Problem;
 use crate::{
     domain::Routes,
     ports::{
+        pauses::Board,
         secret::SecretList,
         timeline::{MessageView, Timeline, Unread},
     },
@@ -43,6 +46,7 @@ pub struct Api<T, M> {
     pub timeline: T,
     pub messages: M,
     pub routes: Routes,
+    pub board: Arc<Board>,
 }
 
 /// The routes under `/api/v1`; needs the peer's address (`ConnectInfo`).

@@ -1,7 +1,7 @@
 //! Projects with what they did of late.
 
-use super::{super::problem::Problem, Api, query::Params, unread};
-use crate::ports::timeline::{MessageView, Timeline};
+use super::{super::problem::Problem, Api, pauses, query::Params, unread};
+use crate::ports::timeline::{MessageView, ProjectLine, Timeline};
 use axum::{
     Json,
     extract::{RawQuery, State},
@@ -22,5 +22,14 @@ pub(in crate::http) async fn list<T: Timeline, M: MessageView>(
     let since = params.time("since")?.unwrap_or_else(|| Timestamp::now() - DAY);
     let (named, after) = (params.ident("project")?.map(String::as_str), params.ident("cursor")?.map(String::as_str));
     let page = api.timeline.projects(named, since, after, params.limit()?).await.map_err(|error| unread(&error))?;
-    Ok(Json(json!({"since": since, "projects": page.projects, "next": page.next})))
+    let paused = api.board.known().borrow().clone().unwrap_or_default();
+    let shown = |line: &ProjectLine| {
+        let pause =
+            line.project.as_deref().and_then(|name| paused.iter().find(|(project, _)| project.as_str() == name));
+        let mut shown = json!(line);
+        shown["paused"] = pause.map_or(Value::Null, |(_, pause)| pauses::shown(pause));
+        shown
+    };
+    let projects: Vec<_> = page.projects.iter().map(shown).collect();
+    Ok(Json(json!({"since": since, "projects": projects, "next": page.next})))
 }

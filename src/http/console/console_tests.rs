@@ -8,6 +8,7 @@ use crate::{
         health::Health,
         journal::Gap,
         metrics::Metrics,
+        pauses::Board,
         secret::{Secret, SecretList},
         timeline::{
             Attempt, EventLine, EventPage, EventQuery, EventStory, LastError, ProjectLine, ProjectPage, SvixAttempt,
@@ -135,7 +136,8 @@ fn pages(tokens: &str) -> Router {
         topology: Value::Null,
         queues: Queues::default(),
     };
-    let api = Arc::new(Api { tokens, timeline: Hostile, messages: Hostile, routes });
+    let board = Arc::new(Board::new(Arc::clone(&ops.metrics)));
+    let api = Arc::new(Api { tokens, timeline: Hostile, messages: Hostile, routes, board });
     router(Console::new(api, ops, Forms::default()))
 }
 

@@ -31,6 +31,8 @@ const STANDSTILL: f64 = 1.0 / 300.0;
 pub struct Queues {
     pub consumed: BTreeSet<String>,
     pub dead: String,
+    /// Where events of paused projects lie aside.
+    pub held: String,
 }
 
 /// One question and its answer.
@@ -53,6 +55,7 @@ pub(super) struct Where {
     pub in_hand: u64,
     pub waiting: u64,
     pub dead: u64,
+    pub held: u64,
 }
 
 impl Where {
@@ -62,6 +65,7 @@ impl Where {
         for (queue, messages) in &*ops.health.queues.borrow() {
             let part = match () {
                 () if *queue == ops.queues.dead => &mut sum.dead,
+                () if *queue == ops.queues.held => &mut sum.held,
                 () if ops.queues.consumed.contains(queue) => &mut sum.ready,
                 () => &mut sum.waiting,
             };
@@ -93,6 +97,10 @@ fn lost(ops: &Ops, places: Where) -> Answer {
         number(places.waiting),
         number(places.dead)
     )];
+    if places.held > 0 {
+        let held = count(places.held, "event waits", "events wait");
+        detail.push(format!("{held} aside while their projects are paused."));
+    }
     let dropped = ops.metrics.unsettled_drops.get();
     if dropped > 0 {
         detail.push(format!(

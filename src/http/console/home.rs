@@ -76,8 +76,10 @@ fn now(ops: &Ops, answers: &[Answer; 4]) -> Markup {
 }
 
 fn counters(ops: &Ops) -> Markup {
-    let Where { ready, in_hand, waiting, dead } = Where::of(ops);
-    let places = [("ready", ready), ("in hand", in_hand), ("waiting", waiting), ("given up", dead)];
+    let Where { ready, in_hand, waiting, dead, held } = Where::of(ops);
+    let aside = (held > 0).then_some(("aside", held));
+    let places = [("ready", ready), ("in hand", in_hand), ("waiting", waiting), ("given up", dead)].into_iter();
+    let places = places.chain(aside);
     html! {
         dl.counters #counters data-live aria-label="Counters" {
             div.group {

@@ -1,0 +1,81 @@
+use super::*;
+use std::sync::Mutex as StdMutex;
+
+/// A store that can go away.
+#[derive(Default)]
+struct FakeStore {
+    paused: StdMutex<Paused>,
+    away: AtomicBool,
+}
+
+impl FakeStore {
+    fn stands(&self) -> Result<std::sync::MutexGuard<'_, Paused>, Unread> {
+        if self.away.load(Ordering::Relaxed) { Err(Unread::Away) } else { Ok(self.paused.lock().unwrap()) }
+    }
+}
+
+impl PauseStore for FakeStore {
+    async fn all(&self) -> Result<Paused, Unread> {
+        self.stands().map(|paused| paused.clone())
+    }
+    async fn pause(&self, project: &ProjectId, pause: &Pause) -> Result<(), Unread> {
+        self.stands().map(|mut paused| {
+            paused.entry(project.clone()).or_insert_with(|| pause.clone());
+        })
+    }
+    async fn resume(&self, project: &ProjectId) -> Result<(), Unread> {
+        self.stands().map(|mut paused| drop(paused.remove(project)))
+    }
+}
+
+fn pauses() -> Pauses<FakeStore> {
+    Pauses::new(FakeStore::default(), Arc::new(Board::new(Arc::new(Metrics::new().unwrap()))))
+}
+
+fn pause(by: &str) -> Pause {
+    Pause { since: Timestamp::UNIX_EPOCH, identity: by.to_owned(), claimed: None, reason: None }
+}
+
+#[tokio::test]
+async fn the_first_pause_stands_and_a_resumed_project_is_free() {
+    let pauses = pauses();
+    let [gigs, dev] = ["gigs", "dev"].map(|id| ProjectId::try_new(id).unwrap());
+    assert!(!pauses.board().holds(&gigs));
+    assert_eq!(pauses.pause(&gigs, &pause("one")).await.unwrap().identity, "one");
+    assert_eq!(pauses.pause(&gigs, &pause("two")).await.unwrap().identity, "one");
+    assert!(pauses.board().holds(&gigs) && !pauses.board().holds(&dev));
+    assert_eq!(pauses.board().metrics.projects_paused.get(), 1);
+    pauses.resume(&gigs).await.unwrap();
+    assert!(!pauses.board().holds(&gigs));
+}
+
+#[tokio::test]
+async fn a_store_that_is_away_changes_nothing_and_one_that_is_off_frees_all() {
+    let pauses = pauses();
+    let gigs = ProjectId::try_new("gigs").unwrap();
+    assert!(pauses.board().known().borrow().is_none(), "nothing was heard yet");
+    let _ = pauses.pause(&gigs, &pause("one")).await.unwrap();
+    pauses.store.away.store(true, Ordering::Relaxed);
+    assert_eq!(pauses.refresh().await, Err(Unread::Away));
+    assert_eq!(pauses.resume(&gigs).await, Err(Unread::Away));
+    assert!(pauses.board().holds(&gigs));
+}
+
+#[tokio::test]
+async fn who_waits_hears_of_the_pause_and_of_what_was_kept_aside_too_late() {
+    let pauses = pauses();
+    let gigs = ProjectId::try_new("gigs").unwrap();
+    let board = Arc::clone(pauses.board());
+    let waiting = tokio::spawn({
+        let gigs = gigs.clone();
+        async move { board.until_held(&gigs).await }
+    });
+    let _ = pauses.pause(&gigs, &pause("one")).await.unwrap();
+    waiting.await.unwrap();
+    pauses.board().kept_aside(&gigs);
+    let in_time = tokio::time::timeout(std::time::Duration::from_millis(5), pauses.board().something_late()).await;
+    assert!(in_time.is_err(), "whoever resumes it will look");
+    pauses.resume(&gigs).await.unwrap();
+    pauses.board().kept_aside(&gigs);
+    pauses.board().something_late().await;
+}

@@ -1,0 +1,296 @@
+//! Projects that an operator has paused: their events wait aside while all others go on, and go out once they are resumed,
+//! through kills, restarts and replicas.
+
+use crate::support::{
+    SOON,
+    events::{Sample, generated, one},
+    hookbro::Hookbro,
+    ledger,
+    store::Store,
+    until,
+    world::World,
+};
+use hookbro::{
+    amqp::{EventProperties, Publisher},
+    ports::secret::Secret,
+    sandbox::Fault,
+};
+use serde_json::{Value, json};
+
+fn held(world: &World) -> String {
+    format!("{}.held", world.broker.queue)
+}
+
+async fn order(hookbro: &Hookbro, project: &str, what: &str) -> (u16, Value) {
+    let url = format!("{}/api/v1/projects/{project}/{what}", hookbro.url());
+    let request =
+        reqwest::Client::new().post(url).header("content-type", "application/json").header("x-hookbro-user", "anna");
+    let response = request.body(json!({"reason": "asked by test"}).to_string()).send().await.unwrap();
+    (response.status().as_u16(), serde_json::from_str(&response.text().await.unwrap()).unwrap())
+}
+
+async fn pause(hookbro: &Hookbro, project: &str) {
+    let (status, answer) = order(hookbro, project, "pause").await;
+    assert_eq!((status, &answer["project"]), (200, &project.into()), "{answer}");
+}
+
+async fn resume(hookbro: &Hookbro, project: &str) {
+    let (status, answer) = order(hookbro, project, "resume").await;
+    assert_eq!(status, 200, "{answer}");
+}
+
+async fn lying(world: &World) -> u32 {
+    world.broker.ready(&held(world)).await.unwrap_or(0)
+}
+
+async fn aside(world: &World, count: usize) {
+    let what = format!("{count} events lie aside");
+    until(&what, SOON, async || (lying(world).await == count as u32).then_some(())).await;
+}
+
+fn of(samples: &[Sample], project: &str) -> Vec<Sample> {
+    samples.iter().filter(|sample| sample.project == project).cloned().collect()
+}
+
+/// Ids in the order of their calls. The first one is called for again once its application is made.
+fn called(world: &World) -> Vec<String> {
+    let mut ids: Vec<_> = world.svix.calls().into_iter().filter_map(|call| call.event_id).collect();
+    ids.dedup();
+    ids
+}
+
+fn ids(samples: &[Sample]) -> Vec<String> {
+    samples.iter().map(|sample| sample.id.clone()).collect()
+}
+
+/// Takes out what lies aside.
+#[track_caller]
+fn keep_their_order<'w>(world: &'w World, expected: &'w [Sample]) -> impl Future<Output = ()> + 'w {
+    let place = std::panic::Location::caller();
+    async move {
+        let lying = world.broker.drain(&held(world)).await;
+        let nth = |body: &[u8]| expected.iter().position(|sample| sample.body == body);
+        let order: Vec<_> = lying.iter().map(|lying| nth(&lying.body)).collect();
+        let first = order.iter().enumerate().find(|(at, nth)| **nth != Some(*at));
+        assert_eq!((first, order.len()), (None, expected.len()), "{place}: the order is another from there on");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_of_a_paused_project_wait_while_others_flow_and_go_out_once_when_it_is_resumed() {
+    let world = World::new("hold").await;
+    let hookbro = Hookbro::ready(world.settings()).await;
+    pause(&hookbro, "gigs").await;
+    let samples = generated("hold", &["gigs", "dev"], 600);
+    let (gigs, dev) = (of(&samples, "gigs"), of(&samples, "dev"));
+    world.publish(&samples).await;
+    world.arrive(&dev).await;
+    aside(&world, gigs.len()).await;
+    assert_eq!(ledger::missing(&world.svix, &gigs), gigs.len(), "none of them was sent");
+    assert_eq!(hookbro.metric("hookbro_projects_paused").await, 1.0);
+    assert_eq!(hookbro.metric("hookbro_events_settled_total{outcome=\"released\"}").await, gigs.len() as f64);
+    let story = until("the journal tells why", SOON, async || {
+        let (status, story) = hookbro.api(&format!("/events/{}", gigs[0].id), None).await;
+        (status == 200).then_some(story)
+    })
+    .await;
+    let attempt = &story["attempts"][0];
+    assert_eq!((&attempt["outcome"], &attempt["reason"]), (&"released".into(), &"project_paused".into()), "{story}");
+    let (_, page) = hookbro.api("/projects?project=gigs", None).await;
+    assert_eq!(page["projects"][0]["paused"]["reason"], "asked by test", "{page}");
+    resume(&hookbro, "gigs").await;
+    let (_, page) = hookbro.api("/projects?project=gigs", None).await;
+    assert_eq!(page["projects"][0]["paused"], Value::Null, "{page}");
+    world.arrive(&gigs).await;
+    ledger::check(&world.svix, &samples);
+    assert_eq!(world.svix.answered(202), samples.len());
+    assert_eq!(hookbro.metric("hookbro_events_settled_total{outcome=\"duplicate\"}").await, 0.0, "each was sent once");
+    aside(&world, 0).await;
+    hookbro.stop().await;
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_resumed_goes_out_in_its_order_and_what_is_not_keeps_its_own() {
+    // One at a time, so that the order shows.
+    let world = World::new("holdorder").await.with("broker.prefetch", "1").with("retry.delays", "");
+    let hookbro = Hookbro::ready(world.settings()).await;
+    pause(&hookbro, "gigs").await;
+    pause(&hookbro, "dev").await;
+    let samples = generated("order", &["gigs", "dev"], 60);
+    for sample in &samples {
+        world.publish_one(sample).await;
+    }
+    aside(&world, samples.len()).await;
+    resume(&hookbro, "gigs").await;
+    let (gigs, dev) = (of(&samples, "gigs"), of(&samples, "dev"));
+    world.arrive(&gigs).await;
+    assert_eq!(called(&world), ids(&gigs));
+    aside(&world, dev.len()).await;
+    hookbro.stop().await;
+    keep_their_order(&world, &dev).await;
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_than_one_consumer_may_hold_keeps_its_order_too() {
+    let world = World::new("holdmany").await;
+    let hookbro = Hookbro::ready(world.settings()).await;
+    pause(&hookbro, "dev").await;
+    pause(&hookbro, "gigs").await;
+    let publisher = Publisher::new(Secret::fixed(&world.broker.url), "hookbro test");
+    let samples = generated("many", &["dev", "dev", "dev", "gigs"], 4_400);
+    for sample in &samples {
+        let properties = EventProperties { id: Some(sample.id.clone()), ..EventProperties::default() }.to_amqp();
+        publisher.publish(&held(&world), &sample.routing_key(), properties, &sample.body).await.unwrap();
+    }
+    publisher.close().await;
+    resume(&hookbro, "gigs").await;
+    let (gigs, dev) = (of(&samples, "gigs"), of(&samples, "dev"));
+    world.arrive(&gigs).await;
+    ledger::check(&world.svix, &gigs);
+    aside(&world, dev.len()).await;
+    hookbro.stop().await;
+    keep_their_order(&world, &dev).await;
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pause_survives_kills_and_no_kill_loses_an_event() {
+    const COUNT: usize = 3_000;
+    let world = World::new("holdkill").await;
+    let mut hookbro = Hookbro::ready(world.settings()).await;
+    pause(&hookbro, "gigs").await;
+    let samples = generated("kill", &["gigs"], COUNT);
+    world.publish(&samples[..COUNT / 2]).await;
+    let publishing = world.publish(&samples[COUNT / 2..]);
+    let killing = async {
+        until("many lie aside", SOON, async || (lying(&world).await > 500).then_some(())).await;
+        hookbro.kill();
+    };
+    tokio::join!(publishing, killing);
+    // What was confirmed and not acknowledged at that moment lies aside twice.
+    let mut hookbro = Hookbro::ready(world.settings()).await;
+    until("all lie aside", SOON, async || {
+        let waiting = world.broker.ready(&world.broker.queue).await.unwrap_or(0);
+        (waiting == 0 && lying(&world).await >= COUNT as u32).then_some(())
+    })
+    .await;
+    assert_eq!(ledger::missing(&world.svix, &samples), COUNT, "the pause was heeded from the first event on");
+    resume(&hookbro, "gigs").await;
+    until("many are under way", SOON, async || (lying(&world).await < COUNT as u32 * 3 / 4).then_some(())).await;
+    hookbro.kill();
+    let hookbro = Hookbro::ready(world.settings()).await;
+    world.arrive(&samples).await;
+    aside(&world, 0).await;
+    ledger::check(&world.svix, &samples);
+    hookbro.stop().await;
+    world.end().await;
+}
+
+async fn replicas_share_a_pause(name: &str, url: &str) {
+    let world = World::new(name).await.with("journal.url", url);
+    let (one, other) = (Hookbro::ready(world.settings()).await, Hookbro::ready(world.settings()).await);
+    pause(&one, "gigs").await;
+    let heeds = async |count: f64| {
+        until("the other replica hears of it", SOON, async || {
+            (other.metric("hookbro_projects_paused").await == count).then_some(())
+        })
+        .await;
+    };
+    heeds(1.0).await;
+    let samples = generated(name, &["gigs", "dev"], 200);
+    world.publish(&samples).await;
+    let gigs = of(&samples, "gigs");
+    aside(&world, gigs.len()).await;
+    let (_, page) = other.api("/paused", None).await;
+    let found = &page["paused"][0];
+    assert_eq!((&found["project"], &found["reason"]), (&"gigs".into(), &"asked by test".into()), "{page}");
+    assert_eq!((&found["who"]["identity"], &found["who"]["claimed"]), (&"local".into(), &"anna".into()), "{page}");
+    resume(&other, "gigs").await;
+    world.arrive(&samples).await;
+    let (_, page) = one.api("/audit?project=gigs", None).await;
+    let said = |n: usize| (page["changes"][n]["action"].as_str(), page["changes"][n]["outcome"].as_str());
+    let expected = [(Some("project.resume"), Some("done")), (Some("project.pause"), Some("done"))];
+    assert_eq!([said(0), said(1)], expected, "{page}");
+    until("the first hears of it too", SOON, async || {
+        (one.metric("hookbro_projects_paused").await == 0.0).then_some(())
+    })
+    .await;
+    ledger::check(&world.svix, &samples);
+    aside(&world, 0).await;
+    one.stop().await;
+    other.stop().await;
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replicas_share_a_pause_in_a_file() {
+    let store = Store::file();
+    replicas_share_a_pause("holdfile", &store.url).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replicas_share_a_pause_in_postgres() {
+    let Some(store) = Store::server() else { return };
+    replicas_share_a_pause("holdpg", &store.url).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_and_an_event_that_svix_keeps_waiting_are_put_aside_too_and_enter_by_their_lane() {
+    let mut world = World::new("holdrungs").await.with("retry.delays", "2s").with("lanes.bulk.keys", "gigs.#");
+    let hookbro = Hookbro::ready(world.settings()).await;
+    let (sick, waiting) = (one("sick", "gigs"), one("waiting", "gigs"));
+    world.svix.sandbox.add_fault(Fault {
+        event_id: Some(sick.id.clone()),
+        status: Some(503),
+        times: Some(1),
+        ..Fault::default()
+    });
+    world.publish_one(&sick).await;
+    until("its first attempt failed", SOON, async || (world.svix.answered(503) == 1).then_some(())).await;
+    pause(&hookbro, "gigs").await;
+    aside(&world, 1).await;
+    resume(&hookbro, "gigs").await;
+    world.arrive(std::slice::from_ref(&sick)).await;
+
+    world.svix.go_away().await;
+    world.publish_one(&waiting).await;
+    until("it is held with everything else", SOON, async || {
+        (hookbro.metric("hookbro_paused{reason=\"unreachable\"}").await == 1.0).then_some(())
+    })
+    .await;
+    pause(&hookbro, "gigs").await;
+    aside(&world, 1).await;
+    world.svix.come_back().await;
+    resume(&hookbro, "gigs").await;
+    world.arrive(std::slice::from_ref(&waiting)).await;
+    let story = until("the journal has its whole story", SOON, async || {
+        let (_, story) = hookbro.api(&format!("/events/{}", sick.id), None).await;
+        (story["outcome"] == "delivered").then_some(story)
+    })
+    .await;
+    let queue = |attempt: usize| story["attempts"][attempt]["queue"].as_str().unwrap_or_default().to_owned();
+    let lane = format!("{}.lane.bulk", world.broker.queue);
+    let expected = [lane.clone(), format!("{lane}.retry.1"), lane];
+    assert_eq!([queue(0), queue(1), queue(2)], expected, "{story}");
+    ledger::check(&world.svix, &[sick, waiting]);
+    hookbro.stop().await;
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_journal_nothing_can_be_paused_and_the_refusal_names_the_remedy() {
+    let world = World::new("holdoff").await.with("journal.url", "off");
+    let hookbro = Hookbro::ready(world.settings()).await;
+    let (status, problem) = order(&hookbro, "gigs", "pause").await;
+    assert_eq!(status, 503, "{problem}");
+    assert!(problem["detail"].as_str().unwrap().contains("journal.url"), "{problem}");
+    let (status, _) = order(&hookbro, "app_x", "pause").await;
+    assert_eq!(status, 404);
+    let sample = one("off", "gigs");
+    world.publish_one(&sample).await;
+    world.arrive(&[sample]).await;
+    hookbro.stop().await;
+    world.end().await;
+}
