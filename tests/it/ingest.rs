@@ -187,7 +187,8 @@ async fn a_stop_answers_the_requests_in_hand() {
     let address = free_address().await;
     let world = World::new("ingeststop").await.with("ingest.listen", &address);
     let hookbro = Hookbro::ready(world.settings()).await;
-    let events = generated("ingeststop", &["gigs"], 2_000);
+    // Far more than are published before the stop, on any machine; afterwards they are refused in no time.
+    let events = generated("ingeststop", &["gigs"], 10_000);
     let publisher = Publisher::to(&address);
     let answered = stream::iter(&events)
         .map(async |sample| match publisher.post("application/json", sample.body.clone()).await {
@@ -209,7 +210,7 @@ async fn a_stop_answers_the_requests_in_hand() {
         hookbro.stop().await;
     };
     let (promised, ()) = tokio::join!(answered, stopping);
-    assert!((300..2_000).contains(&promised.len()), "{} were promised", promised.len());
+    assert!((300..events.len()).contains(&promised.len()), "{} were promised", promised.len());
     let hookbro = Hookbro::ready(world.settings()).await;
     world.arrive(&promised).await;
     hookbro.stop().await;
