@@ -94,6 +94,8 @@ struct Bench {
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    // The libraries leave the choice of a provider to the program; a second one cannot come first.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let mut cli = Cli::parse();
     let command = cli.command.take();
     if let Some(Command::Contender(args)) = command {
