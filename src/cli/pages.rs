@@ -58,11 +58,12 @@ impl Desks {
             routes: settings.routing.routes.clone(),
             board: Arc::clone(pauses.board()),
         });
-        let pausing = http::Pausing { pauses: Arc::clone(pauses), audit: Arc::clone(&audit), tokens: tokens.clone() };
+        let pausing = Arc::new(http::PauseDesk::new(Arc::clone(pauses), Arc::clone(&audit)));
         let forms = http::Forms::default();
         let router = http::router(ops.clone())
             .merge(http::audit_router(Arc::clone(&audit), tokens.clone()))
-            .merge(http::pauses_router(pausing))
+            .merge(http::pauses_router(Arc::clone(&pausing), tokens.clone()))
+            .merge(http::pausing_router(http::Pausing { desk: pausing, tokens: tokens.clone(), forms: forms.clone() }))
             .merge(http::hooks_router(Arc::clone(&hooks), tokens.clone()))
             .merge(http::endpoints_router(http::Endpoints {
                 desk: hooks,

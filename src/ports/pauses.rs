@@ -84,6 +84,11 @@ impl Board {
         self.late.notified().await;
     }
 
+    /// The projects that are paused, as far as is known.
+    pub fn paused(&self) -> Arc<Paused> {
+        self.known.borrow().clone().unwrap_or_default()
+    }
+
     /// What is known, and word of its changes.
     pub fn known(&self) -> watch::Receiver<Option<Arc<Paused>>> {
         self.known.subscribe()
@@ -136,7 +141,7 @@ impl<S: PauseStore> Pauses<S> {
             }
             Err(other) => return Err(other),
         }
-        Ok(self.board.known.borrow().clone().unwrap_or_default())
+        Ok(self.board.paused())
     }
 
     /// Pauses `project`; answers the pause that stands then, which may be an older one. This process heeds it from now on.

@@ -1,11 +1,12 @@
 """Replaying and discarding in the console, and who may: each test has dead events of its own, in the project `spare`."""
 
 import base64
+import json
 import re
 
 from browser import Watched
 from test_pages import Console
-from world import SPARE_HOOK, ask, until
+from world import SCRIPT, SPARE_HOOK, ask, event, until
 
 class Deciding(Console):
     def dead(self, name):
@@ -82,6 +83,52 @@ class Deciding(Console):
             for action in ("endpoint.test", "endpoint.recover", "portal.link", "event.resend"):
                 self.assertIn(action, told)
             self.assertNotIn("failed", page.locator("tbody").inner_text())
+
+    def test_a_project_is_paused_and_resumed_and_its_events_wait_meanwhile(self):
+        with self.page() as watched:
+            page, main = watched.page, watched.page.get_by_role("main")
+            watched.open("/projects/rested")
+            self.assertNotIn("The project is paused", main.inner_text())
+            page.get_by_label("Reason, if you like").fill(f"under repair {SCRIPT}")
+            page.get_by_role("button", name="Pause this project").click()
+            page.get_by_role("link", name="Back to the project").click()
+            page.get_by_role("button", name="Resume this project").wait_for()
+            told = main.inner_text()
+            for part in ("The project is paused since", "by local", f"under repair {SCRIPT}"):
+                self.assertIn(part, told)
+            watched.open("/projects")
+            row = page.locator("tbody tr").filter(has_text="rested")
+            self.assertEqual(row.get_by_text("paused").count(), 1)
+            self.assertEqual(page.locator("#paused li").count(), 1)
+            self.world.publish(json.dumps(event("evt_rested_1", "rested")))
+            self.world.settled("evt_rested_1", "released")
+            watched.open("/events/evt_rested_1")
+            for part in ("Its project is paused", "The project is paused since", "kept aside"):
+                self.assertIn(part, main.inner_text())
+            watched.open("/")
+            page.locator("#paused").get_by_role("link", name="rested").wait_for()
+            counter = page.locator("#counters div").filter(has=page.get_by_text("kept aside (paused projects)")).last
+            counter.get_by_text("1", exact=True).wait_for()
+            self.assertEqual(self.world.delivered("evt_rested_1"), 0)
+            watched.open("/events/evt_rested_1")
+            page.get_by_role("link", name="Resume the project").click()
+            page.get_by_role("button", name="Resume this project").click()
+            page.get_by_role("heading", name="Done").wait_for()
+            until("evt_rested_1 is in Svix", lambda: self.world.delivered("evt_rested_1") == 1)
+            page.get_by_role("link", name="Back to the project").click()
+            page.get_by_role("button", name="Pause this project").wait_for()
+            watched.open("/audit?project=rested")
+            for part in ("project.pause", "project.resume", "under repair"):
+                self.assertIn(part, main.inner_text())
+
+    def test_a_pause_without_proof_or_from_elsewhere_changes_nothing(self):
+        address, form = f"{self.world.url}/projects/rested/pause", {"content-type": "application/x-www-form-urlencoded"}
+        self.assertEqual(ask(address, b"work=pause", {**form, "sec-fetch-site": "same-origin"})[0], 403)
+        _, _, text = ask(f"{self.world.url}/projects/rested")
+        proof = re.search(r'name="proof" value="([^"]+)"', text)[1]
+        body = f"work=pause&proof={proof}".encode()
+        self.assertEqual(ask(address, body, {**form, "sec-fetch-site": "cross-site"})[0], 403)
+        self.assertNotIn('"rested"', ask(f"{self.world.url}/api/v1/paused")[2])
 
     def test_a_name_is_kept_beside_what_was_changed(self):
         with self.page(http_credentials={"username": "anna", "password": "first-token"}) as watched:

@@ -12,7 +12,7 @@ PATHS = [
     "/", "/events", "/events?outcome=dead", "/events?window=24h&project=dev", "/events/evt_well", "/events/evt_sick",
     "/events/evt_hostile", "/events/evt_odd_key", "/events/evt_refused_0", "/events/evt_shared", "/projects",
     "/projects/dev", "/projects/acme-mobile", "/dead", "/dead?project=dev&reason=refused", "/audit",
-    "/projects/spare/endpoints", "/events/evt_resent", "/find?q=nothing.of.that.name",
+    "/projects/spare/endpoints", "/projects/rested", "/events/evt_resent", "/find?q=nothing.of.that.name",
 ]  # fmt: skip
 
 

@@ -301,7 +301,8 @@ class World:
         taken = sum(self.publish_any(bad.read_bytes()) for bad in sorted((ROOT / "tests/events/bad").glob("*.json")))
         assert taken > 20, f"only {taken} bad events were published"
         self.publish(json.dumps(event("evt_resent", "spare")))
+        self.publish(json.dumps(event("evt_rested_0", "rested")))
         provision = [self.program, "apps", "provision", "spare", "--endpoint", SPARE_HOOK]
         subprocess.run(provision, env=self.environment, check=True, capture_output=True)
-        for name in ("evt_odd_key", "evt_resent"):
+        for name in ("evt_odd_key", "evt_resent", "evt_rested_0"):
             self.settled(name, "delivered")

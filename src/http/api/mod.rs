@@ -9,14 +9,14 @@ mod audit;
 pub(super) mod dead;
 pub(super) mod events;
 pub(super) mod hooks;
-mod pauses;
+pub(super) mod pauses;
 pub(super) mod projects;
 mod query;
 
 pub use audit::router as audit_router;
 pub use dead::router as dead_router;
 pub use hooks::router as hooks_router;
-pub use pauses::{Pausing, router as pauses_router};
+pub use pauses::router as pauses_router;
 
 use super::problem::Problem;
 use crate::{

@@ -2,7 +2,8 @@
 
 use super::{
     super::{
-        change::{Made, NotMade, change},
+        change::NotMade,
+        pause_desk::{MAX_REASON, PauseDesk, Undone},
         problem::Problem,
     },
     asked, guarded, unread,
@@ -10,10 +11,9 @@ use super::{
 use crate::{
     domain::ProjectId,
     ports::{
-        audit::{Actor, Audit, Change},
-        pauses::{MOST_PAUSED, Pause, PauseStore, Pauses},
+        audit::{Actor, Audit},
+        pauses::{MOST_PAUSED, Pause, PauseStore},
         secret::SecretList,
-        timeline::Unread,
     },
 };
 use axum::{
@@ -22,30 +22,24 @@ use axum::{
     http::StatusCode,
     routing::{get, post},
 };
-use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-/// Longest reason, in characters: a line to read.
-const MAX_REASON: usize = 200;
-
 /// What is needed to change pauses.
 #[derive(Debug)]
-pub struct Pausing<P, A> {
-    pub pauses: Arc<Pauses<P>>,
-    pub audit: Arc<A>,
-    pub tokens: SecretList,
+struct Pausing<P, A> {
+    desk: Arc<PauseDesk<P, A>>,
+    tokens: SecretList,
 }
 
 /// `/api/v1/paused`, and what pauses and resumes; needs the peer's address (`ConnectInfo`).
-pub fn router<P: PauseStore, A: Audit>(pausing: Pausing<P, A>) -> Router {
-    let tokens = pausing.tokens.clone();
+pub fn router<P: PauseStore, A: Audit>(desk: Arc<PauseDesk<P, A>>, tokens: SecretList) -> Router {
     let router = Router::new()
         .route("/api/v1/paused", get(list::<P, A>))
         .route("/api/v1/projects/{project}/pause", post(pause::<P, A>))
         .route("/api/v1/projects/{project}/resume", post(resume::<P, A>))
-        .with_state(Arc::new(pausing));
+        .with_state(Arc::new(Pausing { desk, tokens: tokens.clone() }));
     guarded(router, tokens)
 }
 
@@ -58,7 +52,7 @@ struct Order {
 }
 
 async fn list<P: PauseStore, A: Audit>(State(pausing): State<Arc<Pausing<P, A>>>) -> Result<Json<Value>, Problem> {
-    let paused = pausing.pauses.refresh().await.map_err(|error| unread(&error))?;
+    let paused = pausing.desk.paused().await.map_err(|error| unread(&error))?;
     let lines: Vec<_> = paused.iter().map(|(project, pause)| line(project, pause)).collect();
     Ok(Json(json!({"paused": lines})))
 }
@@ -69,25 +63,7 @@ async fn pause<P: PauseStore, A: Audit>(
     request: Request,
 ) -> Result<Json<Value>, Problem> {
     let (project, actor, reason) = read(&pausing.tokens, project, request).await?;
-    let known = pausing.pauses.board().known().borrow().clone().unwrap_or_default();
-    if known.len() >= MOST_PAUSED && !known.contains_key(&project) {
-        let detail = format!("{MOST_PAUSED} projects are paused already; resume some first");
-        return Err(Problem::new(StatusCode::CONFLICT, detail));
-    }
-    let wanted = Pause {
-        // As exact as it is kept, so that it is known again.
-        since: Timestamp::from_microsecond(Timestamp::now().as_microsecond()).unwrap_or_default(),
-        identity: actor.identity.to_string(),
-        claimed: actor.claimed().map(str::to_owned),
-        reason: reason.clone(),
-    };
-    let (pauses, of) = (Arc::clone(&pausing.pauses), project.clone());
-    let make = async move {
-        let stands = pauses.pause(&of, &wanted).await?;
-        let said = if stands == wanted { "paused" } else { "it was paused already" };
-        Ok(Made { value: stands, said: said.to_owned() })
-    };
-    let stands = made(&pausing.audit, noted(actor, "project.pause", &project, reason), make).await?;
+    let stands = pausing.desk.pause(actor, &project, reason).await.map_err(undone)?;
     Ok(Json(line(&project, &stands)))
 }
 
@@ -97,12 +73,7 @@ async fn resume<P: PauseStore, A: Audit>(
     request: Request,
 ) -> Result<Json<Value>, Problem> {
     let (project, actor, reason) = read(&pausing.tokens, project, request).await?;
-    let (pauses, of) = (Arc::clone(&pausing.pauses), project.clone());
-    let make = async move {
-        pauses.resume(&of).await?;
-        Ok(Made { value: (), said: "resumed".to_owned() })
-    };
-    made(&pausing.audit, noted(actor, "project.resume", &project, reason), make).await?;
+    pausing.desk.resume(actor, &project, reason).await.map_err(undone)?;
     Ok(Json(json!({"project": project.as_str(), "paused": null})))
 }
 
@@ -115,28 +86,25 @@ async fn read(
     let project = ProjectId::try_new(project)
         .map_err(|why| Problem::new(StatusCode::NOT_FOUND, format!("no project is called so: its name {why}")))?;
     let (actor, Order { reason }) = asked::read::<Order>(tokens, request).await?;
-    let wrong = |reason: &String| reason.chars().count() > MAX_REASON || reason.chars().any(char::is_control);
-    if reason.as_ref().is_some_and(wrong) {
-        let detail = format!("`reason` must have at most {MAX_REASON} characters and no control characters");
-        return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail).with("field", "reason"));
+    Ok((project, actor, reason))
+}
+
+pub(in crate::http) fn undone(undone: Undone) -> Problem {
+    match undone {
+        Undone::Reason => {
+            let detail = format!("`reason` must have at most {MAX_REASON} characters and no control characters");
+            Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail).with("field", "reason")
+        }
+        Undone::Full => {
+            let detail = format!("{MOST_PAUSED} projects are paused already; resume some first");
+            Problem::new(StatusCode::CONFLICT, detail)
+        }
+        Undone::NotMade(NotMade::Unwritten(why)) => asked::unwritten(why),
+        Undone::NotMade(NotMade::Failed(why)) => unread(&why),
+        Undone::NotMade(NotMade::Broken) => {
+            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "a defect of hookbro ended it midway")
+        }
     }
-    Ok((project, actor, reason.filter(|reason| !reason.is_empty())))
-}
-
-fn noted(actor: Actor, action: &'static str, project: &ProjectId, reason: Option<String>) -> Change {
-    Change { actor, action, project: Some(project.to_string()), target: None, detail: reason }
-}
-
-async fn made<A: Audit, T: Send + 'static>(
-    audit: &Arc<A>,
-    noted: Change,
-    make: impl Future<Output = Result<Made<T>, Unread>> + Send + 'static,
-) -> Result<T, Problem> {
-    change(audit, noted, make).await.map_err(|not_made| match not_made {
-        NotMade::Unwritten(why) => asked::unwritten(why),
-        NotMade::Failed(why) => unread(&why),
-        NotMade::Broken => Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "a defect of hookbro ended it midway"),
-    })
 }
 
 fn line(project: &ProjectId, pause: &Pause) -> Value {

@@ -22,7 +22,7 @@ pub(in crate::http) async fn list<T: Timeline, M: MessageView>(
     let since = params.time("since")?.unwrap_or_else(|| Timestamp::now() - DAY);
     let (named, after) = (params.ident("project")?.map(String::as_str), params.ident("cursor")?.map(String::as_str));
     let page = api.timeline.projects(named, since, after, params.limit()?).await.map_err(|error| unread(&error))?;
-    let paused = api.board.known().borrow().clone().unwrap_or_default();
+    let paused = api.board.paused();
     let shown = |line: &ProjectLine| {
         let pause =
             line.project.as_deref().and_then(|name| paused.iter().find(|(project, _)| project.as_str() == name));

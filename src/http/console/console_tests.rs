@@ -2,13 +2,13 @@
 
 use super::*;
 use crate::{
-    domain::{AppId, EventId, Routes},
+    domain::{AppId, EventId, ProjectId, Routes},
     http::Queues,
     ports::{
         health::Health,
         journal::Gap,
         metrics::Metrics,
-        pauses::Board,
+        pauses::{Board, Pause, Paused},
         secret::{Secret, SecretList},
         timeline::{
             Attempt, EventLine, EventPage, EventQuery, EventStory, LastError, ProjectLine, ProjectPage, SvixAttempt,
@@ -137,6 +137,8 @@ fn pages(tokens: &str) -> Router {
         queues: Queues::default(),
     };
     let board = Arc::new(Board::new(Arc::clone(&ops.metrics)));
+    let pause = Pause { since: Timestamp::UNIX_EPOCH, identity: EVIL.to_owned(), claimed: evil(), reason: evil() };
+    board.show(Paused::from([(ProjectId::try_new("held").unwrap(), pause)]));
     let api = Arc::new(Api { tokens, timeline: Hostile, messages: Hostile, routes, board });
     router(Console::new(api, ops, Forms::default()))
 }
@@ -155,7 +157,7 @@ async fn text(response: Response) -> String {
     String::from_utf8(to_bytes(response.into_body(), 1 << 20).await.unwrap().to_vec()).unwrap()
 }
 
-const PATHS: [&str; 12] = [
+const PATHS: [&str; 13] = [
     "/",
     "/live",
     "/events",
@@ -163,6 +165,7 @@ const PATHS: [&str; 12] = [
     "/events/evt_1",
     "/projects",
     "/projects/dev",
+    "/projects/held",
     "/find?q=%22%3E%3Cscript%3Ealert(1)%3C/script%3E",
     "/events?project=%22%3E%3Cscript%3E",
     "/events?%22%3E%3Cscript%3E=1",
@@ -182,6 +185,22 @@ async fn hostile_values_are_shown_and_never_part_of_a_page() {
     let page = text(get(&mut router, "/events/evt_1", &[]).await).await;
     assert!(page.contains("&lt;script&gt;alert(1)&lt;/script&gt;&amp;\\u{202e}"), "{page}");
     assert!(page.contains("javascript:alert(1)"), "{page}");
+}
+
+#[tokio::test]
+async fn a_paused_project_is_named_on_the_overview_in_the_list_and_on_its_own_page() {
+    let mut router = pages("");
+    for (path, shown) in [
+        ("/", "/projects/held"),
+        ("/live", "/projects/held"),
+        ("/projects", "/projects/held"),
+        ("/projects/held", "value=\"resume\""),
+        ("/projects/dev", "value=\"pause\""),
+    ] {
+        let page = text(get(&mut router, path, &[]).await).await;
+        assert!(page.contains(shown), "{path}: {page}");
+        assert_eq!(page.contains("01-01 00:00:00</time> by "), path != "/projects/dev", "{path}: {page}");
+    }
 }
 
 #[tokio::test]

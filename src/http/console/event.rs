@@ -6,12 +6,13 @@ use super::{
     lanes,
     page::{Live, Place, Refused, page, sentence},
     parts::{Level, badge, gaps, project_link},
-    steps, told,
+    pauses, steps, told,
 };
 use crate::{
-    domain::words,
+    domain::{PROJECT_PAUSED, ProjectId, words},
     http::api::events,
     ports::{
+        pauses::Paused,
         timeline::{MessageView, Timeline},
         told::{Story, story},
     },
@@ -38,7 +39,8 @@ pub(super) async fn one<T: Timeline, M: MessageView>(
     let from = query.map_or_else(|| format!("/events/{id}"), |query| format!("/events/{id}?{query}"));
     let live = Live { from: &from, every_seconds: LIVE_SECONDS };
     let title = format!("Event {}", told.id);
-    Ok(page(&title, Place::Events, under_way(&told).then_some(live), &content(&told, &console.forms)).into_response())
+    let content = content(&told, &console.forms, &console.api.board.paused());
+    Ok(page(&title, Place::Events, under_way(&told).then_some(live), &content).into_response())
 }
 
 /// Whether there is more to come of it.
@@ -48,7 +50,7 @@ fn under_way(story: &Story) -> bool {
         || story.svix.endpoints.iter().any(|endpoint| waits(endpoint.status.as_str()))
 }
 
-fn content(told: &Story, forms: &Forms) -> Markup {
+fn content(told: &Story, forms: &Forms, paused: &Paused) -> Markup {
     let last = told.attempts.last();
     let outcome = last.map_or("", |last| last.outcome.as_str());
     html! {
@@ -67,6 +69,7 @@ fn content(told: &Story, forms: &Forms) -> Markup {
                 }
                 @if let Some(retry) = &told.next_retry { span { (sentence(&story::due(retry))) } }
             }
+            (aside(told, paused))
             (ends(told))
             @if outcome == "dead" { p { a.button href={"/dead?id=" (told.id)} { "Replay or discard it" } } }
         }
@@ -83,6 +86,20 @@ fn content(told: &Story, forms: &Forms) -> Markup {
             div.copy data-copy="told" {
                 pre #told data-live tabindex="0" aria-labelledby="words" { (story::story(told)) }
             }
+        }
+    }
+}
+
+/// That it is kept aside, where the journal and the pauses agree on that.
+fn aside(told: &Story, paused: &Paused) -> Markup {
+    let kept =
+        told.attempts.last().and_then(|last| last.reason.as_ref()).is_some_and(|why| why.as_str() == PROJECT_PAUSED);
+    let project = told.project.as_ref().and_then(|project| ProjectId::try_new(project.to_string()).ok());
+    let pause = project.as_ref().filter(|_| kept).and_then(|project| paused.get_key_value(project));
+    html! {
+        @if let Some((project, pause)) = pause {
+            (pauses::note(pause))
+            p { a.button href={"/projects/" (project)} { "Resume the project" } }
         }
     }
 }

@@ -98,8 +98,8 @@ fn lost(ops: &Ops, places: Where) -> Answer {
         number(places.dead)
     )];
     if places.held > 0 {
-        let held = count(places.held, "event waits", "events wait");
-        detail.push(format!("{held} aside while their projects are paused."));
+        let held = count(places.held, "event is", "events are");
+        detail.push(format!("{held} kept aside (paused projects)."));
     }
     let dropped = ops.metrics.unsettled_drops.get();
     if dropped > 0 {

@@ -6,6 +6,7 @@ use super::{
     glance::{self, Answer, Where, settled},
     page::{Live, Place, Refused, page, sentence},
     parts::{self, Level, number, sign},
+    pauses,
     projects::worst,
 };
 use crate::{
@@ -27,7 +28,7 @@ const LIVE_SECONDS: u32 = 3;
 pub(super) async fn home<T: Timeline, M: MessageView>(State(console): State<Arc<Console<T, M>>>) -> Response {
     let (worst, trouble) = tokio::join!(worst(&console), trouble(&console));
     let content = html! {
-        (now(&console.ops, &glance::answers(&console.ops, &console.pace)))
+        (now(&console))
         section aria-labelledby="which" {
             h2 #which { "Which project?" }
             (shown(worst))
@@ -43,7 +44,7 @@ pub(super) async fn home<T: Timeline, M: MessageView>(State(console): State<Arc<
 
 /// `GET /live`: what changes of the overview, for the script.
 pub(super) async fn live<T: Timeline, M: MessageView>(State(console): State<Arc<Console<T, M>>>) -> Html<String> {
-    Html(now(&console.ops, &glance::answers(&console.ops, &console.pace)).into_string())
+    Html(now(&console).into_string())
 }
 
 /// A part of the page that the journal fills; without it, why it is empty.
@@ -51,7 +52,8 @@ fn shown(part: Result<Markup, Refused>) -> Markup {
     part.unwrap_or_else(|refused| html! { p.note.watch { (sign(Level::Watch)) (sentence(refused.0.detail())) } })
 }
 
-fn now(ops: &Ops, answers: &[Answer; 4]) -> Markup {
+fn now<T, M>(console: &Console<T, M>) -> Markup {
+    let answers = glance::answers(&console.ops, &console.pace);
     let level = answers.iter().map(|answer| answer.level).max().unwrap_or(Level::Unknown);
     let headline = match level {
         Level::Good => "All is well",
@@ -62,7 +64,7 @@ fn now(ops: &Ops, answers: &[Answer; 4]) -> Markup {
     html! {
         div.headline #headline data-live { h1 class=(level.class()) { (sign(level)) (headline) } }
         div.glance {
-            @for Answer { name, question, level, answer, detail, link } in answers {
+            @for Answer { name, question, level, answer, detail, link } in &answers {
                 section class={"tile " (level.class())} id={"tile-" (name)} data-live aria-labelledby={"ask-" (name)} {
                     h2 id={"ask-" (name)} { (question) }
                     p.answer { (sign(*level)) span { (sentence(answer)) } }
@@ -71,13 +73,14 @@ fn now(ops: &Ops, answers: &[Answer; 4]) -> Markup {
                 }
             }
         }
-        (counters(ops))
+        (counters(&console.ops))
+        (pauses::all(&console.api.board.paused(), pauses::NAMED))
     }
 }
 
 fn counters(ops: &Ops) -> Markup {
     let Where { ready, in_hand, waiting, dead, held } = Where::of(ops);
-    let aside = (held > 0).then_some(("aside", held));
+    let aside = (held > 0).then_some(("kept aside (paused projects)", held));
     let places = [("ready", ready), ("in hand", in_hand), ("waiting", waiting), ("given up", dead)].into_iter();
     let places = places.chain(aside);
     html! {

@@ -34,11 +34,11 @@ const MOST: usize = 100;
 
 type Shared<H, A> = State<Arc<Endpoints<H, A>>>;
 
-fn wrong(what: &str, why: impl std::fmt::Display) -> Problem {
+pub(super) fn wrong(what: &str, why: impl std::fmt::Display) -> Problem {
     Problem::new(StatusCode::UNPROCESSABLE_ENTITY, format!("the {what} {why}"))
 }
 
-fn project(name: &str) -> Result<ProjectId, Problem> {
+pub(super) fn project(name: &str) -> Result<ProjectId, Problem> {
     ProjectId::try_new(name.to_owned()).map_err(|why| wrong("project", why))
 }
 
@@ -172,7 +172,7 @@ pub(super) async fn resend<H: Hooks, A: Audit>(
     Ok(done(&said(&order, ""), &format!("/events/{event}?project={project}"), "Back to the event"))
 }
 
-fn done(said: &Markup, back: &str, name: &str) -> Response {
+pub(super) fn done(said: &Markup, back: &str, name: &str) -> Response {
     let content = html! {
         h1 { (sign(Level::Good)) " " (sentence("done")) }
         (said)

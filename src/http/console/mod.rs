@@ -21,17 +21,19 @@ mod lanes;
 mod pace;
 mod page;
 mod parts;
+mod pauses;
 mod projects;
 mod steps;
 
 pub use form::Forms;
 pub use glance::Queues;
 
-use super::{Api, Desk, HooksDesk, Ops, problem::Problem};
+use super::{Api, Desk, HooksDesk, Ops, PauseDesk, problem::Problem};
 use crate::ports::{
     audit::Audit,
     dead::DeadEvents,
     hooks::Hooks,
+    pauses::PauseStore,
     secret::SecretList,
     timeline::{MessageView, Timeline},
 };
@@ -112,6 +114,21 @@ pub fn endpoints_router<H: Hooks, A: Audit>(endpoints: Endpoints<H, A>) -> Route
         .route("/projects/{project}/endpoints", get(hooks::list::<H, A>).post(hooks::order::<H, A>))
         .route("/resend", post(hooks::resend::<H, A>));
     guarded(pages.with_state(Arc::new(endpoints)), tokens)
+}
+
+/// What pauses and resumes projects.
+#[derive(Debug)]
+pub struct Pausing<P, A> {
+    pub desk: Arc<PauseDesk<P, A>>,
+    pub tokens: SecretList,
+    pub forms: Forms,
+}
+
+/// `/projects/{project}/pause`; needs the peer's address (`ConnectInfo`).
+pub fn pausing_router<P: PauseStore, A: Audit>(pausing: Pausing<P, A>) -> Router {
+    let tokens = pausing.tokens.clone();
+    let pages = Router::new().route("/projects/{project}/pause", post(pauses::order::<P, A>));
+    guarded(pages.with_state(Arc::new(pausing)), tokens)
 }
 
 /// For those alone who may, and with what browsers have to know.

@@ -4,12 +4,13 @@ use super::{
     Console, events,
     page::{Place, Refused, page},
     parts::{Level, badge, event_link, event_table, number, project_link, query, time},
-    told,
+    pauses, told,
 };
 use crate::{
     domain::{ProjectId, plain::Plain},
     http::{api::projects, problem::Problem},
     ports::{
+        pauses::Paused,
         timeline::{MessageView, Timeline},
         told::{LastError, Project, Projects, story},
     },
@@ -49,11 +50,13 @@ pub(super) async fn list<T: Timeline, M: MessageView>(
     RawQuery(asked): RawQuery,
 ) -> Result<Response, Refused> {
     let found = ask(&console, asked.unwrap_or_default()).await?;
+    let paused = console.api.board.paused();
     let content = html! {
         h1 { "Projects" }
         p.lead { "What each did since " (time(found.since)) ". Latencies are those of Svix's answers." }
+        (pauses::all(&paused, pauses::ALL))
         @if found.projects.is_empty() { p.empty { "The journal knows of none in this time." } }
-        @else { (table("Projects by name", &found.projects)) }
+        @else { (table("Projects by name", &found.projects, &paused)) }
         @if let Some(next) = &found.next {
             p.next { a.button href={"/projects?cursor=" (next)} rel="next" { "More projects" } }
         }
@@ -75,7 +78,9 @@ pub(super) async fn one<T: Timeline, M: MessageView>(
         events::of_project(&console, name, Some("dead"))
     );
     let (line, latest, dead) = (line?, latest?.events, dead?.events);
-    if line.is_none() && latest.is_empty() {
+    let paused = console.api.board.paused();
+    let pause = paused.get(&project);
+    if line.is_none() && latest.is_empty() && pause.is_none() {
         return Err(Problem::new(StatusCode::NOT_FOUND, format!("the journal knows no project called {name}")).into());
     }
     let content = html! {
@@ -84,6 +89,7 @@ pub(super) async fn one<T: Timeline, M: MessageView>(
             "Its events go to the Svix application " code { (console.api.routes.destination(&project).app()) } "."
         }
         p { a.button href={"/projects/" (name) "/endpoints"} { "Its endpoints" } }
+        (pauses::stand(&project, pause, &console.forms))
         @match &line { Some(line) => (figures(line)), None => p.empty { "Nothing happened in the last 24 hours." } }
         @if !dead.is_empty() {
             section aria-labelledby="dead" {
@@ -122,7 +128,7 @@ pub(super) async fn worst<T: Timeline, M: MessageView>(console: &Console<T, M>) 
             (0, _) => p.empty { "No project had events in the last 24 hours." },
             (_, 0) => p.empty { "None: all " (number(all as u64)) " that had events in the last 24 hours are well." },
             _ => {
-                (table("Projects with most trouble in the last 24 hours", &found))
+                (table("Projects with most trouble in the last 24 hours", &found, &console.api.board.paused()))
                 p.faint { (number(ill as u64)) " in trouble, " (number(well as u64)) " without." }
             },
         }
@@ -138,7 +144,9 @@ fn level(project: &Project) -> Level {
     }
 }
 
-fn table(caption: &str, projects: &[Project]) -> Markup {
+fn table(caption: &str, projects: &[Project], paused: &Paused) -> Markup {
+    let held =
+        |project: &Plain| ProjectId::try_new(project.to_string()).is_ok_and(|project| paused.contains_key(&project));
     html! {
         table.cards.figures {
             caption.away { (caption) }
@@ -153,7 +161,10 @@ fn table(caption: &str, projects: &[Project]) -> Markup {
                 th scope="col" { "Last error" }
             } }
             tbody { @for project in projects { tr {
-                th scope="row" data-name="Project" { (name(project.project.as_ref())) }
+                th scope="row" data-name="Project" {
+                    (name(project.project.as_ref()))
+                    @if project.project.as_ref().is_some_and(held) { " " (pauses::mark()) }
+                 }
                 td data-name="Success" { (badge(level(project), &rate(project))) }
                 td.n data-name="Accepted" { (whole(project.delivered + project.duplicate)) }
                 td.n data-name="Retried" { (whole(project.retried)) }
