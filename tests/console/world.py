@@ -1,5 +1,6 @@
 """A hookbro with a broker and a stand-in for Svix, filled with events that went well, badly and maliciously."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -36,10 +37,13 @@ def until(what, look, patience=SOON):
         time.sleep(0.1)
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+def free_ports(count):
+    # All held at once: one that is let go of could be found again for the next.
+    with contextlib.ExitStack() as held:
+        probes = [held.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]
 
 
 def ask(url, data=None, headers=None, method=None):
@@ -155,7 +159,7 @@ class World:
     def __init__(self, program, broker, folder):
         self.program, self.folder, self.running = program, pathlib.Path(folder), []
         self.more = 0
-        svix, behind, pages, locked = (free_port() for _ in range(4))
+        svix, behind, pages, locked = free_ports(4)
         self.sandbox, self.url = f"http://127.0.0.1:{behind}", f"http://127.0.0.1:{pages}"
         self.locked = f"http://127.0.0.1:{locked}"
         self.environment = {
