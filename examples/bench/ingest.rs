@@ -2,6 +2,7 @@
 //! long one waits for it when they come on a clock. hookbro delivers them meanwhile, as it would.
 
 use crate::event::Shape;
+use crate::latency::Clock;
 use crate::procs::{Contender, cpu};
 use crate::report::Spread;
 use crate::standin::{Progress, StandIn};
@@ -12,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::Instant;
 
 /// Requests under way at once, of publishers that wait for each answer.
 const AT_ONCE: usize = 64;
@@ -23,6 +24,7 @@ const BATCH: u64 = 100;
 /// Events a second, and for how long, of the run on a clock.
 const RATE: u64 = 1_000;
 const SECONDS: u64 = 10;
+/// How often it is asked whether hookbro listens.
 const TICK: Duration = Duration::from_millis(2);
 /// Goals: events a second with a 202 each, and the wait that 99 of 100 are within, in milliseconds.
 const LEAST_RATE: f64 = 5_000.0;
@@ -60,12 +62,9 @@ impl Posting {
 
     /// Posts events on a clock, whatever became of those before; the waits for their 202, in milliseconds.
     async fn on_a_clock(self: &Arc<Self>, rate: u64, count: u64) -> Result<Vec<f64>, Error> {
-        let mut clock = tokio::time::interval(TICK);
-        clock.set_missed_tick_behavior(MissedTickBehavior::Skip);
-        let (began, mut number, mut waits) = (Instant::now(), 0, JoinSet::new());
+        let (mut clock, mut number, mut waits) = (Clock::start(rate), 0, JoinSet::new());
         while number < count {
-            clock.tick().await;
-            let due = u64::try_from(began.elapsed().as_micros())? * rate / 1_000_000;
+            let due = clock.due().await?;
             while number <= due && number < count {
                 let (posting, body) = (Arc::clone(self), Shape::default().body(number));
                 waits.spawn(async move {

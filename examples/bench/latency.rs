@@ -9,7 +9,7 @@ use serde::Serialize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 /// How often the clock of the publisher ticks; several events may go out at one tick.
 const TICK: Duration = Duration::from_millis(2);
@@ -25,6 +25,28 @@ pub(crate) struct Latency {
     pub(crate) p99_ms: f64,
     pub(crate) p999_ms: f64,
     pub(crate) max_ms: f64,
+}
+
+/// Says how many events are due, whatever became of those before.
+pub(crate) struct Clock {
+    ticks: Interval,
+    began: Instant,
+    rate: u64,
+}
+
+impl Clock {
+    /// Begins now, at `rate` events a second.
+    pub(crate) fn start(rate: u64) -> Self {
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        Self { ticks, began: Instant::now(), rate }
+    }
+
+    /// The number of the last event that is due at the next tick.
+    pub(crate) async fn due(&mut self) -> Result<u64, Error> {
+        self.ticks.tick().await;
+        Ok(u64::try_from(self.began.elapsed().as_micros())? * self.rate / 1_000_000)
+    }
 }
 
 impl Bench {
@@ -57,13 +79,9 @@ impl Bench {
         confirmed: &Arc<[AtomicU64]>,
         counts: &Arc<Counts>,
     ) -> Result<(), Error> {
-        let mut clock = tokio::time::interval(TICK);
-        clock.set_missed_tick_behavior(MissedTickBehavior::Skip);
-        let began = Instant::now();
-        let mut number = 0;
+        let (mut clock, mut number) = (Clock::start(rate), 0);
         while (number as usize) < confirmed.len() {
-            clock.tick().await;
-            let due = u64::try_from(began.elapsed().as_micros())? * rate / 1_000_000;
+            let due = clock.due().await?;
             while number <= due && (number as usize) < confirmed.len() {
                 let confirm = self.publisher.publish(&Shape::default().body(number)).await?;
                 let (slots, counts) = (Arc::clone(confirmed), Arc::clone(counts));
