@@ -1,8 +1,10 @@
 //! What the forms above lists ask for; a field that is left empty asks for nothing.
 
+use crate::http::problem::Problem;
+use axum::http::StatusCode;
 use jiff::Timestamp;
 use maud::{Markup, html};
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, str::FromStr, time::Duration};
 use url::form_urlencoded;
 
 /// Stretches of time to choose from: word, name, length in seconds.
@@ -28,6 +30,12 @@ impl Asked {
 
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str)
+    }
+
+    /// Where to go on; nothing on a first page.
+    pub fn cursor<T: FromStr>(&self) -> Result<Option<T>, Problem> {
+        let wrong = |_| Problem::new(StatusCode::BAD_REQUEST, "`cursor` must be that of a page before");
+        self.get("cursor").map(str::parse).transpose().map_err(wrong)
     }
 
     /// When the chosen stretch of time begins.

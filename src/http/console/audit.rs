@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     domain::plain::Plain,
-    http::{api::unread, problem::Problem},
+    http::api::unread,
     ports::{
         audit::{Audit, AuditLine, AuditQuery},
         dead::DeadEvents,
@@ -17,7 +17,6 @@ use crate::{
 };
 use axum::{
     extract::{RawQuery, State},
-    http::StatusCode,
     response::{IntoResponse as _, Response},
 };
 use maud::{Markup, html};
@@ -32,8 +31,7 @@ pub(super) async fn list<D: DeadEvents, A: Audit>(
     RawQuery(query): RawQuery,
 ) -> Result<Response, Refused> {
     let asked = Asked::read(query.as_deref());
-    let wrong = |_| Problem::new(StatusCode::BAD_REQUEST, "`cursor` must be that of a page before");
-    let before = asked.get("cursor").map(str::parse).transpose().map_err(wrong)?;
+    let before = asked.cursor()?;
     let query = AuditQuery { project: asked.get("project").map(str::to_owned), before, limit: PAGE };
     let found = changes.audit.changes(&query).await.map_err(|error| unread(&error))?;
     let content = html! {

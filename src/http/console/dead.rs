@@ -34,8 +34,7 @@ pub(super) async fn list<D: DeadEvents, A: Audit>(
 ) -> Result<Response, Refused> {
     let asked = Asked::read(query.as_deref());
     let filter = filter(&asked)?;
-    let wrong = |_| Problem::new(StatusCode::BAD_REQUEST, "`cursor` must be that of a page before");
-    let skip: u64 = asked.get("cursor").map_or(Ok(0), str::parse).map_err(wrong)?;
+    let skip: u64 = asked.cursor()?.unwrap_or(0);
     let found = changes.desk.page(filter.clone(), skip, PAGE).await.map_err(refused)?;
     let seen = skip.saturating_add(found.events.len() as u64);
     let content = html! {
