@@ -7,6 +7,7 @@
 use super::{
     connect::{ConnectError, Connector, close},
     headers::dead_event,
+    heard::close_once_heard,
     lock::{LOCK_TIMEOUT, NotHeld, lock},
     look::{Begun, Look, MOST},
     publish::PublishError,
@@ -38,11 +39,6 @@ pub enum DeadQueueError {
     #[error("replaying an event ended in a defect of hookbro: {0}")]
     Defect(JoinError),
 }
-
-/// Once so many acknowledgements are on their way, a quorum queue's channel keeps further ones to itself for a moment, and
-/// loses them if it is closed then: 33 of 3,000 were heard (RabbitMQ 3.10). Nothing tells when it has caught up, which
-/// takes it milliseconds.
-pub(super) const CATCH_UP: Duration = Duration::from_millis(500);
 
 /// What a look may cost whoever takes it.
 #[derive(Debug, Clone, Copy)]
@@ -135,8 +131,8 @@ impl DeadQueue {
 
     /// Ends the look so that the broker hears of every removal.
     pub async fn close_after_removing(self) -> Result<(), DeadQueueError> {
-        self.look.stands().await.map_err(|source| self.failed(source))?;
-        tokio::time::sleep(CATCH_UP).await;
+        let heard = close_once_heard(&self.connection, self.look.channel(), &self.queue).await;
+        heard.map_err(|source| self.failed(source))?;
         self.close().await;
         Ok(())
     }

@@ -3,13 +3,14 @@
 //!
 //! What may go is published in its order and taken out once that is confirmed, so that a crash repeats and never loses. What
 //! may not stays in hand until the pass ends, and goes back to the front as it lay; only its place is remembered, so that
-//! memory is bounded by one consumer's share. A pass that is killed may leave another order where more than
-//! [`FIRST_SHARE`] events were to stay.
+//! memory is bounded by one consumer's share. A pass that ends early takes the rest in hand too, for what it has would come
+//! back behind that. One that is killed cannot, and may leave another order where more than [`FIRST_SHARE`] events were to
+//! stay.
 
 use super::{
     connect::{ConnectError, Connector, close},
-    dead_queue::CATCH_UP,
     headers::fresh_properties,
+    heard::close_once_heard,
     lock::{LOCK_TIMEOUT, NotHeld, lock},
     look::{IDLE, MAX_CONSUMERS, alone, stands},
     publish::{CHANNELS, Outgoing, PublishError, Publisher},
@@ -21,7 +22,7 @@ use futures_util::{FutureExt as _, StreamExt as _, future::try_join_all};
 use lapin::{
     Channel, Consumer,
     message::Delivery,
-    options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicQosOptions},
+    options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions},
     types::FieldTable,
 };
 use std::time::{Duration, Instant};
@@ -35,6 +36,9 @@ const ENTRY_ROOM: u32 = 1_000;
 /// Longest wait for that. A line that is never shorter must not keep them for ever.
 const ROOM_TIMEOUT: Duration = Duration::from_secs(1);
 const ASK_ROOM_EVERY: Duration = Duration::from_millis(50);
+/// How long a pass that ends early keeps on for the order's sake: some hundred thousand events, and well within the grace of
+/// a stop.
+const REST_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why a pass ended early. What was not published and confirmed is where it was.
 #[derive(Debug, thiserror::Error)]
@@ -90,10 +94,16 @@ impl LetGo {
                     NotHeld::Refused(source) => read(source),
                 })?;
             let left = alone(&channel, queue).await.map_err(read)?;
-            let mut pass = Pass { of: self, channel, consumers: Vec::new(), left, gone: 0, kept: 0 };
+            let mut pass =
+                Pass { of: self, channel, consumers: Vec::new(), share: 0, in_hand: 0, left, gone: 0, kept: 0 };
             let walked = pass.walk(stays, goes_on).await;
-            pass.end().await.map_err(read)?;
-            walked.map(|()| Passed { gone: pass.gone, kept: pass.kept, left: pass.left })
+            let Pass { gone, kept, left, .. } = pass;
+            // An error that ends the connection has said what is wrong.
+            let _ = tokio::time::timeout(REST_TIMEOUT, pass.rest()).await;
+            // What stays goes back in its order with the channel. Ending the consumers before would put an event that is on its
+            // way to one of them in front of it, and so would a nack of many at once (RabbitMQ 3.10 and 4.0).
+            let closed = close_once_heard(&connection, &pass.channel, queue).await;
+            walked.and(closed.map_err(read)).map(|()| Passed { gone, kept, left })
         };
         let passed = passed.await;
         close(connection).await;
@@ -108,7 +118,11 @@ impl LetGo {
 struct Pass<'l> {
     of: &'l LetGo,
     channel: Channel,
+    /// All but the last have their share in hand, and are sent no more. One that is dropped would be cancelled.
     consumers: Vec<Consumer>,
+    /// What the last one may have in hand, and has.
+    share: u16,
+    in_hand: u16,
     left: u32,
     gone: u64,
     kept: u64,
@@ -116,48 +130,23 @@ struct Pass<'l> {
 
 impl Pass<'_> {
     async fn walk(&mut self, stays: impl Fn(&ProjectId) -> bool, goes_on: impl Fn() -> bool) -> Result<(), HeldError> {
-        let mut share = FIRST_SHARE;
-        // A consumer whose share is full of what stays is sent no more, and the next one goes on behind it.
-        while self.left > 0 && self.consumers.len() < MAX_CONSUMERS {
-            let mut consumer = self.consume(share).await.map_err(|source| self.read(source))?;
-            self.consumers.push(consumer.clone());
-            if !self.take(&mut consumer, share, &stays, &goes_on).await? {
-                break;
-            }
-            share = share.saturating_mul(2);
-        }
-        if self.left > 0 && self.consumers.len() == MAX_CONSUMERS && goes_on() {
-            let queue = self.of.topology.held().to_owned();
-            return Err(HeldError::TooMany { queue, kept: self.kept, left: self.left });
-        }
-        Ok(())
-    }
-
-    /// Takes what one consumer is sent, until its share is full of what stays. False at the end of the pass.
-    async fn take(
-        &mut self,
-        consumer: &mut Consumer,
-        share: u16,
-        stays: &impl Fn(&ProjectId) -> bool,
-        goes_on: &impl Fn() -> bool,
-    ) -> Result<bool, HeldError> {
-        let (mut staying, mut run) = (0, Vec::with_capacity(RUN));
-        while self.left > 0 && staying < share && goes_on() {
-            let arrived = match consumer.next().now_or_never() {
-                Some(arrived) => arrived,
+        let mut run = Vec::with_capacity(RUN);
+        while self.left > 0 && goes_on() {
+            let arrived = self.consumers.last_mut().and_then(|consumer| consumer.next().now_or_never());
+            let arrived = match arrived {
+                Some(arrived) => arrived.transpose().map_err(|source| self.read(source))?,
                 None => {
                     // The broker waits for these before it sends more.
                     self.send(&mut run).await?;
-                    tokio::time::timeout(IDLE, consumer.next()).await.unwrap_or(None)
+                    self.next().await?
                 }
             };
             // Less than was counted: somebody else took some away.
-            let Some(delivery) = arrived else { break };
-            let mut delivery = delivery.map_err(|source| self.read(source))?;
+            let Some(mut delivery) = arrived else { break };
             let body = Bytes::from(std::mem::take(&mut delivery.data));
-            self.left -= 1;
+            (self.in_hand, self.left) = (self.in_hand + 1, self.left - 1);
             if project_of(&body).is_some_and(|project| stays(&project)) {
-                (staying, self.kept) = (staying + 1, self.kept + 1);
+                self.kept += 1;
                 continue;
             }
             run.push((delivery, body));
@@ -165,8 +154,29 @@ impl Pass<'_> {
                 self.send(&mut run).await?;
             }
         }
-        self.send(&mut run).await?;
-        Ok(staying == share)
+        self.send(&mut run).await
+    }
+
+    /// Takes what is left in hand, without a look at it.
+    async fn rest(&mut self) -> Result<(), HeldError> {
+        while self.left > 0 && self.next().await?.is_some() {
+            (self.in_hand, self.left) = (self.in_hand + 1, self.left - 1);
+        }
+        Ok(())
+    }
+
+    /// Waits for the next one, from a further consumer if the last one has its share in hand.
+    async fn next(&mut self) -> Result<Option<Delivery>, HeldError> {
+        if self.in_hand == self.share {
+            if self.consumers.len() == MAX_CONSUMERS {
+                let queue = self.of.topology.held().to_owned();
+                return Err(HeldError::TooMany { queue, kept: self.kept, left: self.left });
+            }
+            self.consume().await.map_err(|source| self.read(source))?;
+        }
+        let Some(consumer) = self.consumers.last_mut() else { return Ok(None) };
+        let arrived = tokio::time::timeout(IDLE, consumer.next()).await.unwrap_or(None);
+        arrived.transpose().map_err(|source| self.read(source))
     }
 
     /// Publishes a run where its events enter, and takes them out once that is confirmed.
@@ -186,6 +196,8 @@ impl Pass<'_> {
         let acks = tags.iter().map(|tag| self.channel.basic_ack(*tag, BasicAckOptions::default()));
         try_join_all(acks).await.map_err(|source| self.read(source))?;
         self.gone += tags.len() as u64;
+        // They were the last consumer's: a further one begins once none waits to be sent.
+        self.in_hand -= tags.len() as u16;
         Ok(())
     }
 
@@ -198,24 +210,13 @@ impl Pass<'_> {
         Ok(())
     }
 
-    async fn consume(&self, share: u16) -> lapin::Result<Consumer> {
-        self.channel.basic_qos(share, BasicQosOptions::default()).await?;
+    async fn consume(&mut self) -> lapin::Result<()> {
+        self.share = if self.consumers.is_empty() { FIRST_SHARE } else { self.share.saturating_mul(2) };
+        self.in_hand = 0;
+        self.channel.basic_qos(self.share, BasicQosOptions::default()).await?;
         let tag = format!("hookbro.held.{:02}", self.consumers.len());
         let (queue, options) = (self.of.topology.held().into(), BasicConsumeOptions::default());
-        self.channel.basic_consume(queue, tag.into(), options, FieldTable::default()).await
-    }
-
-    /// Ends consuming, and lets the broker hear of what went. What stays goes back in its order with the channel; a nack of
-    /// many at once would give it back in any (RabbitMQ 3.10).
-    async fn end(&mut self) -> lapin::Result<()> {
-        // Who consumes would be given again what comes back, before the rest is there.
-        for consumer in self.consumers.drain(..) {
-            self.channel.basic_cancel(consumer.tag(), BasicCancelOptions::default()).await?;
-        }
-        stands(&self.channel, self.of.topology.held()).await?;
-        if self.gone > 0 {
-            tokio::time::sleep(CATCH_UP).await;
-        }
+        self.consumers.push(self.channel.basic_consume(queue, tag.into(), options, FieldTable::default()).await?);
         Ok(())
     }
 

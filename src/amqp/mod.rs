@@ -10,6 +10,7 @@ mod dead_work;
 mod declare;
 mod depths;
 mod headers;
+mod heard;
 mod held;
 mod intake;
 mod lock;

@@ -127,11 +127,12 @@ class Answers(BaseHTTPRequestHandler):
 
     def attempts(self, event):
         told = []
+        # All in the past, the last one just now.
         for n, (url, _, _, calls) in enumerate(self.server.told.get(event, [])):
             for k, (status, code, answer) in enumerate(calls):
                 told.append(
                     {
-                        "timestamp": stamp(2 * k + 0.2 * n - 1),
+                        "timestamp": stamp(0.4 * (k + 1 - len(calls)) - 0.1 * n),
                         "endpointId": f"ep_{n}",
                         "url": url,
                         "statusText": status,
@@ -187,12 +188,11 @@ class World:
         )
 
     def start_locked(self):
-        """A second replica, whose pages want a token."""
+        """A second replica, whose pages want a token. It shares the journal, and with it the pauses of projects."""
         self.start(
             "locked", "run",
             HOOKBRO__ADMIN__LISTEN=self.locked.removeprefix("http://"),
             HOOKBRO__ADMIN__TOKENS="first-token,second-token",
-            HOOKBRO__JOURNAL__URL=f"sqlite:{self.folder}/locked.sqlite3",
         )  # fmt: skip
         self.ready(self.locked)
 

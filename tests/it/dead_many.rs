@@ -195,6 +195,22 @@ async fn a_replay_killed_in_the_middle_repeats_and_never_loses() {
     world.end().await;
 }
 
+/// Every second one, so that the broker hears of each by itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_said_to_be_discarded_or_replayed_is_gone_at_once() {
+    let (world, events) = many("gone", size()).await;
+    let half = events.len() / 2;
+    let file = tempfile::tempdir().unwrap();
+    let file = file.path().join("gone.ndjson");
+    let discarded = said(&world, &["discard", "--project", "gigs", "--yes", "--to", file.to_str().unwrap()]);
+    assert!(discarded.starts_with(&format!("discarded {half} events")), "{discarded}");
+    assert_eq!(world.broker.ready_dead().await as usize, half);
+    let replayed = said(&world, &["replay", "--all", "--yes"]);
+    assert_eq!(replayed, format!("replayed {half} events\n"));
+    assert_eq!(world.broker.ready_dead().await, 0);
+    world.end().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_discard_killed_in_the_middle_has_written_whatever_is_gone() {
     let (world, events) = many("discardkill", size()).await;

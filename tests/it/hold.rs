@@ -156,6 +156,37 @@ async fn more_than_one_consumer_may_hold_keeps_its_order_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_put_aside_while_the_broker_takes_others_back_stays_behind_them() {
+    let world = World::new("holdlate").await;
+    let hookbro = Hookbro::ready(world.settings()).await;
+    pause(&hookbro, "dev").await;
+    let publisher = Publisher::new(Secret::fixed(&world.broker.url), "hookbro test");
+    let samples = generated("late", &["dev"], 1_500);
+    let publishing = async {
+        for sample in &samples {
+            let properties = EventProperties { id: Some(sample.id.clone()), ..EventProperties::default() }.to_amqp();
+            publisher.publish(&held(&world), &sample.routing_key(), properties, &sample.body).await.unwrap();
+        }
+    };
+    // Each looks through all that lies there.
+    let looking = async {
+        loop {
+            pause(&hookbro, "gigs").await;
+            resume(&hookbro, "gigs").await;
+        }
+    };
+    tokio::select! {
+        () = publishing => {}
+        () = looking => {}
+    }
+    publisher.close().await;
+    aside(&world, samples.len()).await;
+    hookbro.stop().await;
+    keep_their_order(&world, &samples).await;
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_pause_survives_kills_and_no_kill_loses_an_event() {
     const COUNT: usize = 3_000;
     let world = World::new("holdkill").await;
