@@ -39,6 +39,12 @@ pub(super) enum Kind {
     Postgres,
 }
 
+impl Kind {
+    pub fn of(connection: &AnyConnection) -> Self {
+        if connection.backend_name() == <sqlx::Sqlite as sqlx::Database>::NAME { Self::Sqlite } else { Self::Postgres }
+    }
+}
+
 /// Why there is no journal for now.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {

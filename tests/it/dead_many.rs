@@ -244,6 +244,48 @@ async fn a_discard_killed_in_the_middle_has_written_whatever_is_gone() {
     world.end().await;
 }
 
+/// More than can be replayed while anybody waits for the answer, and as many as a running hookbro looks through.
+const OVER_HTTP: usize = 20_000;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_over_http_goes_on_alone_and_a_stop_in_its_middle_loses_nothing() {
+    let (world, events) = many("httpstop", OVER_HTTP).await;
+    let hookbro = Hookbro::ready(world.settings()).await;
+    let request = reqwest::Client::new().post(format!("{}/api/v1/dead/replay", hookbro.url()));
+    let request = request.header("content-type", "application/json").body(r#"{"all": true, "confirm": true}"#);
+    let response = request.send().await.unwrap();
+    let status = response.status().as_u16();
+    let told: Value = serde_json::from_str(&response.text().await.unwrap()).unwrap();
+    assert_eq!((status, &told["job"]["state"]), (202, &"running".into()), "{told}");
+    until("more is replayed while nobody waits", SOON, async || {
+        let (_, now) = hookbro.api("/dead/job", None).await;
+        assert_eq!(now["job"]["state"], "running", "{now}");
+        (now["job"]["events"].as_u64() > told["job"]["events"].as_u64()).then_some(())
+    })
+    .await;
+    hookbro.stop().await;
+
+    let left: BTreeSet<_> = lying(&world).into_iter().collect();
+    assert!(!left.is_empty() && left.len() < events.len(), "it was in the middle");
+    let hookbro = Hookbro::ready(world.settings()).await;
+    let gone: Vec<_> = events.iter().filter(|sample| !left.contains(&sample.id)).cloned().collect();
+    world.arrive(&gone).await;
+    until("everything that was replayed has arrived", SOON, async || {
+        (world.broker.ready(&world.broker.queue).await == Some(0)).then_some(())
+    })
+    .await;
+    let (_, audit) = hookbro.api("/audit", None).await;
+    let change = &audit["changes"][0];
+    assert_eq!((&change["action"], &change["outcome"]), (&"dead.replay".into(), &"failed".into()), "{audit}");
+    assert!(change["outcome_detail"].as_str().unwrap().contains("hookbro is stopping"), "{audit}");
+    hookbro.stop().await;
+    let messages = world.svix.sandbox.messages();
+    let both = messages.iter().filter(|message| left.contains(message.event_id.as_deref().unwrap_or_default())).count();
+    assert_eq!(both, 0, "a stop waits until what is under way is taken out");
+    assert_eq!(messages.len(), gone.len());
+    world.end().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replay_keeps_its_rate_and_takes_what_is_meant_only() {
     let (world, events) = many("rate", 100).await;
