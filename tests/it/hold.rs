@@ -43,6 +43,16 @@ async fn lying(world: &World) -> u32 {
     world.broker.ready(&held(world)).await.unwrap_or(0)
 }
 
+/// As hookbro does with events of a paused project, one after another.
+async fn put_aside(world: &World, samples: &[Sample]) {
+    let publisher = Publisher::new(Secret::fixed(&world.broker.url), "hookbro test");
+    for sample in samples {
+        let properties = EventProperties { id: Some(sample.id.clone()), ..EventProperties::default() }.to_amqp();
+        publisher.publish(&held(world), &sample.routing_key(), properties, &sample.body).await.unwrap();
+    }
+    publisher.close().await;
+}
+
 async fn aside(world: &World, count: usize) {
     let what = format!("{count} events lie aside");
     until(&what, SOON, async || (lying(world).await == count as u32).then_some(())).await;
@@ -138,13 +148,8 @@ async fn more_than_one_consumer_may_hold_keeps_its_order_too() {
     let hookbro = Hookbro::ready(world.settings()).await;
     pause(&hookbro, "dev").await;
     pause(&hookbro, "gigs").await;
-    let publisher = Publisher::new(Secret::fixed(&world.broker.url), "hookbro test");
     let samples = generated("many", &["dev", "dev", "dev", "gigs"], 4_400);
-    for sample in &samples {
-        let properties = EventProperties { id: Some(sample.id.clone()), ..EventProperties::default() }.to_amqp();
-        publisher.publish(&held(&world), &sample.routing_key(), properties, &sample.body).await.unwrap();
-    }
-    publisher.close().await;
+    put_aside(&world, &samples).await;
     resume(&hookbro, "gigs").await;
     let (gigs, dev) = (of(&samples, "gigs"), of(&samples, "dev"));
     world.arrive(&gigs).await;
@@ -160,14 +165,7 @@ async fn what_is_put_aside_while_the_broker_takes_others_back_stays_behind_them(
     let world = World::new("holdlate").await;
     let hookbro = Hookbro::ready(world.settings()).await;
     pause(&hookbro, "dev").await;
-    let publisher = Publisher::new(Secret::fixed(&world.broker.url), "hookbro test");
     let samples = generated("late", &["dev"], 1_500);
-    let publishing = async {
-        for sample in &samples {
-            let properties = EventProperties { id: Some(sample.id.clone()), ..EventProperties::default() }.to_amqp();
-            publisher.publish(&held(&world), &sample.routing_key(), properties, &sample.body).await.unwrap();
-        }
-    };
     // Each looks through all that lies there.
     let looking = async {
         loop {
@@ -176,10 +174,9 @@ async fn what_is_put_aside_while_the_broker_takes_others_back_stays_behind_them(
         }
     };
     tokio::select! {
-        () = publishing => {}
+        () = put_aside(&world, &samples) => {}
         () = looking => {}
     }
-    publisher.close().await;
     aside(&world, samples.len()).await;
     hookbro.stop().await;
     keep_their_order(&world, &samples).await;
