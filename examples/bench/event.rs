@@ -39,6 +39,14 @@ impl Shape {
     }
 }
 
+/// The id of the event that a request's body carries.
+pub(crate) fn id_in(request: &[u8]) -> Option<&[u8]> {
+    const MARK: &[u8] = br#""eventId":""#;
+    let at = request.windows(MARK.len()).position(|window| window == MARK)? + MARK.len();
+    let length = request[at..].iter().position(|byte| *byte == b'"')?;
+    Some(&request[at..at + length])
+}
+
 /// The number of the event that a request's body carries as `eventId`.
 pub(crate) fn number_in(request: &[u8]) -> Option<u64> {
     const MARK: &[u8] = br#""eventId":"evt_"#;

@@ -1,5 +1,5 @@
 //! A stand-in for Svix that costs as little as a server can: one task per connection, no parser beyond the end of the
-//! head and its `content-length`, one fixed answer. It runs in the driver's process, so its CPU is nobody's figure.
+//! head and its `content-length`, one answer that is fixed but for the event's id. It runs in the driver's process, so its CPU is nobody's figure.
 
 use crate::{Error, event};
 use std::net::SocketAddr;
@@ -11,8 +11,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
-const ANSWER: &[u8] = b"HTTP/1.1 202 Accepted\r\ncontent-type: application/json\r\ncontent-length: 37\r\n\r\n\
-    {\"id\":\"msg_2srOrx2ZWZBpBUvZwXKQmoEY\"}";
+/// What comes before the length of the body, before the id that the request gave the event, and after it.
+const ACCEPTED: [&str; 3] = [
+    "HTTP/1.1 202 Accepted\r\ncontent-type: application/json\r\ncontent-length: ",
+    "\r\n\r\n{\"id\":\"msg_2srOrx2ZWZBpBUvZwXKQmoEY\",\"eventId\":\"",
+    "\"}",
+];
 /// What hookbro asks before it trusts that this is Svix: a page of applications.
 const PAGE: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 11\r\n\r\n{\"data\":[]}";
 /// First size of a connection's buffer: one event with its head.
@@ -29,6 +33,30 @@ pub(crate) enum Answers {
     Accepted,
     /// The first request of every second event is refused: never so many in a row that hookbro pauses.
     EverySecondRefusedOnce,
+}
+
+/// The answer to one request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    Accepted,
+    Refused,
+}
+
+impl Answer {
+    /// Puts what is to be written for `request` in the place of what is in `out`.
+    fn write(self, request: &[u8], out: &mut Vec<u8>) {
+        out.clear();
+        if self == Self::Refused {
+            return out.extend_from_slice(REFUSAL);
+        }
+        let [head, before, after] = ACCEPTED;
+        let id = event::id_in(request).unwrap_or_default();
+        let body_before = before.len() - "\r\n\r\n".len();
+        let length = (body_before + id.len() + after.len()).to_string();
+        for part in [head.as_bytes(), length.as_bytes(), before.as_bytes(), id, after.as_bytes()] {
+            out.extend_from_slice(part);
+        }
+    }
 }
 
 /// What it counts. Times are nanoseconds after `epoch`, plus one; 0: not yet.
@@ -130,8 +158,8 @@ impl Counts {
     }
 
     /// Counts a request and says what to answer.
-    fn count(&self, request: &[u8]) -> &'static [u8] {
-        let mut answer = ANSWER;
+    fn count(&self, request: &[u8]) -> Answer {
+        let mut answer = Answer::Accepted;
         if !self.arrivals.is_empty()
             && let Some(number) = event::number_in(request)
             && let Some(slot) = usize::try_from(number).ok().and_then(|number| self.arrivals.get(number))
@@ -139,7 +167,7 @@ impl Counts {
             // A repeat does not make the first arrival any later.
             let first = slot.compare_exchange(0, self.now(), Ordering::Relaxed, Ordering::Relaxed).is_ok();
             if first && self.answers == Answers::EverySecondRefusedOnce && number % 2 == 1 {
-                answer = REFUSAL;
+                answer = Answer::Refused;
             }
         }
         let count = self.requests.fetch_add(1, Ordering::Relaxed) + 1;
@@ -170,7 +198,7 @@ async fn accept(listener: TcpListener, delay: Duration, counts: Arc<Counts>) {
 
 async fn serve(mut stream: TcpStream, delay: Duration, counts: &Counts) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
-    let mut buffer = Vec::with_capacity(BUFFER);
+    let (mut buffer, mut answer) = (Vec::with_capacity(BUFFER), Vec::new());
     loop {
         let Some(length) = request_length(&buffer) else {
             if stream.read_buf(&mut buffer).await? == 0 {
@@ -190,7 +218,7 @@ async fn serve(mut stream: TcpStream, delay: Duration, counts: &Counts) -> std::
             stream.write_all(PAGE).await?;
             continue;
         }
-        let answer = counts.count(&buffer[..length]);
+        counts.count(&buffer[..length]).write(&buffer[..length], &mut answer);
         buffer.drain(..length);
         if !delay.is_zero() {
             let since = Instant::now();
@@ -198,7 +226,7 @@ async fn serve(mut stream: TcpStream, delay: Duration, counts: &Counts) -> std::
             let held = u64::try_from(since.elapsed().as_nanos()).unwrap_or_default();
             counts.held.fetch_add(held, Ordering::Relaxed);
         }
-        stream.write_all(answer).await?;
+        stream.write_all(&answer).await?;
     }
 }
 
@@ -215,7 +243,10 @@ fn request_length(buffer: &[u8]) -> Option<usize> {
 
 #[test]
 fn the_fixed_answers_are_as_long_as_they_say() {
-    for answer in [ANSWER, PAGE, REFUSAL] {
+    let mut accepted = Vec::new();
+    Answer::Accepted.write(br#"POST / HTTP/1.1{"eventType":"t","eventId":"evt_7","payload":{}}"#, &mut accepted);
+    assert!(accepted.ends_with(br#","eventId":"evt_7"}"#));
+    for answer in [&accepted, PAGE, REFUSAL] {
         assert_eq!(request_length(answer), Some(answer.len()));
     }
 }

@@ -87,8 +87,12 @@ async fn check_svix(settings: &Settings) -> Result<Vec<String>, Failure> {
             | Answer::Throttled { cause, .. }
             | Answer::Refused(cause)
             | Answer::TooLarge(cause)
-            | Answer::AppMissing(cause),
+            | Answer::AppMissing(cause)
+            | Answer::Mismatch(cause)
+            | Answer::Undispatched(cause),
         ) => Err(Failure::Svix(cause.detail)),
-        Err(Answer::Accepted(_) | Answer::Conflict) => Err(Failure::Svix("answered a list with something else".into())),
+        Err(Answer::Accepted(_) | Answer::Conflict | Answer::Repeated(_)) => {
+            Err(Failure::Svix("answered a list with something else".into()))
+        }
     }
 }

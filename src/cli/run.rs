@@ -92,7 +92,7 @@ async fn serve(settings: Settings) -> Result<(), Failure> {
         grace,
         traces,
     };
-    let requested = stop.requested.clone();
+    let (requested, told) = (stop.requested.clone(), stop.clone());
     let asked = requested.clone();
     let deadline = tokio::spawn(async move {
         asked.cancelled().await;
@@ -113,5 +113,9 @@ async fn serve(settings: Settings) -> Result<(), Failure> {
     exporting.close(deadline.unwrap_or_else(Instant::now)).await;
     done.cancel();
     let _ = tokio::time::timeout(PAGES_GRACE, serving).await;
-    Ok(ended?)
+    ended?;
+    if told.hurried.is_cancelled() && told.cut.is_cancelled() {
+        return Err(Failure::Running("a second signal came, and calls in flight were cut off".into()));
+    }
+    Ok(())
 }

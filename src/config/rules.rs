@@ -11,6 +11,7 @@ use crate::{
 };
 use lapin::uri::{AMQPScheme, AMQPUri, SASLMechanism};
 use standardwebhooks::Webhook;
+use std::collections::HashMap;
 use url::Url;
 
 /// Longest exchange or queue name: AMQP's 255 bytes with room for `.delay.16` and whatever follows one day.
@@ -229,7 +230,18 @@ pub(super) fn routes(pairs: Vec<(String, String)>) -> Read<Routes> {
         let app_id = AppId::try_new(app.clone()).map_err(|e| format!("application {app:?} of {project:?} {e}"))?;
         Ok((project_id, app_id))
     };
-    Ok(Routes::new(pairs.into_iter().map(route).collect::<Read<Vec<_>>>()?))
+    let mapped = pairs.into_iter().map(route).collect::<Read<Vec<_>>>()?;
+    // Svix refuses an event id that its application has: one project's events would hide those of another.
+    let mut owners: HashMap<&AppId, &ProjectId> = HashMap::new();
+    for (project, app) in &mapped {
+        if let Some(other) = owners.insert(app, project) {
+            return Err(format!(
+                "sends both {other} and {project} to application {app}; events of two projects can have one id, and Svix \
+                 takes an id once in an application: give each project an application of its own"
+            ));
+        }
+    }
+    Ok(Routes::new(mapped))
 }
 
 /// Most projects with series of their own: each is five series in every replica, and a scrape should stay small.

@@ -3,6 +3,7 @@
 mod application;
 mod batch;
 mod dead_event;
+mod dispatch;
 mod event;
 mod gradient;
 mod ident;
@@ -19,6 +20,7 @@ pub mod words;
 pub use application::{Application, MARK, Origin, projects_of};
 pub use batch::{BatchError, BatchLimits, Form, MAX_ROUTING_KEY, read_batch};
 pub use dead_event::{DeadEvent, DeadFilter};
+pub use dispatch::{DISPATCH_REASONS, Dispatch, NOT_DISPATCHED, NoTaker};
 pub use event::{Event, Malformed, Oddity, ParseFailure, Rejected};
 pub use gradient::Gradient;
 pub use ident::{AppId, EndpointId, EventId, EventType, InvalidIdent, ProjectId};

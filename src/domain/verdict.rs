@@ -25,10 +25,13 @@ pub enum DeadReason {
     Refused,
     TooLarge,
     Exhausted,
+    /// Svix has another event under its id.
+    Conflict,
 }
 
 impl DeadReason {
-    pub const ALL: [Self; 5] = [Self::Malformed, Self::Unroutable, Self::Refused, Self::TooLarge, Self::Exhausted];
+    pub const ALL: [Self; 6] =
+        [Self::Malformed, Self::Unroutable, Self::Refused, Self::TooLarge, Self::Exhausted, Self::Conflict];
 
     pub fn as_str(self) -> &'static str {
         match self {
@@ -37,6 +40,7 @@ impl DeadReason {
             Self::Refused => "refused",
             Self::TooLarge => "too_large",
             Self::Exhausted => "exhausted",
+            Self::Conflict => "conflict",
         }
     }
 }
@@ -96,7 +100,7 @@ impl Released {
 pub enum Verdict {
     /// Svix accepted it.
     Delivered,
-    /// Svix had it already, which is as good.
+    /// Svix had it already, and proved that it is this event and that somebody is called for it.
     Duplicate,
     /// It may succeed later; the queue that it came from decides when.
     Retry(Cause),

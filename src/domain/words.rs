@@ -5,7 +5,7 @@
 pub fn of_outcome(outcome: &str) -> Option<&'static str> {
     Some(match outcome {
         "delivered" => "accepted by Svix",
-        "duplicate" => "already known to Svix, which is as good as accepted",
+        "duplicate" => "already known to Svix",
         "retried" => "not accepted, to be tried again",
         "dead" => "given up",
         "released" => "put back to wait, without counting as an attempt",
@@ -13,7 +13,8 @@ pub fn of_outcome(outcome: &str) -> Option<&'static str> {
     })
 }
 
-/// Why an event was given up or held: one of [`super::DeadReason`] or [`super::PauseReason`], or [`super::PROJECT_PAUSED`].
+/// Why an event was given up or held, or what is to be said of a repeat: one of [`super::DeadReason`], [`super::PauseReason`] or
+/// [`super::DISPATCH_REASONS`], or [`super::PROJECT_PAUSED`].
 pub fn of_reason(reason: &str) -> Option<&'static str> {
     Some(match reason {
         "malformed" => "it is no valid event",
@@ -21,6 +22,12 @@ pub fn of_reason(reason: &str) -> Option<&'static str> {
         "refused" => "Svix refuses it, and would refuse it again",
         "too_large" => "it is larger than Svix takes",
         "exhausted" => "the last attempt failed too",
+        "conflict" => "Svix has another event under the same id",
+        "no_endpoint" => "the application has no endpoint to call",
+        "filtered" => "no endpoint of the application takes it",
+        "endpoints_disabled" => "the endpoints that would take it are disabled",
+        "rescued" => "Svix had stored it without calling an endpoint, and was asked to send it",
+        "unchecked" => "whether an endpoint was called for it could not be checked",
         "auth" => "Svix did not accept the access token",
         "unreachable" => "Svix could not be reached",
         "not_svix" => "something else than Svix answered",
@@ -28,6 +35,17 @@ pub fn of_reason(reason: &str) -> Option<&'static str> {
         "failing" => "Svix kept failing",
         "provisioning" => "applications were missing that should not be",
         super::PROJECT_PAUSED => "its project is paused, and its events wait until it is resumed",
+        _ => return None,
+    })
+}
+
+/// Why Svix shows no endpoint of a message: a [`super::NoTaker`] or [`super::NOT_DISPATCHED`].
+pub fn of_dispatch(dispatch: &str) -> Option<&'static str> {
+    Some(match dispatch {
+        "no_endpoint" => "The application has no endpoint.",
+        "filtered" => "No endpoint takes this message: the filters of all of them leave it out.",
+        "endpoints_disabled" => "The endpoints that would take this message are disabled.",
+        super::NOT_DISPATCHED => "Svix has stored this message, and has not called an endpoint for it yet.",
         _ => return None,
     })
 }
@@ -59,7 +77,7 @@ pub fn of_call(status: &str) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{DeadReason, PROJECT_PAUSED, PauseReason, Verdict};
+    use crate::domain::{DISPATCH_REASONS, DeadReason, NOT_DISPATCHED, NoTaker, PROJECT_PAUSED, PauseReason, Verdict};
 
     #[test]
     fn every_outcome_and_reason_has_words() {
@@ -67,8 +85,16 @@ mod tests {
             assert!(of_outcome(outcome).is_some(), "{outcome}");
         }
         let dead = DeadReason::ALL.map(DeadReason::as_str);
-        for reason in dead.into_iter().chain(PauseReason::ALL.map(PauseReason::as_str)).chain([PROJECT_PAUSED]) {
+        for reason in dead
+            .into_iter()
+            .chain(PauseReason::ALL.map(PauseReason::as_str))
+            .chain([PROJECT_PAUSED])
+            .chain(DISPATCH_REASONS)
+        {
             assert!(of_reason(reason).is_some(), "{reason}");
+        }
+        for dispatch in NoTaker::ALL.map(NoTaker::as_str).into_iter().chain([NOT_DISPATCHED]) {
+            assert!(of_dispatch(dispatch).is_some(), "{dispatch}");
         }
         assert_eq!((of_outcome("lost"), of_reason("lost"), of_endpoint("lost")), (None, None, None));
     }

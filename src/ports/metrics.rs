@@ -26,6 +26,8 @@ pub struct Metrics {
     pub project_events_settled: IntCounterVec,
     pub events_dead: IntCounterVec,
     pub events_odd: IntCounterVec,
+    pub events_rescued: IntCounter,
+    pub events_unchecked: IntCounter,
     pub unsettled_drops: IntCounter,
     pub settle_failures: IntCounter,
     pub svix_requests: IntCounterVec,
@@ -82,6 +84,14 @@ impl Metrics {
                 "hookbro_events_odd_total",
                 "Events taken although something about them is unusual, by what it is.",
                 &["oddity"],
+            )?,
+            events_rescued: counter(
+                "hookbro_events_rescued_total",
+                "Events that Svix had stored without calling an endpoint, and was asked to send.",
+            )?,
+            events_unchecked: counter(
+                "hookbro_events_unchecked_total",
+                "Repeats of which Svix did not let hookbro see whether an endpoint is called for them.",
             )?,
             unsettled_drops: counter(
                 "hookbro_deliveries_dropped_total",

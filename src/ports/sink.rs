@@ -1,7 +1,7 @@
 //! The seam to whatever takes events: Svix today, a scripted fake in tests.
 
 use crate::{
-    domain::{AppId, Cause, Event, PauseReason},
+    domain::{AppId, Cause, Dispatch, Event, PauseReason},
     ports::secret::Generation,
 };
 use std::time::Duration;
@@ -15,13 +15,28 @@ pub struct Stored {
     pub message: Option<Box<str>>,
 }
 
+/// What is known of a message that was there before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Repeat {
+    /// The far side's own id of it.
+    pub message: Option<Box<str>>,
+    pub dispatch: Dispatch,
+}
+
 /// What one call came to. Classified once, by the adapter that knows the protocol; nothing later looks at a status.
 #[must_use]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
     Accepted(Stored),
-    /// Refused as a repeat, or, if the call also created the application, as the loser of a race.
+    /// Refused as a repeat, or, if the call also created the application, as the loser of a race. Proves nothing: see
+    /// [`Sink::prove`].
     Conflict,
+    /// Proved to be there, and to be this event.
+    Repeated(Repeat),
+    /// Another event is there under its id.
+    Mismatch(Cause),
+    /// It is there, and nobody has been called for it yet: too early to say whether anybody will be.
+    Undispatched(Cause),
     /// No such application, or it belongs to another organisation.
     AppMissing(Cause),
     /// This event will never be taken.
@@ -50,8 +65,9 @@ impl Answer {
     pub fn status(&self) -> Option<u16> {
         match self {
             Self::Accepted(stored) => stored.status,
-            Self::Conflict => Some(409),
+            Self::Conflict | Self::Repeated(_) => Some(409),
             Self::AppMissing(cause) | Self::Refused(cause) | Self::TooLarge(cause) => cause.status,
+            Self::Mismatch(cause) | Self::Undispatched(cause) => cause.status,
             Self::Unusable { cause, .. } | Self::Throttled { cause, .. } | Self::Failed { cause, .. } => cause.status,
         }
     }
@@ -68,6 +84,17 @@ pub enum Create {
 pub trait Sink: Send + Sync + 'static {
     /// Hands over one event. Never fails otherwise than by its answer.
     fn deliver(&self, event: &Event, app: &AppId, create: Create) -> impl Future<Output = Answer> + Send;
+
+    /// Proves or disproves a [`Answer::Conflict`]: whether what is there under the event's id is this event, and whether
+    /// somebody is called for it; has that done if it is certain that nobody is. `last`: the event has no attempt left to look
+    /// again. `goes_on` is asked before each call; nothing comes back once it says no.
+    fn prove(
+        &self,
+        event: &Event,
+        app: &AppId,
+        last: bool,
+        goes_on: &(dyn Fn() -> bool + Send + Sync),
+    ) -> impl Future<Output = Option<Answer>> + Send;
 
     /// Asks, without sending an event, whether anything would be taken.
     fn probe(&self) -> impl Future<Output = Result<(), Answer>> + Send;

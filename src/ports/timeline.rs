@@ -178,6 +178,9 @@ pub struct SvixSide {
     pub attempts: Vec<SvixAttempt>,
     /// Whether there are more endpoints or attempts than are shown.
     pub truncated: bool,
+    /// Why there is none of either: a [`crate::domain::NoTaker`], or [`crate::domain::NOT_DISPATCHED`] where an endpoint takes
+    /// the message. None where some are shown, or it is not known.
+    pub undispatched: Option<&'static str>,
     /// Why endpoints or attempts could not be told, if they could not.
     pub missing: Option<String>,
 }

@@ -1,17 +1,22 @@
-//! The routes that deliver once more, or for a test: sending an example, resending a message, recovering an endpoint.
+//! The routes of deliveries: attempts of a message, and those that deliver once more, or for a test.
 //!
-//! Limits: nothing is delivered, so what they start has no effect but its answer, an example's message, and a line in the log.
+//! Limits: nothing is sent, so what they start has no effect but its answer, a message, an attempt, and a line in the log.
+//! Recovering has none: no attempt ever failed.
 
 use hyper::StatusCode;
 use jiff::{SignedDuration, Timestamp};
+use serde::Deserialize;
 use serde_json::{json, value::RawValue};
 
 use super::answers::{Answer, Flaw};
 use super::api_endpoints::writer;
 use super::api_messages::MessageOut;
+use super::attempts::{self, Trigger};
 use super::exchange::Call;
+use super::paging::{Page, query};
 use super::store::Refusal;
 use super::tenants::stamp;
+use super::validate::{ATTEMPT_PREFIX, ENDPOINT_PREFIX};
 use super::wire::{self, MessageIn};
 use super::wire_endpoints::{ExampleIn, RecoverIn};
 
@@ -24,7 +29,8 @@ pub(super) fn send_example(call: &Call<'_>, app: &str, key: &str) -> Result<Answ
     let org = writer(call)?;
     let ExampleIn { event_type } = wire::decode(call.body()?)?;
     let mut store = call.inner.store();
-    store.app(&org, app).and_then(|app| app.endpoints.find(key)).ok_or_else(Answer::entity_not_found)?;
+    let endpoint = store.app(&org, app).and_then(|app| app.endpoints.find(key)).cloned();
+    let endpoint = endpoint.ok_or_else(Answer::entity_not_found)?;
     let example = match event_type == PING.0 {
         true => PING.1.to_owned(),
         false => {
@@ -43,6 +49,8 @@ pub(super) fn send_example(call: &Call<'_>, app: &str, key: &str) -> Result<Answ
         Refusal::NoApp => Answer::entity_not_found(),
         Refusal::Taken | Refusal::Full => Answer::broken(),
     })?;
+    let found = store.app(&org, app).and_then(|app| store.message(app, &stored.id)).map(|(seq, _)| seq);
+    found.into_iter().for_each(|seq| store.call(seq, &endpoint, Trigger::Manual));
     Ok(Answer::json(StatusCode::OK, &MessageOut::new(&stored, false)?))
 }
 
@@ -60,15 +68,42 @@ pub(super) fn recover(call: &Call<'_>, app: &str, key: &str) -> Result<Answer, A
     Ok(Answer::json(StatusCode::ACCEPTED, &task))
 }
 
-pub(super) fn resend(call: &Call<'_>, app: &str, id: &str, key: &str) -> Result<Answer, Answer> {
-    let org = writer(call)?;
+#[derive(Deserialize)]
+struct ListQuery {
+    limit: Option<usize>,
+    iterator: Option<String>,
+}
+
+pub(super) fn attempts(call: &Call<'_>, app: &str, id: &str) -> Result<Answer, Answer> {
+    let ListQuery { limit, iterator } = query(call.uri)?;
+    let page = Page::new(limit, iterator.as_deref(), ATTEMPT_PREFIX)?;
+    let org = call.inner.gate.reader(call.headers)?;
+    let store = call.inner.store();
+    let found = store.app(&org, app).and_then(|app| store.message(app, id));
+    let (_, message) = found.ok_or_else(Answer::entity_not_found)?;
+    Ok(Answer::json(StatusCode::OK, &attempts::list(&message.attempts, &message.id, &page)))
+}
+
+pub(super) fn destinations(call: &Call<'_>, app: &str, id: &str) -> Result<Answer, Answer> {
+    let ListQuery { limit, iterator } = query(call.uri)?;
+    let page = Page::new(limit, iterator.as_deref(), ENDPOINT_PREFIX)?;
+    let org = call.inner.gate.reader(call.headers)?;
     let store = call.inner.store();
     let app = store.app(&org, app).ok_or_else(Answer::entity_not_found)?;
     let (_, message) = store.message(app, id).ok_or_else(Answer::entity_not_found)?;
-    app.endpoints.find(key).ok_or_else(Answer::entity_not_found)?;
+    Ok(Answer::json(StatusCode::OK, &attempts::destinations(&message.attempts, app.endpoints.iter(), &page)))
+}
+
+pub(super) fn resend(call: &Call<'_>, app: &str, id: &str, key: &str) -> Result<Answer, Answer> {
+    let org = writer(call)?;
+    let mut store = call.inner.store();
+    let app = store.app(&org, app).ok_or_else(Answer::entity_not_found)?;
+    let (seq, message) = store.message(app, id).ok_or_else(Answer::entity_not_found)?;
+    let endpoint = app.endpoints.find(key).cloned().ok_or_else(Answer::entity_not_found)?;
     if message.payload.is_none() {
         let detail = "Unable to resend message. Payload is missing (probably expired).";
         return Err(Answer::error(StatusCode::BAD_REQUEST, "missing_payload", detail));
     }
+    store.call(seq, &endpoint, Trigger::Manual);
     Ok(Answer::json(StatusCode::ACCEPTED, &json!({})))
 }

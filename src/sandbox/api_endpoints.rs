@@ -1,6 +1,6 @@
 //! The routes of endpoints, event types and the customer portal.
 //!
-//! Limits: statistics, attempts and transformations are not there, since nothing is delivered. The token of a portal link
+//! Limits: statistics and transformations are not there, since nothing is delivered. The token of a portal link
 //! opens nothing.
 
 use std::collections::BTreeMap;

@@ -94,7 +94,8 @@ pub(super) async fn create(
             api_apps::refused(refusal)
         })?;
     }
-    let stored = call.inner.store().insert_message(&org, key, message).map_err(|refusal| match refusal {
+    let mut store = call.inner.store();
+    let stored = store.insert_message(&org, key, message).map_err(|refusal| match refusal {
         Refusal::Taken => {
             *effect = Effect::Duplicate;
             Answer::conflict()
@@ -103,6 +104,12 @@ pub(super) async fn create(
         Refusal::Full => Answer::broken(),
     })?;
     *effect = Effect::Stored;
+    if call.holds_dispatch {
+        call.held.get_or_init(|| stored.id.clone());
+    } else {
+        store.dispatch(&stored.id);
+    }
+    drop(store);
     Ok(Answer::json(StatusCode::ACCEPTED, &MessageOut::new(&stored, with_content)?))
 }
 

@@ -84,7 +84,14 @@ impl FaultState {
 
     fn meets(&self, call: &Traits<'_>) -> bool {
         let is = |wanted: &Option<String>, actual: Option<&str>| wanted.is_none() || wanted.as_deref() == actual;
-        let kind = self.fault.kind == FaultKind::Any || call.kind == RequestKind::MessageCreate;
+        let kind = match self.fault.kind {
+            FaultKind::Any => true,
+            FaultKind::Message => call.kind == RequestKind::MessageCreate,
+            FaultKind::Proof => matches!(
+                call.kind,
+                RequestKind::MessageGet | RequestKind::Attempts | RequestKind::Endpoint | RequestKind::Resend
+            ),
+        };
         kind && is(&self.fault.app, call.app)
             && is(&self.fault.event_id, call.event_id)
             && is(&self.fault.event_type, call.event_type)

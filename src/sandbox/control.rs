@@ -105,6 +105,7 @@ fn show_message(inner: &Inner, message: &Message) -> Value {
         "at_ms": message.at.duration_since(inner.started).as_millis(),
         "timestamp": stamp(message.timestamp),
         "payload": payload,
+        "attempts": message.attempts.iter().map(|one| one.endpoint.as_str()).collect::<Vec<_>>(),
     })
 }
 

@@ -1,5 +1,5 @@
-//! The endpoints of an application, and the event types of an organisation that they may filter by. Kept and shown;
-//! nothing is ever delivered to one.
+//! The endpoints of an application, and the event types of an organisation that they may filter by. Kept and shown, and called
+//! in the book alone: nothing is ever sent to one.
 
 use std::collections::BTreeMap;
 
@@ -22,7 +22,7 @@ pub(super) struct Endpoint {
     rate_limit: Option<u16>,
     throttle_rate: Option<u16>,
     uid: Option<String>,
-    url: String,
+    pub(super) url: String,
     version: u32,
     disabled: bool,
     event_types: Option<Vec<String>>,
@@ -70,6 +70,10 @@ impl Endpoints {
         Ok(endpoint)
     }
 
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Endpoint> {
+        self.0.iter()
+    }
+
     pub(super) fn find(&self, key: &str) -> Option<&Endpoint> {
         self.0.iter().find(|endpoint| endpoint.id == key || endpoint.uid.as_deref() == Some(key))
     }
@@ -102,6 +106,14 @@ impl Endpoints {
 }
 
 impl Endpoint {
+    /// Whether a message of this type and these channels is for it.
+    pub(super) fn takes(&self, kind: &str, channels: &[String]) -> bool {
+        let of_type = self.filter_types.as_ref().is_none_or(|types| types.iter().any(|name| name == kind));
+        let of_channel =
+            self.channels.as_ref().is_none_or(|own| own.is_empty() || own.iter().any(|name| channels.contains(name)));
+        !self.disabled && of_type && of_channel
+    }
+
     pub(super) fn patch(&mut self, asked: EndpointPatch) -> Self {
         if let Some(disabled) = asked.disabled {
             self.disabled = disabled;

@@ -1,7 +1,7 @@
 //! One request from arrival to answer: route, fault, latency, API, log.
 
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
@@ -32,6 +32,10 @@ pub(super) struct Call<'a> {
     pub(super) uri: &'a Uri,
     pub(super) headers: &'a HeaderMap,
     body: &'a Body,
+    /// The message it stores is not to be dispatched yet.
+    pub(super) holds_dispatch: bool,
+    /// The id of that message.
+    pub(super) held: OnceLock<String>,
 }
 
 pub(super) enum Body {
@@ -104,10 +108,16 @@ pub(super) async fn answer(inner: Arc<Inner>, request: Request<Incoming>, line: 
     let mut reply = suffer(before, &mut entry, &line).await;
     if reply.is_none() {
         pause(inner.options.latency).await;
-        let call = Call { inner: &inner, uri: &head.uri, headers: &head.headers, body: &body };
+        let holds_dispatch = after.as_ref().is_some_and(|fault| fault.undispatched);
+        let (uri, headers, held) = (&head.uri, &head.headers, OnceLock::new());
+        let call = Call { inner: &inner, uri, headers, body: &body, holds_dispatch, held };
         let (answer, effect) = process(&call, &head.method, kind, &route, message).await;
         entry.effect(effect);
-        reply = suffer(after, &mut entry, &line).await.or_else(|| Some(answer.into_reply()));
+        reply = suffer(after, &mut entry, &line).await;
+        if reply.is_none() {
+            call.held.get().iter().for_each(|id| inner.store().dispatch(id));
+            reply = Some(answer.into_reply());
+        }
     }
     let reply = reply.unwrap_or_else(|| Answer::broken().into_reply());
     entry.close(Outcome::Answered(reply.status().as_u16()));
@@ -191,6 +201,8 @@ async fn process(
         (RequestKind::SendExample, Route::Endpoint(app, key, _)) => api_again::send_example(call, app, key),
         (RequestKind::Recover, Route::Endpoint(app, key, _)) => api_again::recover(call, app, key),
         (RequestKind::Resend, Route::Resend(app, id, key)) => api_again::resend(call, app, id, key),
+        (RequestKind::Attempts, Route::Attempts(app, id)) => api_again::attempts(call, app, id),
+        (RequestKind::Attempts, Route::Destinations(app, id)) => api_again::destinations(call, app, id),
         (RequestKind::Endpoint | RequestKind::EventType | RequestKind::Portal, route) => {
             api_endpoints::answer(call, method, route)
         }

@@ -18,6 +18,8 @@ pub enum FaultKind {
     /// Creating a message.
     #[default]
     Message,
+    /// Looking at a message, at attempts or at endpoints, and resending.
+    Proof,
     /// Everything under `/api`.
     Any,
 }
@@ -66,6 +68,9 @@ pub struct Fault {
     pub reset: bool,
     /// Lets the call take effect first, and only then waits, closes or answers: the unknown outcome.
     pub after_commit: bool,
+    /// With `after_commit`: the message stands, and no endpoint is called for it before the wait is over. If its caller goes away
+    /// before, or the fault closes or answers, none ever is. So does Svix between its commit and its queue.
+    pub undispatched: bool,
 }
 
 /// Why a fault cannot be scripted.
@@ -81,6 +86,8 @@ pub enum InvalidFault {
     Status(u16),
     #[error("share {0} is not above 0 and at most 1")]
     Share(String),
+    #[error("`undispatched` needs `after_commit` to go with")]
+    Uncommitted,
     #[error("`times` has to be at least 1")]
     Times,
     #[error("{0:?} is not a header that can be sent")]
@@ -97,6 +104,9 @@ impl Fault {
         }
         if ends == 0 && self.delay.is_zero() {
             return Err(InvalidFault::Idle);
+        }
+        if self.undispatched && !self.after_commit {
+            return Err(InvalidFault::Uncommitted);
         }
         let dressed = self.body.is_some() || self.content_type.is_some() || self.retry_after.is_some();
         if self.status.is_none() && (dressed || !self.headers.is_empty()) {

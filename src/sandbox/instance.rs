@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use super::attempts::Trigger;
 use super::auth::Gate;
 use super::book::{Book, FaultId, FaultState};
 use super::fault::{Fault, InvalidFault};
@@ -27,6 +28,16 @@ pub struct StoredMessage {
     /// The bytes of the payload as they were sent; empty once expunged or forgotten for want of room.
     pub payload: Bytes,
     pub at: Instant,
+    /// Oldest first.
+    pub attempts: Vec<StoredAttempt>,
+}
+
+/// That an endpoint was called for a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredAttempt {
+    /// The id of the endpoint.
+    pub endpoint: String,
+    pub trigger: Trigger,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -161,6 +172,11 @@ impl From<&Message> for StoredMessage {
             event_type: message.event_type.clone(),
             payload: message.payload.clone().unwrap_or_default(),
             at: message.at,
+            attempts: message
+                .attempts
+                .iter()
+                .map(|one| StoredAttempt { endpoint: one.endpoint.clone(), trigger: one.trigger })
+                .collect(),
         }
     }
 }

@@ -7,6 +7,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use jiff::Timestamp;
 
+use super::attempts::Attempt;
 use super::wire::Channels;
 
 /// The place of a message in the order of arrival; never used twice.
@@ -26,6 +27,8 @@ pub(super) struct Message {
     pub(super) payload: Option<Bytes>,
     pub(super) at: Instant,
     pub(super) timestamp: Timestamp,
+    /// Oldest first.
+    pub(super) attempts: Vec<Attempt>,
 }
 
 #[derive(Debug)]
@@ -67,6 +70,10 @@ impl Ring {
 
     pub(super) fn get(&self, seq: Seq) -> Option<&Message> {
         self.messages.get(usize::try_from(seq.checked_sub(self.first)?).ok()?)
+    }
+
+    pub(super) fn get_mut(&mut self, seq: Seq) -> Option<&mut Message> {
+        self.messages.get_mut(usize::try_from(seq.checked_sub(self.first)?).ok()?)
     }
 
     /// Ids grow with every message, so the ring is sorted by them.

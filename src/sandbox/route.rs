@@ -17,6 +17,10 @@ pub(super) enum Route {
     Endpoint(String, String, EndpointPart),
     /// A message of an application, once more to one endpoint.
     Resend(String, String, String),
+    /// The attempts of a message of an application.
+    Attempts(String, String),
+    /// The endpoints that were called for it.
+    Destinations(String, String),
     EventTypes,
     EventType(String),
     Portal(String),
@@ -54,6 +58,8 @@ pub enum RequestKind {
     SendExample,
     Recover,
     Resend,
+    /// The attempts of a message, or the endpoints that were called for it.
+    Attempts,
     /// Anything about event types.
     EventType,
     /// Links to the customer portal, and the end of its sessions.
@@ -80,6 +86,8 @@ impl Route {
             ["api", "v1", "app", app, "msg", id, "endpoint", endpoint, "resend"] => {
                 Self::Resend(own(app), own(id), own(endpoint))
             }
+            ["api", "v1", "app", app, "msg", id, "endpoint"] => Self::Destinations(own(app), own(id)),
+            ["api", "v1", "app", app, "attempt", "msg", id] => Self::Attempts(own(app), own(id)),
             ["api", "v1", "app", app, "endpoint"] => Self::Endpoints(own(app)),
             ["api", "v1", "app", app, "endpoint", id, part @ ..] => {
                 let part = match part {
@@ -105,6 +113,7 @@ impl Route {
     pub(super) fn app(&self) -> Option<&str> {
         match self {
             Self::App(app) | Self::Messages(app) | Self::Message(app, _) | Self::Content(app, _) => Some(app),
+            Self::Attempts(app, _) | Self::Destinations(app, _) => Some(app),
             Self::Endpoints(app) | Self::Endpoint(app, ..) | Self::Resend(app, ..) | Self::Portal(app) => Some(app),
             _ => None,
         }
@@ -128,6 +137,7 @@ impl Route {
             (Self::Endpoint(.., EndpointPart::Example), &Method::POST) => RequestKind::SendExample,
             (Self::Endpoint(.., EndpointPart::Recover), &Method::POST) => RequestKind::Recover,
             (Self::Resend(..), &Method::POST) => RequestKind::Resend,
+            (Self::Attempts(..) | Self::Destinations(..), &Method::GET) => RequestKind::Attempts,
             (Self::Endpoint(.., part), method) if part.takes(method) => RequestKind::Endpoint,
             (Self::EventTypes, &Method::POST | &Method::GET) => RequestKind::EventType,
             (Self::EventType(_), &Method::GET) => RequestKind::EventType,
@@ -140,6 +150,7 @@ impl Route {
     pub(super) fn allow(&self) -> Option<&'static str> {
         match self {
             Self::Health | Self::Ping | Self::Message(..) | Self::EventType(_) => Some("GET,HEAD"),
+            Self::Attempts(..) | Self::Destinations(..) => Some("GET,HEAD"),
             Self::Apps | Self::Messages(_) | Self::Endpoints(_) | Self::EventTypes => Some("POST,GET,HEAD"),
             Self::Endpoint(.., part) => Some(part.allow()),
             Self::Portal(_) | Self::Logout | Self::Resend(..) => Some("POST"),

@@ -10,13 +10,14 @@ use std::time::Instant;
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use jiff::Timestamp;
 
+use super::attempts::{Attempt, Trigger};
 use super::endpoints::{Endpoint, EventType, EventTypes};
 use super::ids::Ids;
 use super::options::Options;
 use super::paging::{List, Order, Page};
 use super::ring::{Message, Ring, Seq};
 use super::tenants::{App, AppOut, Org, Taken};
-use super::validate::{APP_PREFIX, ENDPOINT_PREFIX, MESSAGE_PREFIX};
+use super::validate::{APP_PREFIX, ATTEMPT_PREFIX, ENDPOINT_PREFIX, MESSAGE_PREFIX};
 use super::wire::{ApplicationIn, MessageIn};
 use super::wire_endpoints::{EndpointIn, EventTypeIn, SECRET_PREFIX};
 
@@ -129,6 +130,7 @@ impl Store {
             payload: Some(payload),
             at: Instant::now(),
             timestamp: Timestamp::now(),
+            attempts: Vec::new(),
         };
         let (seq, gone) = self.ring.push(message.clone());
         app.messages.push_back(seq);
@@ -139,6 +141,24 @@ impl Store {
             self.let_go(seq, &message);
         }
         Ok(message)
+    }
+
+    /// Calls every endpoint that takes this message, by its id.
+    pub(super) fn dispatch(&mut self, id: &str) {
+        let Some(message) = self.ring.find(id).and_then(|seq| self.ring.get_mut(seq)) else { return };
+        let Some(app) = self.orgs.get(&message.org).and_then(|org| org.find(&message.app_id)) else { return };
+        let channels = message.channels.as_ref().map_or(&[][..], |channels| &channels.0);
+        for endpoint in app.endpoints.iter().filter(|one| one.takes(&message.event_type, channels)) {
+            message.attempts.push(attempt(self.ids.next(ATTEMPT_PREFIX), endpoint, Trigger::Scheduled));
+        }
+    }
+
+    /// Calls one endpoint for a message, whatever its filter.
+    pub(super) fn call(&mut self, seq: Seq, endpoint: &Endpoint, trigger: Trigger) {
+        let id = self.ids.next(ATTEMPT_PREFIX);
+        if let Some(message) = self.ring.get_mut(seq) {
+            message.attempts.push(attempt(id, endpoint, trigger));
+        }
     }
 
     /// A message of an application, by id or event id.
@@ -198,4 +218,9 @@ impl Store {
             app.events.remove(event_id);
         }
     }
+}
+
+fn attempt(id: String, endpoint: &Endpoint, trigger: Trigger) -> Attempt {
+    let (endpoint, url) = (endpoint.id.clone(), endpoint.url.clone());
+    Attempt { id, endpoint, url, trigger, at: Timestamp::now() }
 }

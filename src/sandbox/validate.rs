@@ -11,6 +11,7 @@ const MAX_WORD: usize = 256;
 const MAX_CHANNELS: usize = 5;
 const RETENTION_DAYS: std::ops::RangeInclusive<i64> = 5..=90;
 pub(super) const APP_PREFIX: &str = "app_";
+pub(super) const ATTEMPT_PREFIX: &str = "atmpt_";
 pub(super) const MESSAGE_PREFIX: &str = "msg_";
 pub(super) const ENDPOINT_PREFIX: &str = "ep_";
 /// Where Svix files a complaint about a value as a whole.

@@ -13,6 +13,7 @@ use crate::{
         health::Health,
         journal::Recorder,
         sink::Sink,
+        stop::LAST_CALLS,
     },
 };
 use futures_util::FutureExt as _;
@@ -81,17 +82,27 @@ impl<S: Sink> Pool<S> {
             message.trace.settled(&told, None);
             log(&told, None, message.attempt, message.replayed);
         }
-        self.tasks.close();
-        if tokio::time::timeout_at(deadline, self.tasks.wait()).await.is_err() {
-            tracing::warn!(in_flight = self.tasks.len(), "the grace is over; what is still in a call goes back");
-            self.cut().await;
-        }
+        self.finish(deadline).await;
     }
 
-    /// Ends every task now; what it held stays with the broker.
-    pub async fn cut(&self) {
+    /// Lets what was begun finish until `deadline`, or until it is hurried; then ends every task, and what it held stays with the
+    /// broker.
+    pub async fn finish(&self, deadline: Instant) {
+        let stop = &self.handler.stop;
+        let over = async {
+            tokio::select! {
+                () = tokio::time::sleep_until(deadline) => {}
+                () = stop.hurried.cancelled() => tokio::time::sleep_until(deadline.min(Instant::now() + LAST_CALLS)).await,
+            }
+        };
         self.tasks.close();
-        self.handler.stop.cut.cancel();
+        tokio::select! {
+            biased;
+            () = self.tasks.wait() => return,
+            () = over => {}
+        }
+        tracing::warn!(in_flight = self.tasks.len(), "the grace is over; what is still in a call goes back");
+        stop.cut.cancel();
         self.tasks.wait().await;
     }
 

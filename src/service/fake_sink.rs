@@ -1,10 +1,10 @@
 //! A sink that answers from a script: the second implementation that the port is for.
 
 use crate::{
-    domain::{AppId, Cause, Event, PauseReason},
+    domain::{AppId, Cause, Dispatch, Event, PauseReason},
     ports::{
         secret::{Generation, Secret, SecretSource},
-        sink::{Answer, Create, Sink, Stored},
+        sink::{Answer, Create, Repeat, Sink, Stored},
     },
 };
 use std::{collections::VecDeque, sync::Mutex, time::Duration};
@@ -14,6 +14,7 @@ use std::{collections::VecDeque, sync::Mutex, time::Duration};
 pub(super) struct FakeSink {
     script: Mutex<VecDeque<Answer>>,
     probe: Mutex<Result<(), Answer>>,
+    proofs: Mutex<VecDeque<Answer>>,
     calls: Mutex<Vec<(String, Create)>>,
     credentials: (SecretSource, Secret),
 }
@@ -23,6 +24,7 @@ impl FakeSink {
         Self {
             script: Mutex::new(script.into_iter().collect()),
             probe: Mutex::new(Ok(())),
+            proofs: Mutex::default(),
             calls: Mutex::default(),
             credentials: Secret::changing("one"),
         }
@@ -30,6 +32,12 @@ impl FakeSink {
 
     pub(super) fn answer_from_now_on(&self, script: impl IntoIterator<Item = Answer>) {
         *self.script.lock().unwrap() = script.into_iter().collect();
+    }
+
+    /// What conflicts are proved to be, one after another; without any, repeats that were called for.
+    pub(super) fn prove_conflicts(self, proofs: impl IntoIterator<Item = Answer>) -> Self {
+        *self.proofs.lock().unwrap() = proofs.into_iter().collect();
+        self
     }
 
     pub(super) fn answer_probes(&self, answer: Result<(), Answer>) {
@@ -54,6 +62,11 @@ impl Sink for FakeSink {
         if script.len() > 1 { script.pop_front().unwrap() } else { script.front().unwrap().clone() }
     }
 
+    async fn prove(&self, _: &Event, _: &AppId, _: bool, goes_on: &(dyn Fn() -> bool + Send + Sync)) -> Option<Answer> {
+        tokio::task::yield_now().await;
+        goes_on().then(|| self.proofs.lock().unwrap().pop_front().unwrap_or_else(|| repeated(Dispatch::Called)))
+    }
+
     async fn probe(&self) -> Result<(), Answer> {
         self.probe.lock().unwrap().clone()
     }
@@ -69,6 +82,10 @@ impl Sink for FakeSink {
 
 pub(super) fn accepted() -> Answer {
     Answer::Accepted(Stored { status: Some(202), message: Some("msg_1".into()) })
+}
+
+pub(super) fn repeated(dispatch: Dispatch) -> Answer {
+    Answer::Repeated(Repeat { message: Some("msg_1".into()), dispatch })
 }
 
 pub(super) fn cause(status: u16) -> Cause {

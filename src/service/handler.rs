@@ -8,15 +8,15 @@ use super::{
 };
 use crate::{
     domain::{
-        Cause, Dead, DeadReason, Destination, Event, Malformed, Oddity, ParseFailure, PauseReason, Rejected, Released,
-        Routes, Verdict,
+        Cause, Dead, DeadReason, Destination, Dispatch, Event, Malformed, Oddity, ParseFailure, PauseReason, Rejected,
+        Released, Routes, Verdict,
     },
     ports::{
         delivery::{HOLD, Message},
         metrics::Metrics,
         pauses::Board,
         projects::ProjectCounts,
-        sink::{Answer, Sink},
+        sink::{Answer, Repeat, Sink},
         stop::Stop,
     },
 };
@@ -96,7 +96,7 @@ impl<S: Sink> Handler<S> {
                 Ok(pass) => pass,
                 Err(released) => return Verdict::Released(released),
             };
-            let answer = match self.call(message.lane, event, &destination, &pass, deadline, calls).await {
+            let answer = match self.call(message, event, &destination, &pass, deadline, calls).await {
                 Ok(Some(answer)) => answer,
                 Ok(None) => {
                     pass.interrupted();
@@ -110,9 +110,26 @@ impl<S: Sink> Handler<S> {
                     self.observe_age(event);
                     return Verdict::Delivered;
                 }
-                Answer::Conflict => {
+                Answer::Repeated(Repeat { dispatch, .. }) => {
                     pass.accepted();
+                    self.repeated(event, dispatch);
                     return Verdict::Duplicate;
+                }
+                Answer::Mismatch(cause) => {
+                    pass.answered();
+                    return dead(DeadReason::Conflict, cause);
+                }
+                // Svix works, and the event needs nothing but time: its next rung.
+                Answer::Undispatched(cause) => {
+                    pass.answered();
+                    return Verdict::Retry(cause);
+                }
+                Answer::Conflict => {
+                    pass.answered();
+                    return Verdict::Retry(Cause {
+                        status: Some(409),
+                        detail: "a repeat that was not looked up".into(),
+                    });
                 }
                 Answer::AppMissing(cause) => {
                     pass.answered();
@@ -165,7 +182,7 @@ impl<S: Sink> Handler<S> {
     /// before they were all made.
     async fn call(
         &self,
-        lane: usize,
+        message: &Message,
         event: &Event,
         destination: &Destination,
         pass: &Pass<'_>,
@@ -173,15 +190,47 @@ impl<S: Sink> Handler<S> {
         calls: &mut Calls,
     ) -> Result<Option<Answer>, Denied> {
         let wanted = || pass.holds() && !self.board.holds(&event.project);
-        let turn = self.pacer.turn(lane, wanted, deadline, &self.stop).await?;
+        let turn = self.pacer.turn(message.lane, wanted, deadline, &self.stop).await?;
         let Some(turn) = turn.filter(|_| wanted()) else { return Ok(None) };
         let began = Instant::now();
-        let answer = self.provisioner.deliver(&*self.sink, event, destination, pass).await;
+        let mut answer = self.provisioner.deliver(&*self.sink, event, destination, pass).await;
+        if let Some(Answer::Conflict) = answer {
+            let last = message.next_delay.is_none();
+            let goes_on = || wanted() && Instant::now() < deadline;
+            // Boxed, since it is rare: the task of an ordinary event must not grow by it.
+            answer = Box::pin(self.sink.prove(event, destination.app(), last, &goes_on)).await;
+        }
         if let Some(answer) = &answer {
             calls.answered(answer, began.elapsed());
             turn.over(answer);
         }
         Ok(answer)
+    }
+
+    /// Counts and says what is to be known of a repeat.
+    fn repeated(&self, event: &Event, dispatch: Dispatch) {
+        let (id, project) = (event.id.as_str(), event.project.as_str());
+        match dispatch {
+            Dispatch::Heard | Dispatch::Called | Dispatch::Nobody(_) => {}
+            Dispatch::Rescued { endpoints } => {
+                self.metrics.events_rescued.inc();
+                tracing::warn!(
+                    event = id,
+                    project,
+                    endpoints,
+                    "Svix had stored this event without calling an endpoint; it was asked to send it"
+                );
+            }
+            Dispatch::Unchecked(cause) => {
+                self.metrics.events_unchecked.inc();
+                tracing::warn!(
+                    event = id,
+                    project,
+                    cause,
+                    "Svix knows this event; whether it called an endpoint for it could not be checked"
+                );
+            }
+        }
     }
 
     fn observe_age(&self, event: &Event) {

@@ -355,3 +355,6 @@ async fn an_event_whose_turn_comes_after_the_pause_is_put_aside_and_spends_none_
     assert_eq!(named_all, ["delivered", "released", "released", "released"]);
     assert_eq!(handler.sink.calls().len(), 1);
 }
+
+#[path = "conflict_tests.rs"]
+mod conflict;

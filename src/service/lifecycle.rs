@@ -22,7 +22,7 @@ use crate::{
         pauses::{PauseStore, Pauses},
         projects::ProjectCounts,
         sink::Sink,
-        stop::Stop,
+        stop::{LAST_CALLS, Stop},
         trace::Traces,
     },
 };
@@ -130,8 +130,8 @@ pub async fn run<S: Sink, P: PauseStore>(
     };
     match &mut session {
         Some(session) => health.beating(pool.drain(session, deadline)).await,
-        // Without a session there is nobody to settle with: the broker has taken everything back.
-        None => pool.cut().await,
+        // Nobody to settle with, and the broker has taken everything back; but Svix may leave undone what is cut off.
+        None => health.beating(pool.finish(deadline.min(tokio::time::Instant::now() + LAST_CALLS))).await,
     }
     let goodbyes = async {
         let close = async {

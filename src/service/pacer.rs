@@ -150,6 +150,8 @@ impl Turn<'_> {
             Answer::Throttled { .. } | Answer::Failed { .. } => state.gradient.failed(),
             // About one event, or about everything: nothing about load.
             Answer::AppMissing(_) | Answer::Refused(_) | Answer::TooLarge(_) | Answer::Unusable { .. } => {}
+            // After several calls one after another, whose time says nothing about one.
+            Answer::Repeated(_) | Answer::Mismatch(_) | Answer::Undispatched(_) => {}
         }
         if state.gradient.limit() != before {
             self.pacer.adjust(&mut state);

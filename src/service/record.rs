@@ -1,7 +1,7 @@
 //! From a settled delivery to the line that the journal keeps of it.
 
 use crate::{
-    domain::{Attempt, Cause, Event, MAX_ROUTING_KEY, PauseReason, Verdict},
+    domain::{Attempt, Cause, Dispatch, Event, MAX_ROUTING_KEY, PauseReason, Verdict},
     ports::{journal::Entry, sink::Answer},
 };
 use jiff::Timestamp;
@@ -18,6 +18,7 @@ pub struct Calls {
     latency: Option<Duration>,
     message: Option<Box<str>>,
     held: Option<(PauseReason, Cause)>,
+    repeat: Option<Dispatch>,
 }
 
 impl Calls {
@@ -27,6 +28,10 @@ impl Calls {
         self.latency = Some(latency);
         match answer {
             Answer::Accepted(stored) => self.message.clone_from(&stored.message),
+            Answer::Repeated(repeat) => {
+                self.message.clone_from(&repeat.message);
+                self.repeat = Some(repeat.dispatch);
+            }
             Answer::Unusable { reason, cause } => self.held = Some((*reason, cause.clone())),
             Answer::Throttled { cause, .. } => self.held = Some((PauseReason::RateLimited, cause.clone())),
             _ => {}
@@ -50,7 +55,11 @@ pub fn entry(origin: Origin, verdict: &Verdict, event: Option<Event>, calls: Cal
     let Origin { attempt, queue, routing_key, received, next_delay } = origin;
     let (mut project, mut id) = (None, None);
     let (reason, cause) = match verdict {
-        Verdict::Delivered | Verdict::Duplicate => (None, None),
+        Verdict::Delivered => (None, None),
+        Verdict::Duplicate => {
+            let told = calls.repeat.and_then(Dispatch::detail);
+            (calls.repeat.and_then(Dispatch::reason), told.map(|detail| Cause { status: None, detail }))
+        }
         Verdict::Retry(cause) => (None, Some(cause.clone())),
         Verdict::Dead(dead) => {
             (project, id) = (dead.project.clone(), dead.event_id.clone());

@@ -3,7 +3,7 @@
 //! Source of the shapes: a recorded Svix server 1.100 (`tests/contract/`).
 
 use crate::{
-    domain::{Cause, PauseReason},
+    domain::{Cause, EventId, PauseReason},
     ports::{
         sink::{Answer, Stored},
         tls::{self, Keys},
@@ -11,7 +11,6 @@ use crate::{
 };
 use reqwest::StatusCode;
 use serde::Deserialize;
-use serde_json::value::RawValue;
 use std::time::Duration;
 
 /// Longest name of Svix's own schema, in bytes, and most flaws of one answer that are kept.
@@ -40,18 +39,19 @@ struct OwnBody<'a> {
     detail: Option<serde_json::Value>,
 }
 
-/// The usual answer, read without keeping anything of it.
+/// The usual answer, read without keeping anything of it. Neither id holds a character that JSON would escape.
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Accepted<'a> {
-    #[serde(borrow)]
-    id: Option<&'a RawValue>,
+    id: Option<&'a str>,
+    event_id: Option<&'a str>,
 }
 
 impl Accepted<'_> {
-    /// The id of the message, with its quotes, if `body` is that of a message which was stored.
-    fn id(body: &[u8]) -> Option<&str> {
-        let id = serde_json::from_slice::<Accepted<'_>>(body).ok()?.id?.get();
-        (id.starts_with('"') && id != r#""""#).then_some(id)
+    /// The id of the message, if `body` is that of a message which was stored under `event`.
+    fn id<'b>(body: &'b [u8], event: &EventId) -> Option<&'b str> {
+        let Accepted { id, event_id } = serde_json::from_slice(body).ok()?;
+        id.filter(|id| is_id(id) && event_id == Some(event.as_str()))
     }
 }
 
@@ -77,20 +77,25 @@ impl OwnBody<'_> {
     }
 }
 
-/// Judges an answer to a message call.
-pub(super) fn classify(reply: &Reply<'_>, default_wait: Duration) -> Answer {
-    let status = reply.status.as_u16();
+/// Judges an answer to the message call of `event`.
+pub(super) fn classify(reply: &Reply<'_>, event: &EventId, default_wait: Duration) -> Answer {
     if reply.status.is_success()
-        && let Some(id) = Accepted::id(reply.body)
+        && let Some(id) = Accepted::id(reply.body, event)
     {
-        return Answer::Accepted(Stored { status: Some(status), message: message_id(id) });
+        return Answer::Accepted(Stored { status: Some(reply.status.as_u16()), message: Some(id.into()) });
     }
+    refusal(reply, default_wait)
+}
+
+/// Judges an answer that is not what was asked for.
+pub(super) fn refusal(reply: &Reply<'_>, default_wait: Duration) -> Answer {
+    let status = reply.status.as_u16();
     let own: OwnBody<'_> = serde_json::from_slice(reply.body).unwrap_or_default();
     let told = own.told();
     let cause = Cause { status: Some(status), detail: describe(reply, &told) };
     let unusable = |reason| Answer::Unusable { reason, cause: cause.clone() };
     match status {
-        // A proxy's cheerful 200 has stored nothing.
+        // A proxy's cheerful 200 has stored nothing, and what names another event has not stored this one.
         200..=299 => unusable(PauseReason::NotSvix),
         401 | 403 => unusable(PauseReason::Auth),
         400 if own.code.as_deref() == Some("bad_token") => unusable(PauseReason::Auth),
@@ -103,12 +108,20 @@ pub(super) fn classify(reply: &Reply<'_>, default_wait: Duration) -> Answer {
         500.. => Answer::Failed { cause, wait: None },
         // Whatever stands in front of Svix answered; a 404 without a body is a wrong base URL.
         _ if !own.is_error() => unusable(PauseReason::NotSvix),
+        // A gateway has conflicts of its own.
+        409 if own.code.as_deref() != Some("conflict") => unusable(PauseReason::NotSvix),
         404 if own.is_missing_application() => Answer::AppMissing(cause),
         409 => Answer::Conflict,
         400..=499 => Answer::Refused(cause),
         // 3xx is never followed: a POST would become a GET, and a token would travel.
         _ => unusable(PauseReason::NotSvix),
     }
+}
+
+/// Whether Svix says by its own code that a message has no payload any more (`resend_expunged`).
+pub(super) fn lacks_payload(body: &[u8]) -> bool {
+    let own: OwnBody<'_> = serde_json::from_slice(body).unwrap_or_default();
+    own.code.as_deref() == Some("missing_payload")
 }
 
 /// What may be told of an answer that is no success, and whether Svix itself gave it.
@@ -147,11 +160,10 @@ pub(super) fn error_label(error: &reqwest::Error) -> &'static str {
     }
 }
 
-/// The id between quotes if it looks like one of Svix's: what is kept and shown must be of a harmless alphabet.
-fn message_id(quoted: &str) -> Option<Box<str>> {
-    let id = quoted.trim_matches('"');
-    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
-    (id.len() <= MAX_ID && id.bytes().all(plain)).then(|| id.into())
+/// Whether `id` looks like one of Svix's: what is kept and shown, and becomes part of a path, must be of a harmless alphabet.
+pub(super) fn is_id(id: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-');
+    (1..=MAX_ID).contains(&id.len()) && id.bytes().all(plain)
 }
 
 /// `text` if it is a name of Svix's schema, as `body`, `event_type` or `insufficient access` are.
@@ -198,7 +210,8 @@ mod tests {
 
     fn answer(status: u16, body: &str) -> Answer {
         let status = StatusCode::from_u16(status).unwrap();
-        classify(&Reply { status, retry_after: Some(Duration::from_secs(7)), body: body.as_bytes() }, WAIT)
+        let reply = Reply { status, retry_after: Some(Duration::from_secs(7)), body: body.as_bytes() };
+        classify(&reply, &EventId::try_new("evt_1").unwrap(), WAIT)
     }
 
     #[track_caller]
@@ -219,12 +232,18 @@ mod tests {
         let conflict = r#"{"code":"conflict","detail":"A conflict has occurred"}"#;
         let validation = r#"{"detail":[{"loc":["body"],"msg":"no","type":"value_error"}]}"#;
         let html = "<html>hello</html>";
-        check(202, r#"{"id":"msg_1","payload":{}}"#, "Accepted");
-        check(200, r#"{"id":"msg_1"}"#, "Accepted");
+        check(202, r#"{"eventId":"evt_1","payload":{},"id":"msg_1"}"#, "Accepted");
+        check(200, r#"{"id":"msg_1","eventId":"evt_1"}"#, "Accepted");
         check(202, "{}", "pause not_svix");
-        check(202, r#"{"id":null}"#, "pause not_svix");
-        check(202, r#"{"id":7}"#, "pause not_svix");
-        check(202, r#"{"id":"msg_1"} trailing"#, "pause not_svix");
+        check(202, r#"{"id":"msg_1"}"#, "pause not_svix");
+        check(202, r#"{"id":"msg_1","eventId":null}"#, "pause not_svix");
+        check(202, r#"{"id":"msg_1","eventId":"evt_2"}"#, "pause not_svix");
+        check(202, r#"{"id":"msg_1","eventId":"evt_1","eventId":"evt_2"}"#, "pause not_svix");
+        check(202, r#"{"id":"","eventId":"evt_1"}"#, "pause not_svix");
+        check(202, r#"{"id":"../x","eventId":"evt_1"}"#, "pause not_svix");
+        check(202, r#"{"id":null,"eventId":"evt_1"}"#, "pause not_svix");
+        check(202, r#"{"id":7,"eventId":"evt_1"}"#, "pause not_svix");
+        check(202, r#"{"id":"msg_1","eventId":"evt_1"} trailing"#, "pause not_svix");
         check(200, html, "pause not_svix");
         check(204, "", "pause not_svix");
         check(301, html, "pause not_svix");
@@ -244,6 +263,9 @@ mod tests {
         check(408, html, "failed None");
         check(409, conflict, "Conflict");
         check(409, html, "pause not_svix");
+        check(409, r#"{"detail":"x"}"#, "pause not_svix");
+        check(409, r#"{"code":"locked","detail":"x"}"#, "pause not_svix");
+        check(409, r#"{"code":7,"detail":"x"}"#, "pause not_svix");
         check(413, "", "TooLarge");
         check(413, html, "TooLarge");
         check(418, "", "pause not_svix");

@@ -2,14 +2,16 @@
 
 use super::{
     body::MessageBody,
-    classify::{Reply, classify, classify_error, error_label},
+    classify::{Reply, classify, classify_error, error_label, refusal},
+    heard::Heard,
     http::{ClientError, client, proxy_variable},
+    proof::Proof,
     settings::Settings,
     trace,
     wire::{message_body, message_path, regional_url, retry_after},
 };
 use crate::{
-    domain::{AppId, Cause, Event, PauseReason},
+    domain::{AppId, Cause, Event, EventId, PauseReason},
     ports::{
         metrics::Metrics,
         secret::Generation,
@@ -34,7 +36,7 @@ use std::{
 /// Longest answer read. Svix's own take a few hundred bytes; anything longer is somebody else's page.
 const MAX_ANSWER: usize = 64 * 1024;
 /// Wait after a 429 that does not say how long.
-const DEFAULT_WAIT: Duration = Duration::from_secs(1);
+pub(super) const DEFAULT_WAIT: Duration = Duration::from_secs(1);
 /// What the probe asks for: cheap, needs the token, writes nothing.
 const PROBE_PATH: &str = "/api/v1/app?limit=1";
 
@@ -51,6 +53,7 @@ pub struct SvixSink {
     metrics: Arc<Metrics>,
     traces: Traces,
     accepted: OnceLock<IntCounter>,
+    pub(super) heard: Heard,
 }
 
 /// What all calls under one token and the same authorities have in common, made once.
@@ -79,7 +82,7 @@ impl SvixSink {
             tracing::info!(variable, "Svix is called through the proxy of the environment, unless NO_PROXY excepts it");
         }
         let (access, traces, accepted) = (RwLock::default(), Traces::default(), OnceLock::new());
-        Ok(Self { settings: settings.clone(), access, metrics, traces, accepted })
+        Ok(Self { settings: settings.clone(), access, metrics, traces, accepted, heard: Heard::default() })
     }
 
     /// With a span for every message call.
@@ -103,7 +106,7 @@ impl SvixSink {
         Ok(access)
     }
 
-    async fn post(&self, access: &Access, url: Url, body: MessageBody) -> Answer {
+    async fn post(&self, access: &Access, url: Url, body: MessageBody, event: &EventId) -> Answer {
         let mut request = Request::new(Method::POST, url);
         request.headers_mut().insert(header::AUTHORIZATION, access.authorization.clone());
         request.headers_mut().insert(header::CONTENT_TYPE, JSON);
@@ -113,12 +116,35 @@ impl SvixSink {
         let answered = read(access.client.execute(request).await).await;
         self.metrics.svix_request_duration.observe(started.elapsed().as_secs_f64());
         trace::end(&span, answered.as_ref().map(|(head, _)| head.status));
-        match &answered {
-            Ok((head, _)) if head.status == StatusCode::ACCEPTED => self.accepted().inc(),
-            Ok((head, _)) => self.metrics.svix_requests.with_label_values(&[head.status.as_str()]).inc(),
+        self.count(answered.as_ref().map(|(head, _)| head.status));
+        match answered {
+            Ok((head, body)) => classify(&head.reply(&body), event, DEFAULT_WAIT),
+            Err(error) => classify_error(&error),
+        }
+    }
+
+    fn count(&self, answered: Result<StatusCode, &reqwest::Error>) {
+        match answered {
+            Ok(StatusCode::ACCEPTED) => self.accepted().inc(),
+            Ok(status) => self.metrics.svix_requests.with_label_values(&[status.as_str()]).inc(),
             Err(error) => self.metrics.svix_requests.with_label_values(&[error_label(error)]).inc(),
         }
-        judge(answered)
+    }
+
+    /// A call without a body, of which up to `most` bytes are read; what came instead of an answer is judged.
+    pub(super) async fn ask(&self, method: Method, path: &str, most: usize) -> Result<Asked, Answer> {
+        let access = self.access()?;
+        let mut request = Request::new(method, access.url(path)?);
+        request.headers_mut().insert(header::AUTHORIZATION, access.authorization.clone());
+        let sent = access.client.execute(request).await;
+        let date = sent.as_ref().ok().and_then(|response| response.headers().get(header::DATE)?.to_str().ok());
+        let at = date.and_then(|date| httpdate::parse_http_date(date).ok()).unwrap_or_else(SystemTime::now);
+        let answered = read_up_to(sent, most).await;
+        self.count(answered.as_ref().map(|(head, _)| head.status));
+        match answered {
+            Ok((head, body)) => Ok(Asked { head, body, at }),
+            Err(error) => Err(classify_error(&error)),
+        }
     }
 
     /// The certificate that Svix shows, as DER; none without TLS or an answer. Asks on a connection of its own.
@@ -195,6 +221,20 @@ pub(super) struct Head {
     pub(super) retry_after: Option<Duration>,
 }
 
+impl Head {
+    pub(super) fn reply<'a>(&self, body: &'a [u8]) -> Reply<'a> {
+        Reply { status: self.status, retry_after: self.retry_after, body }
+    }
+}
+
+/// An answer to [`SvixSink::ask`].
+pub(super) struct Asked {
+    pub(super) head: Head,
+    pub(super) body: Bytes,
+    /// When it was given, by the clock of who gave it where that is told.
+    pub(super) at: SystemTime,
+}
+
 /// Reads an answer to its end, or to as much as any of Svix's own to a message would take.
 async fn read(sent: Result<Response, reqwest::Error>) -> Result<(Head, Bytes), reqwest::Error> {
     read_up_to(sent, MAX_ANSWER).await
@@ -223,22 +263,29 @@ pub(super) async fn read_up_to(
     Ok((head, body.freeze()))
 }
 
-fn judge(answered: Result<(Head, Bytes), reqwest::Error>) -> Answer {
-    match answered {
-        Ok((head, body)) => {
-            classify(&Reply { status: head.status, retry_after: head.retry_after, body: &body }, DEFAULT_WAIT)
-        }
-        Err(error) => classify_error(&error),
-    }
-}
-
 impl Sink for SvixSink {
     async fn deliver(&self, event: &Event, app: &AppId, create: Create) -> Answer {
         let called = self.access().and_then(|access| Ok((access.message_url(app)?, access)));
         match called {
-            Ok((url, access)) => self.post(&access, url, message_body(event, app, create)).await,
+            Ok((url, access)) => {
+                let answer = self.post(&access, url, message_body(event, app, create), &event.id).await;
+                if matches!(answer, Answer::Accepted(_)) {
+                    self.heard.remember(app, &event.id);
+                }
+                answer
+            }
             Err(answer) => answer,
         }
+    }
+
+    async fn prove(
+        &self,
+        event: &Event,
+        app: &AppId,
+        last: bool,
+        goes_on: &(dyn Fn() -> bool + Send + Sync),
+    ) -> Option<Answer> {
+        Proof { sink: self, event, app, last, goes_on }.find().await
     }
 
     async fn probe(&self) -> Result<(), Answer> {
@@ -250,7 +297,8 @@ impl Sink for SvixSink {
         const GOOD_ENOUGH: [StatusCode; 3] = [StatusCode::OK, StatusCode::NOT_FOUND, StatusCode::METHOD_NOT_ALLOWED];
         match read(access.client.execute(request).await).await {
             Ok((head, _)) if GOOD_ENOUGH.contains(&head.status) => Ok(()),
-            other => Err(judge(other)),
+            Ok((head, body)) => Err(refusal(&head.reply(&body), DEFAULT_WAIT)),
+            Err(error) => Err(classify_error(&error)),
         }
     }
 

@@ -3,10 +3,14 @@
 mod body;
 mod classify;
 mod client;
+mod heard;
 mod hooks;
 mod http;
 mod manage;
+mod proof;
+mod same;
 mod settings;
+mod takers;
 mod trace;
 mod view;
 mod wire;

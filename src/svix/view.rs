@@ -4,10 +4,11 @@
 use super::{
     http::{ClientError, client},
     settings::Settings,
+    takers::{Taker, takers},
     wire::regional_url,
 };
 use crate::{
-    domain::{AppId, EventId},
+    domain::{AppId, EventId, NOT_DISPATCHED},
     ports::{
         secret::Generation,
         timeline::{MessageView, SvixAttempt, SvixEndpoint, SvixMessage, SvixSide},
@@ -24,6 +25,8 @@ use std::{
 const LOOK_TIMEOUT: Duration = Duration::from_secs(4);
 /// Endpoints and attempts told. Svix takes at most 250.
 const MOST: usize = 50;
+/// Endpoints looked through for who takes a message: the largest page that Svix gives.
+const MOST_TAKERS: usize = 250;
 /// Largest answer read: fifty attempts, each with the answer of an endpoint.
 const MAX_ANSWER: usize = 2 * 1024 * 1024;
 /// Longest answer of an endpoint that is told, in characters.
@@ -42,6 +45,8 @@ pub struct SvixView {
 struct Message {
     id: String,
     timestamp: Option<String>,
+    event_type: Option<String>,
+    channels: Option<Vec<String>>,
 }
 
 #[derive(Deserialize)]
@@ -127,9 +132,15 @@ impl SvixView {
     }
 
     async fn look(&self, app: &AppId, event: &EventId) -> Result<Option<SvixSide>, String> {
+        // Clients of HTTP take these for steps of the path.
+        if matches!(event.as_str(), "." | "..") {
+            return Err("no URL can carry the id of this event".to_owned());
+        }
         let base = format!("/api/v1/app/{app}");
         let message = self.get::<Message>(&format!("{base}/msg/{event}?with_content=false")).await?;
-        let Some(message) = message else { return Ok(None) };
+        let Some(mut message) = message else { return Ok(None) };
+        let (kind, channels) = (message.event_type.take().unwrap_or_default(), message.channels.take());
+        let channels = channels.unwrap_or_default();
         let destinations = format!("{base}/msg/{event}/endpoint?limit={MOST}");
         let attempted = format!("{base}/attempt/msg/{event}?limit={MOST}");
         let (endpoints, attempts) =
@@ -143,7 +154,27 @@ impl SvixView {
         };
         let (endpoints, attempts) =
             (endpoints.ok().flatten().unwrap_or_default(), attempts.ok().flatten().unwrap_or_default());
-        Ok(Some(side(message, endpoints, attempts, missing)))
+        let mut side = side(message, endpoints, attempts, missing);
+        if side.missing.is_none() && side.endpoints.is_empty() && side.attempts.is_empty() {
+            match self.undispatched(app, &kind, &channels).await {
+                Ok(why) => side.undispatched = Some(why),
+                Err(why) => side.missing = Some(why),
+            }
+        }
+        Ok(Some(side))
+    }
+
+    /// Why nobody was called for a message. Of an application with more endpoints than one page the rest is not asked for: it has
+    /// some, and most often one takes the message.
+    async fn undispatched(&self, app: &AppId, kind: &str, channels: &[String]) -> Result<&'static str, String> {
+        let page = self.get::<List<Taker>>(&format!("/api/v1/app/{app}/endpoint?limit={MOST_TAKERS}")).await?;
+        let Some(List { data, done }) = page else {
+            return Err("Svix does not tell the endpoints of this application".to_owned());
+        };
+        match takers(&data, kind, channels) {
+            Err(nobody) if done => Ok(nobody.as_str()),
+            _ => Ok(NOT_DISPATCHED),
+        }
     }
 }
 
@@ -152,6 +183,7 @@ fn side(message: Message, endpoints: List<Destination>, attempts: List<Attempt>,
     SvixSide {
         message: SvixMessage { id: message.id, created_at: message.timestamp },
         truncated: !(endpoints.done && attempts.done),
+        undispatched: None,
         endpoints: endpoints
             .data
             .into_iter()

@@ -1,6 +1,12 @@
 //! The end of the process: in flight is finished, the rest goes back, and it is over in time.
 
-use crate::support::{SOON, events::generated, hookbro::Hookbro, ledger, until, world::World};
+use crate::support::{
+    SOON,
+    events::{Sample, generated, one},
+    hookbro::Hookbro,
+    ledger, until,
+    world::World,
+};
 use hookbro::sandbox::Fault;
 use std::time::{Duration, Instant};
 
@@ -53,10 +59,57 @@ async fn what_overruns_the_grace_goes_back_to_the_broker() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_second_signal_exits_at_once() {
+async fn a_second_signal_gives_calls_in_flight_a_few_seconds() {
     let world = World::new("second").await.with("shutdown.grace", "60s").with("svix.timeout", "60s");
+    let (quick, slow) = (one("quick", "gigs"), one("slow", "gigs"));
+    let delayed = |event: &Sample, seconds| Fault {
+        delay: Duration::from_secs(seconds),
+        event_id: Some(event.id.clone()),
+        ..Fault::default()
+    };
+    world.svix.sandbox.add_fault(delayed(&quick, 3));
+    world.svix.sandbox.add_fault(delayed(&slow, 60));
+    let mut hookbro = Hookbro::ready(world.settings()).await;
+    world.publish(&[quick.clone(), slow]).await;
+    until("they are in a call", SOON, async || (hookbro.metric("hookbro_events_in_flight").await == 2.0).then_some(()))
+        .await;
+    hookbro.signal("TERM");
+    until("it drains", SOON, async || (hookbro.status_of("/readyz").await == 503).then_some(())).await;
+    let told = Instant::now();
+    hookbro.signal("INT");
+    assert_eq!(hookbro.exit().await.code(), Some(1), "one call was cut off");
+    let took = told.elapsed();
+    assert!((Duration::from_secs(4)..Duration::from_secs(8)).contains(&took), "{took:?}");
+    ledger::check(&world.svix, &[quick]);
+    until("the other is back", SOON, async || (world.broker.ready(&world.broker.queue).await == Some(1)).then_some(()))
+        .await;
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_signal_ends_it_as_soon_as_the_calls_are_answered() {
+    let world = World::new("seconds").await.with("shutdown.grace", "60s");
+    world.svix.sandbox.add_fault(Fault { delay: Duration::from_secs(1), ..Fault::default() });
+    let events = generated("seconds", &["gigs"], 20);
+    let mut hookbro = Hookbro::ready(world.settings()).await;
+    world.publish(&events).await;
+    until("they are in a call", SOON, async || (hookbro.metric("hookbro_events_in_flight").await > 0.0).then_some(()))
+        .await;
+    hookbro.signal("TERM");
+    hookbro.signal("INT");
+    assert_eq!(hookbro.exit().await.code(), Some(0), "{}", hookbro.whole_log());
+    let hookbro = Hookbro::ready(world.settings()).await;
+    world.arrive(&events).await;
+    hookbro.stop().await;
+    assert_eq!(world.svix.answered(409), 0, "a call was cut off");
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_third_signal_exits_at_once() {
+    let world = World::new("third").await.with("shutdown.grace", "60s").with("svix.timeout", "60s");
     world.svix.sandbox.add_fault(Fault { delay: Duration::from_secs(60), ..Fault::default() });
-    let events = generated("second", &["gigs"], 3);
+    let events = generated("third", &["gigs"], 3);
     let mut hookbro = Hookbro::ready(world.settings()).await;
     world.publish(&events).await;
     until("they are in a call", SOON, async || (hookbro.metric("hookbro_events_in_flight").await == 3.0).then_some(()))
@@ -64,6 +117,8 @@ async fn a_second_signal_exits_at_once() {
     hookbro.signal("TERM");
     until("it drains", SOON, async || (hookbro.status_of("/readyz").await == 503).then_some(())).await;
     let told = Instant::now();
+    hookbro.signal("TERM");
+    until("it hurries", SOON, async || hookbro.whole_log().contains("second signal").then_some(())).await;
     hookbro.signal("TERM");
     assert_eq!(hookbro.exit().await.code(), Some(1));
     assert!(told.elapsed() < Duration::from_secs(1));

@@ -53,6 +53,12 @@ fn a_bad_value_is_named_with_what_was_expected() {
         ("routing.apps=a", r#" = "a""#, "expected pairs, such as {\"a\" = \"b\"} or \"a=b,c=d\""),
         ("routing.apps=a=b,a=c", r#" = "a=b,a=c""#, "a is given twice"),
         ("routing.apps=a b=c", r#" = "a b=c""#, "project id \"a b\" has a character outside a-z A-Z 0-9 - _ ."),
+        (
+            "routing.apps=one=shop,two=till,three=shop",
+            r#" = "one=shop,two=till,three=shop""#,
+            "sends both one and three to application shop; events of two projects can have one id, and Svix takes an id \
+             once in an application: give each project an application of its own",
+        ),
         ("routing.apps=a=", r#" = "a=""#, "application \"\" of \"a\" is empty"),
         ("metrics.projects=a b", r#" = "a b""#, "project id \"a b\" has a character outside a-z A-Z 0-9 - _ ."),
         ("routing.unknown_project=drop", r#" = "drop""#, "expected \"provision\" or \"dead_letter\""),

@@ -122,6 +122,7 @@ impl MessageView for Hostile {
             }],
             attempts: vec![call("ep_1"), call("ep_gone")],
             truncated: true,
+            undispatched: Some("not_dispatched"),
             missing: evil(),
         }))
     }

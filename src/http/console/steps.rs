@@ -59,9 +59,7 @@ pub(super) fn to_endpoints(told: &Story, proof: &Markup) -> Markup {
             h2 #to-endpoints { "From Svix to the endpoints" }
             @if let Some(message) = &svix.message {
                 p { "Message " code { (message.id) } @if let Some(at) = &message.created_at { " " (stamp_of(at)) } }
-                @if svix.endpoints.is_empty() && svix.attempts.is_empty() && svix.reason.is_none() {
-                    p.empty { "No endpoint takes this message." }
-                }
+                @if let Some(why) = &svix.undispatched { p.empty { (story::worded(why, words::of_dispatch)) } }
             }
             @for endpoint in &svix.endpoints {
                 div.endpoint {

@@ -94,6 +94,8 @@ pub struct Svix {
     pub attempts: Vec<Call>,
     #[serde(default)]
     pub truncated: bool,
+    /// Why there are neither endpoints nor attempts.
+    pub undispatched: Option<Plain>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -146,8 +146,8 @@ fn svix(out: &mut String, svix: &Svix) -> std::fmt::Result {
     if let Some(message) = &svix.message {
         let made = message.created_at.as_ref().map_or_else(|| "-".to_owned(), time_of);
         writeln!(out, "  {made}  message {}", message.id)?;
-        if svix.endpoints.is_empty() && svix.attempts.is_empty() && svix.reason.is_none() {
-            writeln!(out, "  No endpoint takes this message.")?;
+        if let Some(why) = &svix.undispatched {
+            writeln!(out, "  {}", worded(why, words::of_dispatch))?;
         }
     }
     for endpoint in &svix.endpoints {

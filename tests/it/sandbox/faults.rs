@@ -122,7 +122,7 @@ async fn faults_can_be_listed_and_removed_over_http() {
     assert_eq!(running.statuses("gigs", 1).await, [503]);
     let listed = running.call("GET", "/sandbox/v1/faults", Value::Null).await.unwrap().json();
     let shown = json!({ "kind": "message", "status": 503, "delay": "0ms", "drop": false, "reset": false,
-        "after_commit": false });
+        "after_commit": false, "undispatched": false });
     assert_eq!(listed["faults"][0], json!({ "id": 1, "met": 1, "fired": 1, "fault": shown }));
     let remove = |path: &'static str| running.call("DELETE", path, Value::Null);
     assert_eq!(remove("/sandbox/v1/faults/1").await.unwrap().status, 204);
@@ -142,6 +142,7 @@ async fn a_fault_that_makes_no_sense_is_refused_by_name() {
         (json!({ "drop": true, "body": "x" }), "need a `status`"),
         (json!({ "status": 99 }), "status 99"),
         (json!({ "status": 503, "share": 1.5 }), "share 1.5"),
+        (json!({ "drop": true, "undispatched": true }), "`undispatched` needs `after_commit`"),
         (json!({ "status": 503, "times": 0 }), "`times` has to be at least 1"),
         (json!({ "status": 503, "headers": { "a b": "c" } }), "\"a b: c\" is not a header"),
         (json!({ "delay": "soon" }), "\"soon\" is not a duration"),
@@ -154,4 +155,39 @@ async fn a_fault_that_makes_no_sense_is_refused_by_name() {
         assert!(said.contains(expected), "{said:?} does not say {expected:?}");
     }
     assert!(running.sandbox.try_add_fault(Fault { kind: FaultKind::Any, ..Fault::default() }).is_err());
+}
+
+#[tokio::test]
+async fn undispatched_messages_are_called_for_only_if_their_caller_waits() {
+    let running = Running::with_apps(&["gigs"]).await;
+    let endpoint = json!({ "url": "https://x.example" });
+    let made = running.call("POST", "/api/v1/app/gigs/endpoint", endpoint).await.unwrap();
+    let id = made.json()["id"].as_str().unwrap().to_owned();
+    let undispatched = Fault { after_commit: true, undispatched: true, times: Some(1), ..Fault::default() };
+    running.sandbox.add_fault(Fault { drop: true, ..undispatched.clone() });
+    assert!(running.create("gigs", "lost").await.is_err());
+    running.sandbox.add_fault(Fault { delay: Duration::from_millis(20), ..undispatched.clone() });
+    assert_eq!(running.create("gigs", "waited").await.unwrap().status, 202);
+    running.sandbox.add_fault(Fault { delay: Duration::from_secs(3600), ..undispatched.clone() });
+    let leaving = tokio::time::timeout(Duration::from_millis(200), running.create("gigs", "left")).await;
+    assert!(leaving.is_err());
+    assert_eq!(running.create("gigs", "usual").await.unwrap().status, 202);
+    let calls = |event: &str| {
+        let found = running.sandbox.messages().into_iter().find(|m| m.event_id.as_deref() == Some(event)).unwrap();
+        found.attempts.into_iter().map(|attempt| attempt.endpoint).collect::<Vec<_>>()
+    };
+    for (event, expected) in
+        [("lost", vec![]), ("waited", vec![id.clone()]), ("left", vec![]), ("usual", vec![id.clone()])]
+    {
+        assert_eq!(calls(event), expected, "{event}");
+        let path = format!("/api/v1/app/gigs/attempt/msg/{event}?limit=3");
+        let told = running.call("GET", &path, Value::Null).await.unwrap().json();
+        assert_eq!((told["data"].as_array().unwrap().len(), &told["done"]), (expected.len(), &json!(true)));
+    }
+    let path = format!("/api/v1/app/gigs/msg/lost/endpoint/{id}/resend");
+    assert_eq!(running.call("POST", &path, Value::Null).await.unwrap().status, 202);
+    let told = running.call("GET", "/api/v1/app/gigs/attempt/msg/lost", Value::Null).await.unwrap().json();
+    assert_eq!((&told["data"][0]["triggerType"], &told["data"][0]["endpointId"]), (&json!(1), &json!(id)));
+    let told = running.call("GET", "/api/v1/app/gigs/msg/lost/endpoint", Value::Null).await.unwrap().json();
+    assert_eq!((&told["data"][0]["id"], &told["data"][0]["statusText"]), (&json!(id), &json!("success")));
 }
