@@ -117,12 +117,9 @@ fn named(answer: Option<Answer>) -> String {
     }
 }
 
-#[track_caller]
-fn check(what: &'static str, stub: Stub, expected: &'static str, calls: usize) -> impl Future<Output = ()> {
-    async move {
-        let (answer, asked) = stub.prove(false, 100).await;
-        assert_eq!((named(answer).as_str(), asked.len()), (expected, calls), "{what}: {asked:?}");
-    }
+async fn check(what: &'static str, stub: Stub, expected: &'static str, calls: usize) {
+    let (answer, asked) = stub.prove(false, 100).await;
+    assert_eq!((named(answer).as_str(), asked.len()), (expected, calls), "{what}: {asked:?}");
 }
 
 #[tokio::test]

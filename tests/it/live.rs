@@ -9,8 +9,17 @@ use crate::support::{
     until,
     world::World,
 };
+use hookbro::sandbox::Fault;
 use reqwest::{Client, StatusCode};
-use serde_json::Value;
+use serde_json::{Value, json};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+/// A real server needs the ladder's last rungs, some two minutes, for what a kill left.
+const PATIENCE: Duration = Duration::from_secs(240);
 
 struct Live {
     url: String,
@@ -37,6 +46,21 @@ impl Live {
         let message: Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
         assert_eq!(message["eventType"], sample.kind.as_str());
         Some(message["payload"].clone())
+    }
+
+    /// How often Svix has called an endpoint for an event; 0 if it does not know it.
+    async fn attempts(&self, app: &str, event: &str) -> usize {
+        let url = format!("{}/api/v1/app/{app}/attempt/msg/{event}", self.url);
+        let answer = self.client.get(url).bearer_auth(&self.token).send().await.unwrap();
+        let list: Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
+        list["data"].as_array().map_or(0, Vec::len)
+    }
+
+    async fn post(&self, path: &str, body: Value) {
+        let request = self.client.post(format!("{}{path}", self.url)).bearer_auth(&self.token);
+        let request = request.header("content-type", "application/json").body(body.to_string());
+        let answer = request.send().await.unwrap();
+        assert!(answer.status().is_success(), "{path}: {}", answer.status());
     }
 
     async fn delete(&self, app: &str) {
@@ -90,5 +114,80 @@ async fn every_event_can_be_read_back_from_svix_by_its_id() {
     for app in apps {
         live.delete(app).await;
     }
+    world.end().await;
+}
+
+/// Counts the calls for each event: where Svix delivers, as a real one does.
+struct Receiver {
+    url: String,
+    calls: Arc<Mutex<BTreeMap<String, usize>>>,
+}
+
+impl Receiver {
+    async fn start() -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/hook", listener.local_addr().unwrap());
+        let calls = Arc::new(Mutex::new(BTreeMap::new()));
+        let count = Arc::clone(&calls);
+        let router = axum::Router::new().fallback(move |body: bytes::Bytes| {
+            let event: Value = serde_json::from_slice(&body).unwrap();
+            *count.lock().unwrap().entry(event["id"].as_str().unwrap().to_owned()).or_default() += 1;
+            async {}
+        });
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        Self { url, calls }
+    }
+}
+
+/// Against a real server every event is counted at a receiver of this test's own (`HOOKBRO_TEST_SVIX_URL` must be let to call
+/// loopback addresses). The sandbox sends nothing, so its attempts are counted, and a call of its is for a while between commit
+/// and queue, as a real one's is.
+#[tokio::test(flavor = "multi_thread")]
+async fn hookbro_killed_three_times_under_load_leaves_no_event_that_nobody_is_called_for() {
+    let world = World::new("livekill").await;
+    let live = Live::of(&world);
+    let is_sandbox = live.url == world.svix.url();
+    let (url, token) = (live.url.clone(), live.token.clone());
+    // The last two rungs come when a message is old enough for a real server to be done with it.
+    let delays = if is_sandbox { "200ms,200ms,300ms,300ms,400ms" } else { "5s,30s,40s,60s" };
+    let world = world.with("svix.url", &url).with("svix.token", &token).with("retry.delays", delays);
+    let gap = Fault { after_commit: true, undispatched: true, delay: Duration::from_millis(50), ..Fault::default() };
+    world.svix.sandbox.add_fault(gap);
+    let receiver = Receiver::start().await;
+    let run = format!("{}-{}", std::process::id(), jiff::Timestamp::now().as_second());
+    let samples = in_own_projects(generated(&run, &["kill"], if is_sandbox { 1_000 } else { 4_000 }), &run);
+    let app = samples[0].project.clone();
+    live.post("/api/v1/app", json!({"name": app, "uid": app})).await;
+    live.post(&format!("/api/v1/app/{app}/endpoint"), json!({"url": receiver.url})).await;
+    let mut hookbro = Hookbro::ready(world.settings()).await;
+    let publishing = world.publish(&samples);
+    let killing = async {
+        for _ in 0..3 {
+            until("it is under load", SOON, async || {
+                let delivered = hookbro.metric("hookbro_events_settled_total{outcome=\"delivered\"}").await;
+                (delivered >= 100.0).then_some(())
+            })
+            .await;
+            hookbro.kill();
+            hookbro = Hookbro::ready(world.settings()).await;
+        }
+        hookbro
+    };
+    let ((), hookbro) = tokio::join!(publishing, killing);
+    let called = async |sample: &Sample| match is_sandbox {
+        true => live.attempts(&app, &sample.id).await > 0,
+        false => receiver.calls.lock().unwrap().contains_key(&sample.id),
+    };
+    for sample in &samples {
+        until(&sample.id, PATIENCE, async || called(sample).await.then_some(())).await;
+    }
+    until("all is settled", PATIENCE, async || {
+        let idle = hookbro.metric("hookbro_events_in_flight").await == 0.0;
+        (idle && world.broker.ready(&world.broker.queue).await == Some(0)).then_some(())
+    })
+    .await;
+    assert_eq!(world.broker.ready_dead().await, 0);
+    hookbro.stop().await;
+    live.delete(&app).await;
     world.end().await;
 }

@@ -61,7 +61,7 @@ async fn what_overruns_the_grace_goes_back_to_the_broker() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_signal_gives_calls_in_flight_a_few_seconds() {
     let world = World::new("second").await.with("shutdown.grace", "60s").with("svix.timeout", "60s");
-    let (quick, slow) = (one("quick", "gigs"), one("slow", "gigs"));
+    let (first, quick, slow) = (one("first", "gigs"), one("quick", "gigs"), one("slow", "gigs"));
     let delayed = |event: &Sample, seconds| Fault {
         delay: Duration::from_secs(seconds),
         event_id: Some(event.id.clone()),
@@ -70,6 +70,9 @@ async fn a_second_signal_gives_calls_in_flight_a_few_seconds() {
     world.svix.sandbox.add_fault(delayed(&quick, 3));
     world.svix.sandbox.add_fault(delayed(&slow, 60));
     let mut hookbro = Hookbro::ready(world.settings()).await;
+    // Makes the application, so that each of the others is one call.
+    world.publish_one(&first).await;
+    world.arrive(std::slice::from_ref(&first)).await;
     world.publish(&[quick.clone(), slow]).await;
     until("they are in a call", SOON, async || (hookbro.metric("hookbro_events_in_flight").await == 2.0).then_some(()))
         .await;
@@ -80,7 +83,7 @@ async fn a_second_signal_gives_calls_in_flight_a_few_seconds() {
     assert_eq!(hookbro.exit().await.code(), Some(1), "one call was cut off");
     let took = told.elapsed();
     assert!((Duration::from_secs(4)..Duration::from_secs(8)).contains(&took), "{took:?}");
-    ledger::check(&world.svix, &[quick]);
+    ledger::check(&world.svix, &[first, quick]);
     until("the other is back", SOON, async || (world.broker.ready(&world.broker.queue).await == Some(1)).then_some(()))
         .await;
     world.end().await;
