@@ -23,7 +23,7 @@ const PAGE: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconte
 const BUFFER: usize = 8 * 1024;
 /// What a first attempt gets that is to fail.
 const REFUSAL: &[u8] =
-    b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\ncontent-length: 24\r\n\r\n\
+    b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\ncontent-length: 25\r\n\r\n\
     {\"detail\":\"come back on\"}";
 
 /// How requests are answered.

@@ -81,8 +81,10 @@ async fn a_token_that_turns_wrong_under_load_spends_nothing() {
     world.publish(&events[..500]).await;
     std::fs::write(&file, "testsk_wrong").unwrap();
     world.publish(&events[500..1_000]).await;
+    // The same one each time: another payload under its id would be another event.
+    let nudge = one("nudge", "gigs");
     until("the file was read", SOON, async || {
-        world.publish_one(&one("nudge", "gigs")).await;
+        world.publish_one(&nudge).await;
         (hookbro.metric("hookbro_paused{reason=\"auth\"}").await == 1.0).then_some(())
     })
     .await;
