@@ -135,6 +135,21 @@ pub async fn stranded(connection: &Connection, topology: &Topology) -> Result<Ve
     Ok(left_over(connection, topology, &memory).await?.into_iter().filter(|left| left.messages > 0).collect())
 }
 
+/// Whether anybody has ever had lanes.
+pub(super) async fn remembers(connection: &Connection, topology: &Topology) -> Result<bool, DeclareError> {
+    stands(connection, &remembering(topology)).await
+}
+
+/// The fork of the newest arrangement; none if that has no lanes. Until `connection` closes, nobody changes it.
+pub(super) async fn newest(connection: &Connection, topology: &Topology) -> Result<Option<String>, StandError> {
+    let queue = remembering(topology);
+    let channel = locked(connection, topology.work_queue()).await?;
+    let (memory, _) = recall(&channel, &queue).await.map_err(|source| refused(&queue, source))?;
+    // What was looked at goes back with its channel.
+    channel.close(200, "hookbro has looked".into()).await.map_err(|source| refused(&queue, source))?;
+    Ok(memory.newest)
+}
+
 /// Why it cannot be made to stand.
 #[derive(Debug, thiserror::Error)]
 pub enum StandError {

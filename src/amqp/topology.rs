@@ -178,6 +178,13 @@ impl Topology {
         self.rungs.first().map_or("", |rung| rung.queue.as_str())
     }
 
+    /// The routing keys by which publishers' events come to us.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &str> {
+        let forked = self.fork.iter().flat_map(|fork| fork.bindings.iter().map(String::as_str));
+        let direct = self.bindings.iter().filter(|binding| binding.exchange == self.topic_exchange);
+        forked.chain(direct.map(|binding| binding.routing_key.as_str()))
+    }
+
     /// Most deliveries that can be unsettled at once.
     pub fn max_in_flight(&self) -> usize {
         self.rungs.iter().map(|r| usize::from(r.prefetch)).sum()

@@ -25,6 +25,7 @@ mod live;
 mod migrate;
 mod operate;
 mod pause;
+mod promise;
 mod raw_http;
 mod readme;
 mod recover;
