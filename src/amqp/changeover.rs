@@ -192,7 +192,7 @@ impl<'t> Changeover<'t> {
         let channel = locked(connection, topology.work_queue()).await?;
         channel.confirm_select(ConfirmSelectOptions::default()).await.map_err(refused)?;
         let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
-        let table = Queue::holding(queue.clone()).table();
+        let table = Queue::remembering(queue.clone()).table();
         channel.queue_declare(queue.as_str().into(), durable, table).await.map_err(refused)?;
         let (memory, recalled) = recall(&channel, &queue).await.map_err(refused)?;
         let wanted = Memory::of(topology);
@@ -272,7 +272,7 @@ fn refused(object: &str, source: lapin::Error) -> DeclareError {
 }
 
 /// The queue that remembers.
-fn remembering(topology: &Topology) -> String {
+pub(super) fn remembering(topology: &Topology) -> String {
     format!("{}.lanes", topology.work_queue())
 }
 

@@ -36,7 +36,10 @@ pub enum PublishError {
     Channel { exchange: String, source: lapin::Error },
     #[error("exchange `{exchange}` leads to no queue for routing key `{routing_key}`")]
     Unroutable { exchange: String, routing_key: String },
-    #[error("the broker refused the message for exchange `{exchange}`")]
+    #[error(
+        "the broker refused the message for exchange `{exchange}`: a queue behind it is full or has no leader; a policy may limit \
+         its length, see `rabbitmqctl list_queues name policy operator_policy messages`"
+    )]
     Nacked { exchange: String },
     /// Known before anything was written, so nothing piles up behind the alarm.
     #[error("the broker blocks publishers: its memory or disk alarm is on")]

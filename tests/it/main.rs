@@ -25,6 +25,7 @@ mod live;
 mod migrate;
 mod operate;
 mod pause;
+mod policies;
 mod promise;
 mod raw_http;
 mod readme;
