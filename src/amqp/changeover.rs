@@ -135,6 +135,21 @@ pub async fn stranded(connection: &Connection, topology: &Topology) -> Result<Ve
     Ok(left_over(connection, topology, &memory).await?.into_iter().filter(|left| left.messages > 0).collect())
 }
 
+/// Whether anybody has ever had lanes.
+pub(super) async fn remembers(connection: &Connection, topology: &Topology) -> Result<bool, DeclareError> {
+    stands(connection, &remembering(topology)).await
+}
+
+/// The fork of the newest arrangement; none if that has no lanes. Until `connection` closes, nobody changes it.
+pub(super) async fn newest(connection: &Connection, topology: &Topology) -> Result<Option<String>, StandError> {
+    let queue = remembering(topology);
+    let channel = locked(connection, topology.work_queue()).await?;
+    let (memory, _) = recall(&channel, &queue).await.map_err(|source| refused(&queue, source))?;
+    // What was looked at goes back with its channel.
+    channel.close(200, "hookbro has looked".into()).await.map_err(|source| refused(&queue, source))?;
+    Ok(memory.newest)
+}
+
 /// Why it cannot be made to stand.
 #[derive(Debug, thiserror::Error)]
 pub enum StandError {
@@ -177,7 +192,7 @@ impl<'t> Changeover<'t> {
         let channel = locked(connection, topology.work_queue()).await?;
         channel.confirm_select(ConfirmSelectOptions::default()).await.map_err(refused)?;
         let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
-        let table = Queue::holding(queue.clone()).table();
+        let table = Queue::remembering(queue.clone()).table();
         channel.queue_declare(queue.as_str().into(), durable, table).await.map_err(refused)?;
         let (memory, recalled) = recall(&channel, &queue).await.map_err(refused)?;
         let wanted = Memory::of(topology);
@@ -257,7 +272,7 @@ fn refused(object: &str, source: lapin::Error) -> DeclareError {
 }
 
 /// The queue that remembers.
-fn remembering(topology: &Topology) -> String {
+pub(super) fn remembering(topology: &Topology) -> String {
     format!("{}.lanes", topology.work_queue())
 }
 

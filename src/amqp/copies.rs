@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     domain::{Attempt, Dead, Released},
-    ports::delivery::HOLD,
+    ports::{delivery::HOLD, metrics::Metrics},
 };
 use lapin::{BasicProperties, Channel};
 use std::{sync::Arc, time::Instant};
@@ -22,6 +22,7 @@ pub struct Copies {
     publisher: Publisher,
     dead_exchange: String,
     held_exchange: String,
+    metrics: Arc<Metrics>,
     /// No more waiting: the process ends now.
     cut: CancellationToken,
 }
@@ -37,9 +38,12 @@ pub(super) struct Original {
 }
 
 impl Copies {
-    pub fn new(publisher: Publisher, topology: &Topology, cut: CancellationToken) -> Self {
+    pub fn new(publisher: Publisher, topology: &Topology, metrics: Arc<Metrics>, cut: CancellationToken) -> Self {
         let (dead_exchange, held_exchange) = (topology.dead().to_owned(), topology.held().to_owned());
-        Self { publisher, dead_exchange, held_exchange, cut }
+        for queue in [&dead_exchange, &held_exchange] {
+            metrics.copies_failed.with_label_values(&[queue]);
+        }
+        Self { publisher, dead_exchange, held_exchange, metrics, cut }
     }
 
     pub async fn close(&self) {
@@ -75,6 +79,8 @@ impl Copies {
                 Err(NotPlaced::Why(why)) => return Placed::Not(why),
                 Err(NotPlaced::Failed(error)) => error,
             };
+            // The fanout exchange has the name of its queue.
+            self.metrics.copies_failed.with_label_values(&[exchange]).inc();
             let wait = backoff.next_wait();
             if original.received.elapsed() + wait > HOLD {
                 tracing::error!(%error, exchange, "a copy found no place in time; the event goes back to the broker");

@@ -12,11 +12,15 @@ use super::{
 };
 use crate::{
     domain::DeadFilter,
-    ports::dead::{DeadError, DeadEvents, DeadLine, DeadPage, DeadWhole, Dealt, Progress},
+    ports::{
+        dead::{DeadError, DeadEvents, DeadLine, DeadPage, DeadWhole, Dealt, Progress},
+        health::Health,
+    },
 };
 use std::{
     ops::ControlFlow,
     path::PathBuf,
+    sync::Arc,
     time::{Duration, Instant},
 };
 use tokio_util::sync::CancellationToken;
@@ -41,13 +45,20 @@ pub struct BrokerDead {
     topology: Topology,
     /// Where discarded events are written to.
     folder: PathBuf,
+    health: Arc<Health>,
     stop: CancellationToken,
 }
 
 impl BrokerDead {
     /// What is under way when `stop` comes ends early.
-    pub fn new(access: Access, topology: Topology, folder: PathBuf, stop: CancellationToken) -> Self {
-        Self { connector: Connector::new(access.clone()), access, topology, folder, stop }
+    pub fn new(
+        access: Access,
+        topology: Topology,
+        folder: PathBuf,
+        health: Arc<Health>,
+        stop: CancellationToken,
+    ) -> Self {
+        Self { connector: Connector::new(access.clone()), access, topology, folder, health, stop }
     }
 
     async fn open(&self) -> Result<DeadQueue, DeadError> {
@@ -132,7 +143,8 @@ impl DeadEvents for BrokerDead {
             if why.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
         let replay = Replay::new(queue, publisher, &self.topology);
-        let Replayed { events, stopped_by } = dead_work::replay(replay, filter, None, seen).await;
+        let Replayed { events, stopped_by } =
+            self.health.taking_dead(dead_work::replay(replay, filter, None, seen)).await;
         progress.changed_so_far(events);
         match stopped_by.map(|error| error.to_string()).or(why) {
             None => Ok(Dealt { events, file: None }),
@@ -147,7 +159,7 @@ impl DeadEvents for BrokerDead {
             progress.look();
             if self.stop.is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
-        match dead_work::discard(queue, filter, &path, seen).await {
+        match self.health.taking_dead(dead_work::discard(queue, filter, &path, seen)).await {
             Ok(events) => {
                 progress.changed_so_far(events);
                 Ok(Dealt { events, file: Some(path.display().to_string()) })

@@ -151,7 +151,7 @@ fn note(found: &mut Vec<Difference>, object: &str, done: lapin::Result<()>) -> R
 }
 
 /// The publishers' exchange belongs to them: whatever its properties, it is used as it is.
-async fn declare_topic_exchange(connection: &Connection, name: &str) -> Result<(), DeclareError> {
+pub(super) async fn declare_topic_exchange(connection: &Connection, name: &str) -> Result<(), DeclareError> {
     let object = || format!("exchange `{name}`");
     let passive = ExchangeDeclareOptions { passive: true, ..durable_exchange() };
     let stands = open(connection)

@@ -1,6 +1,6 @@
 //! How many messages wait in each queue. Asked by passive declare, which counts ready messages only.
 
-use super::topology::Topology;
+use super::{topology::Topology, vanished::Vanished};
 use crate::ports::{health::Health, metrics::Metrics};
 use futures_util::stream::{self, Stream};
 use lapin::{Channel, options::QueueDeclareOptions, types::FieldTable};
@@ -30,8 +30,8 @@ pub(super) fn watch_depths(
     health: Arc<Health>,
     patience: Duration,
 ) -> impl Stream<Item = Result<Depths, Unknown>> + Send + 'static {
-    let watch = Watch { channel, topology, metrics, health, patience };
-    stream::try_unfold((watch, Duration::ZERO), |(watch, wait)| async move {
+    let watch = Watch { channel, topology, metrics, health, patience, vanished: Vanished::default() };
+    stream::try_unfold((watch, Duration::ZERO), |(mut watch, wait)| async move {
         tokio::time::sleep(wait).await;
         let depths = watch.round().await?;
         Ok(Some((depths, (watch, EVERY))))
@@ -44,16 +44,28 @@ struct Watch {
     metrics: Arc<Metrics>,
     health: Arc<Health>,
     patience: Duration,
+    vanished: Vanished,
 }
 
 impl Watch {
-    async fn round(&self) -> Result<Depths, Unknown> {
+    async fn round(&mut self) -> Result<Depths, Unknown> {
         let mut depths = BTreeMap::new();
         for queue in &self.topology.queues {
             let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
             let asked = self.channel.queue_declare(queue.name.as_str().into(), passive, FieldTable::default());
             let answered = tokio::time::timeout(self.patience, asked).await.map_err(|_| Unknown::Unanswered)?;
-            let ready = answered.map_err(Unknown::Refused)?.message_count();
+            let answered = answered.map_err(Unknown::Refused)?;
+            let ready = answered.message_count();
+            if queue.name == self.topology.dead()
+                && let Some(by) = self.vanished.look(ready.into(), answered.consumer_count(), self.health.dead_turn())
+            {
+                self.metrics.dead_letters_vanished.inc_by(by);
+                tracing::warn!(
+                    queue = queue.name,
+                    "the dead queue shrank by {by} without a replay or discard of this process; if nobody else took them out, a \
+                     policy limits it: see `rabbitmqctl list_queues name policy operator_policy`"
+                );
+            }
             self.metrics.queue_messages.with_label_values(&[&queue.name]).set(ready.into());
             depths.insert(queue.name.clone(), u64::from(ready));
         }

@@ -14,7 +14,7 @@ use std::time::Duration;
 /// HTTP clients commonly give up.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Publishes as publishers do, on a connection of its own.
+/// Publishes as publishers do, on a connection of its own, and promises nothing that may not have come to our queues.
 #[derive(Debug)]
 pub struct BrokerIntake {
     publisher: Publisher,
@@ -38,7 +38,7 @@ impl BrokerIntake {
         let mut backoff = Backoff::new();
         loop {
             let error = match self.publisher.publish(&self.exchange, &key, properties.to_amqp(), event.body()).await {
-                Err(error @ (PublishError::Channel { .. } | PublishError::Nacked { .. })) => error,
+                Err(error @ (PublishError::Channel { .. } | PublishError::Nacked { .. } | PublishError::Gone)) => error,
                 said => return said,
             };
             tracing::debug!(%error, "an event from HTTP is not published yet; trying again");
@@ -57,6 +57,11 @@ impl Intake for BrokerIntake {
         match tokio::time::timeout(PATIENCE, self.publish(event, &properties)).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(PublishError::Unroutable { routing_key, .. })) => Err(NotTaken::Unroutable(routing_key)),
+            // Where the broker is, and what is wrong with the way there, is no business of whoever posts events.
+            Ok(Err(PublishError::Connect(error))) => {
+                tracing::warn!(%error, "no connection for events by HTTP");
+                Err(NotTaken::Away("the broker cannot be reached".to_owned()))
+            }
             Ok(Err(error)) => Err(NotTaken::Away(error.to_string())),
             Err(_) => Err(NotTaken::Away(format!("the broker confirmed nothing within {PATIENCE:?}"))),
         }

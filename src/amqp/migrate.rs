@@ -14,6 +14,7 @@ use super::{
     connect::{ConnectError, Connector, close},
     declare::{DeclareError, declare, differences},
     headers::portable,
+    lock::{LOCK_TIMEOUT, NotHeld, lock},
     publish::{PublishError, Publisher},
     topology::{Queue, Topology},
 };
@@ -28,6 +29,8 @@ use lapin::{
 
 /// Behind the name of a queue whose messages are being moved.
 const HOLDING: &str = ".migrating";
+/// How often a queue is emptied before it is given up on: nothing is bound to it any more, so once is enough.
+const MOST_POURS: usize = 3;
 
 /// Why a migration stopped. What was moved so far is safe; run it again.
 #[derive(Debug, thiserror::Error)]
@@ -43,10 +46,18 @@ pub enum MigrateError {
     #[error("the broker refused while moving queue `{queue}`: {source}")]
     Broker { queue: String, source: lapin::Error },
     #[error(
-        "queue `{queue}` is consumed by {consumers} replicas, whose deliveries in flight would be lost with it: stop them, \
-         and run this again"
+        "queue `{queue}` has {consumers} consumers, whose deliveries in flight would be lost with it: stop them, replicas or \
+         whoever reads it, and run this again"
     )]
     Consumed { queue: String, consumers: u32 },
+    #[error(
+        "queue `{queue}` is looked through by another process for {LOCK_TIMEOUT:?}: run this again when that is done"
+    )]
+    Locked { queue: String },
+    #[error(
+        "queue `{queue}` is given messages all the while, past the bindings: find out who publishes to it, and run this again"
+    )]
+    NeverEmpty { queue: String },
 }
 
 /// One run. Owns its connections.
@@ -86,7 +97,9 @@ impl<'t> Migration<'t> {
     pub async fn prepare(&self, plan: &[&Queue]) -> Result<(), MigrateError> {
         let mut around = self.topology.clone();
         for queue in plan {
-            self.refuse_consumed(queue).await?;
+            if self.is_work(queue) {
+                self.refuse_consumed(queue).await?;
+            }
             around.queues.retain(|other| other.name != queue.name);
             if self.look(&queue.name).await?.is_none() {
                 // An earlier run has deleted it: what it held, and what comes, is in its holding queue.
@@ -102,13 +115,19 @@ impl<'t> Migration<'t> {
     /// Moves one queue of a plan that is prepared to the arguments that the topology asks for; says how many messages went
     /// with it.
     pub async fn migrate(&self, queue: &Queue) -> Result<u64, MigrateError> {
-        self.refuse_consumed(queue).await?;
+        if self.keeps(queue) {
+            // Whoever looks through it has all of it in hand, which cannot be seen.
+            self.lock(&queue.name).await?;
+        }
+        if self.keeps(queue) || self.is_work(queue) {
+            self.refuse_consumed(queue).await?;
+        }
         let holding = holding(queue);
         self.make_holding(&holding).await?;
         self.rebind(queue, &queue.name, &holding).await?;
         // A message that was being routed when the binding went is on its way to the queue yet.
         tokio::time::sleep(SETTLE).await;
-        self.pour(&queue.name, &holding).await?;
+        self.empty(&queue.name, &holding).await?;
         let channel = self.channel(&queue.name).await?;
         let deleted = channel.queue_delete(queue.name.as_str().into(), QueueDeleteOptions::default()).await;
         deleted.map_err(broker(&queue.name))?;
@@ -116,7 +135,7 @@ impl<'t> Migration<'t> {
         declare(&self.connection, &self.topology.only(queue)).await?;
         self.rebind(queue, &holding, &queue.name).await?;
         tokio::time::sleep(SETTLE).await;
-        let moved = self.pour(&holding, &queue.name).await?;
+        let moved = self.empty(&holding, &queue.name).await?;
         channel.queue_delete(holding.as_str().into(), QueueDeleteOptions::default()).await.map_err(broker(&holding))?;
         let gone = channel.exchange_delete(holding.as_str().into(), ExchangeDeleteOptions::default()).await;
         gone.map_err(broker(&holding))?;
@@ -128,10 +147,27 @@ impl<'t> Migration<'t> {
         close(self.connection).await;
     }
 
+    fn is_work(&self, queue: &Queue) -> bool {
+        self.topology.rungs.iter().any(|rung| rung.queue == queue.name)
+    }
+
+    /// Whether its messages stay until a look through it takes them out.
+    fn keeps(&self, queue: &Queue) -> bool {
+        [self.topology.dead(), self.topology.held()].contains(&queue.name.as_str())
+    }
+
+    /// As every look through `queue` does. Held until the migration closes.
+    async fn lock(&self, queue: &str) -> Result<(), MigrateError> {
+        let locked = lock(&self.connection, &format!("{queue}.lock"), LOCK_TIMEOUT).await;
+        locked.map(drop).map_err(|not_held| match not_held {
+            NotHeld::ByOther => MigrateError::Locked { queue: queue.to_owned() },
+            NotHeld::Refused(source) => broker(queue)(source),
+        })
+    }
+
     async fn refuse_consumed(&self, queue: &Queue) -> Result<(), MigrateError> {
-        let work = self.topology.rungs.iter().any(|rung| rung.queue == queue.name);
         match self.look(&queue.name).await? {
-            Some((_, consumers)) if work && consumers > 0 => {
+            Some((_, consumers)) if consumers > 0 => {
                 Err(MigrateError::Consumed { queue: queue.name.clone(), consumers })
             }
             _ => Ok(()),
@@ -145,9 +181,12 @@ impl<'t> Migration<'t> {
         let exchange =
             channel.exchange_declare(name.into(), ExchangeKind::Fanout, durable, FieldTable::default()).await;
         exchange.map_err(broker(name))?;
-        let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
-        let queue = Queue::holding(name.to_owned());
-        channel.queue_declare(name.into(), durable, queue.table()).await.map_err(broker(name))?;
+        // What an earlier run has left, of an earlier version maybe, is used as it is.
+        if self.look(name).await?.is_none() {
+            let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+            let queue = Queue::holding(name.to_owned());
+            channel.queue_declare(name.into(), durable, queue.table()).await.map_err(broker(name))?;
+        }
         let bound =
             channel.queue_bind(name.into(), name.into(), "".into(), QueueBindOptions::default(), FieldTable::default());
         bound.await.map_err(broker(name))
@@ -169,6 +208,18 @@ impl<'t> Migration<'t> {
             unbound.await.map_err(broker(from))?;
         }
         Ok(())
+    }
+
+    /// Pours until the broker counts nothing ready in `from`, which is deleted next.
+    async fn empty(&self, from: &str, to: &str) -> Result<u64, MigrateError> {
+        let mut moved = 0;
+        for _ in 0..MOST_POURS {
+            moved += self.pour(from, to).await?;
+            if self.look(from).await?.is_none_or(|(ready, _)| ready == 0) {
+                return Ok(moved);
+            }
+        }
+        Err(MigrateError::NeverEmpty { queue: from.to_owned() })
     }
 
     /// Moves every message of `from` to the fanout exchange `to`, one confirmed at a time.

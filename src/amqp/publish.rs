@@ -3,7 +3,8 @@
 
 use super::{
     access::Access,
-    connect::{ConnectError, Connector, close},
+    connect::{ConnectError, Connector, close, not_found},
+    entrance::{Entrance, NotStanding, Proof, Shown},
 };
 use crate::domain::Event;
 use bytes::Bytes;
@@ -13,7 +14,7 @@ use lapin::{
     types::{AMQPValue, FieldTable, ShortString},
 };
 use std::{
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 use tokio::sync::Semaphore;
@@ -35,11 +36,19 @@ pub enum PublishError {
     Channel { exchange: String, source: lapin::Error },
     #[error("exchange `{exchange}` leads to no queue for routing key `{routing_key}`")]
     Unroutable { exchange: String, routing_key: String },
-    #[error("the broker refused the message for exchange `{exchange}`")]
+    #[error(
+        "the broker refused the message for exchange `{exchange}`: a queue behind it is full or has no leader; a policy may limit \
+         its length, see `rabbitmqctl list_queues name policy operator_policy messages`"
+    )]
     Nacked { exchange: String },
     /// Known before anything was written, so nothing piles up behind the alarm.
     #[error("the broker blocks publishers: its memory or disk alarm is on")]
     Blocked,
+    #[error("{0}")]
+    NotStanding(#[from] NotStanding),
+    /// Some queue took it, and it need not have been ours.
+    #[error("what leads to the work queue was gone when the broker confirmed")]
+    Gone,
     #[error("the broker confirmed nothing within {CONFIRM_TIMEOUT:?}; an alarm may block publishers")]
     Unconfirmed,
 }
@@ -98,7 +107,9 @@ pub(super) struct Outgoing {
 pub struct Publisher {
     connector: Connector,
     name: &'static str,
-    connection: tokio::sync::Mutex<Option<Connection>>,
+    connection: tokio::sync::Mutex<Option<Open>>,
+    /// What must be seen to stand before and after each publish.
+    entrance: Option<Entrance>,
     idle: Mutex<Vec<Channel>>,
     slots: Semaphore,
 }
@@ -109,9 +120,15 @@ impl Publisher {
             connector: Connector::new(access),
             name,
             connection: tokio::sync::Mutex::default(),
+            entrance: None,
             idle: Mutex::default(),
             slots: Semaphore::new(CHANNELS),
         }
+    }
+
+    /// One whose [`Publisher::publish`] promises more: that `entrance` led to our queue.
+    pub fn through(access: impl Into<Access>, name: &'static str, entrance: Entrance) -> Self {
+        Self { entrance: Some(entrance), ..Self::new(access, name) }
     }
 
     /// Returns once the broker has taken responsibility for the message in at least one queue. At most [`CHANNELS`] calls
@@ -148,7 +165,7 @@ impl Publisher {
     /// The channel, if there was anything to publish; after an error it is not used again.
     async fn run_on_own_channel(&self, run: &[Outgoing]) -> Result<Option<Channel>, PublishError> {
         let Some(first) = run.first() else { return Ok(None) };
-        let channel = self.channel(&first.exchange).await?;
+        let (channel, _) = self.channel(&first.exchange).await?;
         let mut confirms = Vec::with_capacity(run.len());
         for message in run {
             let failed = |source| PublishError::Channel { exchange: message.exchange.clone(), source };
@@ -173,8 +190,8 @@ impl Publisher {
 
     pub async fn close(&self) {
         let open = self.connection.lock().await.take();
-        if let Some(connection) = open {
-            close(connection).await;
+        if let Some(open) = open {
+            close(open.connection).await;
         }
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
@@ -187,36 +204,61 @@ impl Publisher {
         body: &[u8],
     ) -> Result<(Channel, Confirmation), PublishError> {
         let failed = |source| PublishError::Channel { exchange: exchange.into(), source };
-        let channel = self.channel(exchange).await?;
-        let confirm = channel
-            .basic_publish(exchange.into(), routing_key.into(), mandatory(), body, properties)
-            .await
-            .map_err(failed)?;
-        let confirmation = confirm.await.map_err(failed)?;
-        Ok((channel, confirmation))
+        let (channel, proof) = self.channel(exchange).await?;
+        let confirm = async {
+            channel.basic_publish(exchange.into(), routing_key.into(), mandatory(), body, properties).await?.await
+        };
+        let confirm = confirm.await;
+        let Some(proof) = proof else { return Ok((channel, confirm.map_err(failed)?)) };
+        let held = match &confirm {
+            Ok(Confirmation::Ack(None)) => proof.holds().await,
+            Ok(Confirmation::Ack(Some(_))) => false,
+            Ok(Confirmation::Nack(_) | Confirmation::NotRequested) => true,
+            Err(error) => not_found(error).is_none(),
+        };
+        if !held && let Some(open) = &mut *self.connection.lock().await {
+            open.shown.doubt(&proof);
+        }
+        match confirm.map_err(failed)? {
+            Confirmation::Ack(None) if !held => Err(PublishError::Gone),
+            confirmation => Ok((channel, confirmation)),
+        }
     }
 
-    async fn channel(&self, exchange: &str) -> Result<Channel, PublishError> {
+    /// A channel to publish on, and the proof that the entrance stands if there is one.
+    async fn channel(&self, exchange: &str) -> Result<(Channel, Option<Arc<Proof>>), PublishError> {
         let failed = |source| PublishError::Channel { exchange: exchange.into(), source };
         let mut open = self.connection.lock().await;
-        let connection = match open.take().filter(|connection| connection.status().connected()) {
-            Some(connection) => open.insert(connection),
+        let Open { connection, shown } = match open.take().filter(|open| open.connection.status().connected()) {
+            Some(kept) => open.insert(kept),
             None => {
                 self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
-                open.insert(self.connector.connect(self.name).await?)
+                let connection = self.connector.connect(self.name).await?;
+                open.insert(Open { connection, shown: Shown::default() })
             }
         };
         if connection.status().blocked() {
             return Err(PublishError::Blocked);
         }
+        let proof = match &self.entrance {
+            Some(entrance) => Some(shown.proof(entrance, &self.connector, connection).await?),
+            None => None,
+        };
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         if let Some(channel) = idle.filter(|channel| channel.status().connected()) {
-            return Ok(channel);
+            return Ok((channel, proof));
         }
         let channel = connection.create_channel().await.map_err(failed)?;
         channel.confirm_select(ConfirmSelectOptions::default()).await.map_err(failed)?;
-        Ok(channel)
+        Ok((channel, proof))
     }
+}
+
+/// A connection, and what the broker has shown on it.
+#[derive(Debug)]
+struct Open {
+    connection: Connection,
+    shown: Shown,
 }
 
 fn mandatory() -> BasicPublishOptions {

@@ -1,13 +1,15 @@
 //! What this adapter must be told: `broker.*`, `retry.delays` and `watchdog.timeout`.
 
 use super::access::Access;
-use crate::domain::RetryLadder;
+use crate::{domain::RetryLadder, ports::secret::Secret};
 use std::time::Duration;
 
 /// Everything the broker side derives its names, arguments and limits from.
 #[derive(Debug, Clone)]
 pub struct Settings {
     pub access: Access,
+    /// RabbitMQ's management API, with user and password if those of `access` are not meant; empty: it is not asked.
+    pub management_url: Secret,
     /// The publishers' topic exchange.
     pub exchange: String,
     /// Q: the work queue, and the stem of every other name.

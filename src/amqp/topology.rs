@@ -178,6 +178,13 @@ impl Topology {
         self.rungs.first().map_or("", |rung| rung.queue.as_str())
     }
 
+    /// The routing keys by which publishers' events come to us.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &str> {
+        let forked = self.fork.iter().flat_map(|fork| fork.bindings.iter().map(String::as_str));
+        let direct = self.bindings.iter().filter(|binding| binding.exchange == self.topic_exchange);
+        forked.chain(direct.map(|binding| binding.routing_key.as_str()))
+    }
+
     /// Most deliveries that can be unsettled at once.
     pub fn max_in_flight(&self) -> usize {
         self.rungs.iter().map(|r| usize::from(r.prefetch)).sum()
@@ -286,9 +293,10 @@ fn delay_queue(name: String, retry: &str, delay: Duration) -> Queue {
     quorum(name, dead_lettering(retry).into_iter().chain([ttl]))
 }
 
-/// A queue that nothing leaves by itself.
+/// A queue that nothing leaves by itself. A length limit, which any policy can set, refuses what comes and drops nothing.
 fn keeping_queue(name: String) -> Queue {
-    quorum(name, [("x-delivery-limit", Argument::Number(KEPT_DELIVERY_LIMIT.into()))])
+    let overflow = ("x-overflow", Argument::Text("reject-publish".into()));
+    quorum(name, [("x-delivery-limit", Argument::Number(KEPT_DELIVERY_LIMIT.into())), overflow])
 }
 
 impl From<&Argument> for AMQPValue {
@@ -312,6 +320,12 @@ impl Queue {
     /// A queue that keeps what another one held while that is made anew.
     pub(super) fn holding(name: String) -> Self {
         keeping_queue(name)
+    }
+
+    /// A queue of one or two messages that only hookbro writes. Its arguments are those of all versions, since nothing moves
+    /// it to others.
+    pub(super) fn remembering(name: String) -> Self {
+        quorum(name, [("x-delivery-limit", Argument::Number(KEPT_DELIVERY_LIMIT.into()))])
     }
 
     pub(super) fn table(&self) -> FieldTable {

@@ -5,6 +5,7 @@ fn settings(delays: &[u64], prefetch: u16) -> Settings {
     let delays = delays.iter().copied().map(Duration::from_secs).collect();
     Settings {
         access: Secret::fixed("amqp://localhost").into(),
+        management_url: Secret::fixed(""),
         exchange: "x".into(),
         queue: "q".into(),
         bindings: vec!["a.#".into(), "b".into()],
@@ -66,8 +67,15 @@ fn what_is_kept_aside_leaves_only_by_hand() {
     let topology = topology(&[5], 256);
     let held = topology.queues.iter().find(|queue| queue.name == topology.held()).unwrap();
     let arguments: Vec<_> = held.arguments.keys().copied().collect();
-    assert_eq!((topology.held(), arguments), ("q.held", vec!["x-delivery-limit", "x-queue-type"]));
+    assert_eq!((topology.held(), arguments), ("q.held", vec!["x-delivery-limit", "x-overflow", "x-queue-type"]));
     assert!(topology.rungs.iter().all(|rung| rung.queue != topology.held()), "nobody consumes it");
+}
+
+#[test]
+fn a_length_limit_refuses_and_drops_nothing_in_any_queue() {
+    for queue in topology(&[5], 256).queues.into_iter().chain([Queue::holding("q.migrating".into())]) {
+        assert_eq!(queue.arguments["x-overflow"], Argument::Text("reject-publish".into()), "{}", queue.name);
+    }
 }
 
 #[test]

@@ -70,7 +70,21 @@ async fn check_broker(settings: &Settings) -> Result<Vec<String>, Failure> {
     if let [first, ..] = missing.as_slice() {
         notes.push(format!("{} objects are missing ({first}, …); `hookbro run` declares them", missing.len()));
     }
+    notes.extend(check_policies(settings, &topology).await?);
     Ok(notes)
+}
+
+/// A policy that breaks a guarantee is as wrong as a queue with other arguments: events are lost, only later.
+async fn check_policies(settings: &Settings, topology: &Topology) -> Result<Vec<String>, Failure> {
+    let looked =
+        amqp::policies(&settings.broker, topology).await.map_err(|error| Failure::Broker(error.to_string()))?;
+    let Some(looked) = looked else { return Ok(Vec::new()) };
+    if !looked.conflicts.is_empty() {
+        let lines: Vec<_> = looked.conflicts.iter().map(ToString::to_string).collect();
+        return Err(Failure::Broker(format!("policies break what hookbro promises\n{}", lines.join("\n"))));
+    }
+    let known = topology.queues.len().saturating_sub(looked.missing);
+    Ok(vec![format!("no policy breaks a guarantee on the {known} queues that stand")])
 }
 
 async fn check_svix(settings: &Settings) -> Result<Vec<String>, Failure> {

@@ -2,7 +2,7 @@
 
 use super::exit::Failure;
 use crate::{
-    amqp::{self, BrokerIntake, Publisher},
+    amqp::{self, BrokerIntake, Entrance, Publisher, Topology},
     config::IngestSettings,
     http,
     ports::metrics::Metrics,
@@ -31,7 +31,8 @@ pub(super) async fn start(
 ) -> Result<Ingesting, Failure> {
     let stop = requested.child_token();
     let Some(listen) = ingest.listen else { return Ok(Ingesting { stop, task: None }) };
-    let publisher = Publisher::new(broker.access.clone(), "hookbro ingest");
+    let entrance = Entrance::new(Topology::new(broker));
+    let publisher = Publisher::through(broker.access.clone(), "hookbro ingest", entrance);
     let intake = Arc::new(BrokerIntake::new(publisher, broker.exchange.clone(), broker.bindings.clone()));
     let keys = http::Keys { tokens: ingest.tokens, webhook_secrets: ingest.webhook_secrets };
     let router = http::ingest_router(http::Ingest::new(Arc::clone(&intake), keys, max_payload_bytes, metrics));

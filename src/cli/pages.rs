@@ -47,7 +47,7 @@ impl Desks {
         };
         let tokens = &settings.admin.tokens;
         let audit = Arc::new(AuditLog::beside(&reader));
-        let dead = BrokerDead::new(settings.broker.access.clone(), topology, state_folder(), stop);
+        let dead = BrokerDead::new(settings.broker.access.clone(), topology, state_folder(), Arc::clone(health), stop);
         let desk = Arc::new(http::Desk::new(dead, Arc::clone(&audit), settings.redaction.clone()));
         let hooks = SvixHooks::new(&settings.svix);
         let hooks = Arc::new(http::HooksDesk::new(hooks, Arc::clone(&audit), settings.routing.routes.clone()));

@@ -7,6 +7,7 @@ use super::{
     signals,
 };
 use crate::{
+    amqp::{self, Topology},
     config::Settings,
     http,
     journal::{self, PauseTable, Place, Reader, Writer},
@@ -22,6 +23,7 @@ use crate::{
 };
 use std::{io::IsTerminal as _, sync::Arc, time::Duration};
 use tokio::{task::JoinHandle, time::Instant};
+use tokio_util::task::AbortOnDropHandle;
 
 /// Longest wait for a scraper that is still reading when the process ends.
 const PAGES_GRACE: Duration = Duration::from_secs(1);
@@ -81,6 +83,9 @@ async fn serve(settings: Settings) -> Result<(), Failure> {
         ingest::start(settings.ingest, &settings.broker, settings.max_payload_bytes, shared, &stop.requested, grace)
             .await?;
 
+    let (broker, topology) = (settings.broker.clone(), Topology::new(&settings.broker));
+    let looking = amqp::watch_policies(broker, topology, Arc::clone(&metrics), Arc::clone(&health));
+    let _looking = AbortOnDropHandle::new(tokio::spawn(looking));
     let service = service::Settings {
         broker: settings.broker,
         routes: settings.routing.routes,

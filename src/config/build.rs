@@ -93,6 +93,7 @@ fn broker(read: &mut Reader) -> Option<amqp::Settings> {
     let authorities = read.secret("broker.tls_ca", rules::authorities);
     let certificate = read.secret("broker.tls_cert", rules::certificates);
     let private_key = read.secret("broker.tls_key", rules::private_key);
+    let management_url = read.secret("broker.management_url", rules::management_url);
     let exchange = read.value("broker.exchange", name);
     let queue = read.value("broker.queue", name);
     let bindings = read.value("broker.bindings", |kind| {
@@ -114,6 +115,7 @@ fn broker(read: &mut Reader) -> Option<amqp::Settings> {
             certificate: certificate?,
             private_key: private_key?,
         },
+        management_url: management_url?,
         exchange: exchange?,
         queue: queue?,
         bindings: bindings?,

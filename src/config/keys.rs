@@ -1,11 +1,12 @@
 //! The keys that the program knows, their spellings, and the nearest one to a word that is none of them.
 
 /// Every key, as in `config/default.toml`.
-pub(super) const KEYS: [&str; 35] = [
+pub(super) const KEYS: [&str; 36] = [
     "broker.url",
     "broker.tls_ca",
     "broker.tls_cert",
     "broker.tls_key",
+    "broker.management_url",
     "broker.exchange",
     "broker.queue",
     "broker.bindings",
@@ -41,11 +42,12 @@ pub(super) const KEYS: [&str; 35] = [
 
 /// The keys whose value never prints, and which may be given as `KEY_file`. Certificates are no secrets, but they stand in
 /// files beside those that are, and change like them.
-pub(super) const SECRETS: [&str; 11] = [
+pub(super) const SECRETS: [&str; 12] = [
     "broker.url",
     "broker.tls_ca",
     "broker.tls_cert",
     "broker.tls_key",
+    "broker.management_url",
     "svix.token",
     "svix.tls_ca",
     "admin.tokens",

@@ -161,6 +161,28 @@ pub(super) fn svix_url(text: &str) -> Read<String> {
     Ok(base.to_owned())
 }
 
+/// Where RabbitMQ's management API is, without `/api`; it may hold a user and password. Empty stays empty.
+pub(super) fn management_url(text: &str) -> Read<String> {
+    const FORM: &str = "expected a base URL such as http://user:password@host:15672";
+    if text.is_empty() {
+        return Ok(String::new());
+    }
+    let url = Url::parse(text).map_err(|e| format!("is no URL ({e}); {FORM}, percent-encoded"))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(format!("is neither http nor https; {FORM}"));
+    }
+    if url.path().contains('@') || url.query().is_some() || url.fragment().is_some() {
+        return Err(format!(
+            "has a query, a fragment or an @ after the host; write / ? # @ in it percent-encoded; {FORM}"
+        ));
+    }
+    let base = url.as_str().trim_end_matches('/');
+    if base.ends_with("/api") {
+        return Err(format!("ends in /api, which is added to it; {FORM}"));
+    }
+    Ok(base.to_owned())
+}
+
 /// Where spans are posted: the collector's base URL with OTLP's path added, unless it is there; empty is off.
 pub(super) fn otlp_endpoint(text: &str) -> Read<Option<Url>> {
     const FORM: &str = "expected a base URL such as http://localhost:4318";

@@ -82,7 +82,7 @@ pub async fn run<S: Sink, P: PauseStore>(
     let sink = Arc::new(sink);
     let gate = Arc::new(Gate::new(Arc::clone(&metrics), Arc::clone(&health)));
     let publisher = Publisher::new(settings.broker.access.clone(), "hookbro publisher");
-    let copies = Arc::new(Copies::new(publisher, &topology, stop.cut.clone()));
+    let copies = Arc::new(Copies::new(publisher, &topology, Arc::clone(&metrics), stop.cut.clone()));
     let handler = Handler {
         provisioner: Provisioner::new(settings.unknown_project, settings.provision_limit, Arc::clone(&metrics)),
         sink: Arc::clone(&sink),

@@ -31,28 +31,28 @@ const AT_ONCE: usize = 32;
 const SETTLE: Duration = Duration::from_secs(3);
 
 /// An address that stays the same over restarts of hookbro.
-async fn free_address() -> String {
+pub async fn free_address() -> String {
     TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().to_string()
 }
 
-struct Publisher {
+pub struct Publisher {
     http: reqwest::Client,
     url: String,
     promised: AtomicUsize,
 }
 
 impl Publisher {
-    fn to(address: &str) -> Self {
+    pub fn to(address: &str) -> Self {
         let http = reqwest::Client::new();
         Self { http, url: format!("http://{address}/notifications"), promised: AtomicUsize::new(0) }
     }
 
-    async fn post(&self, kind: &str, body: impl Into<reqwest::Body>) -> reqwest::Result<reqwest::Response> {
+    pub async fn post(&self, kind: &str, body: impl Into<reqwest::Body>) -> reqwest::Result<reqwest::Response> {
         self.http.post(&self.url).header("content-type", kind).body(body).send().await
     }
 
     /// Comes again until this event has its 202, as every publisher should.
-    async fn insist(&self, sample: &Sample) {
+    pub async fn insist(&self, sample: &Sample) {
         let started = std::time::Instant::now();
         loop {
             assert!(started.elapsed() < PATIENCE, "{} got no 202", sample.id);
@@ -73,11 +73,11 @@ impl Publisher {
         }
     }
 
-    async fn insist_on_all(&self, samples: &[Sample]) {
+    pub async fn insist_on_all(&self, samples: &[Sample]) {
         stream::iter(samples).for_each_concurrent(AT_ONCE, |sample| self.insist(sample)).await;
     }
 
-    async fn in_the_middle(&self, promised: usize) {
+    pub async fn in_the_middle(&self, promised: usize) {
         let enough = async || (self.promised.load(Ordering::Relaxed) >= promised).then_some(());
         until("the publisher is in the middle", SOON, enough).await;
     }

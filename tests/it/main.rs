@@ -25,6 +25,8 @@ mod live;
 mod migrate;
 mod operate;
 mod pause;
+mod policies;
+mod promise;
 mod proof;
 mod raw_http;
 mod readme;

@@ -54,6 +54,7 @@ fn every_known_key_is_read() {
 fn nothing_given_means_the_documented_defaults() {
     let settings = Words::default().settings();
     assert_eq!(settings.broker.access.url.current(), "amqp://guest:guest@127.0.0.1:5672/%2f");
+    assert!(settings.broker.management_url.is_empty());
     assert_eq!(settings.broker.exchange, "gigs.events");
     assert_eq!(settings.broker.queue, "hookbro.events");
     assert_eq!(settings.broker.bindings, ["#"]);

@@ -204,6 +204,7 @@ async fn every_secret_is_read_again_when_its_file_changes() {
         "broker.tls_key" => made.signing_key.serialize_pem().trim_end().to_owned(),
         "broker.tls_cert" | "broker.tls_ca" | "svix.tls_ca" => made.cert.pem().trim_end().to_owned(),
         "tracing.headers" => format!("authorization={word}"),
+        "broker.management_url" => format!("http://user:{word}@host:15672"),
         "journal.url" => format!("postgres://user:{word}@host/journal"),
         "ingest.webhook_secrets" if word == "old" => "whsec_b2xkb2xkb2xkb2xkb2xkb2xkb2xkb2xk".to_owned(),
         "ingest.webhook_secrets" => "whsec_bmV3bmV3bmV3bmV3bmV3bmV3bmV3bmV3".to_owned(),
@@ -220,11 +221,12 @@ async fn every_secret_is_read_again_when_its_file_changes() {
         std::fs::write(path(key), text(key, &two, "new")).unwrap();
     }
     let (broker, svix) = (settings.broker.access, settings.svix);
-    let single: [(&str, Secret); 8] = [
+    let single: [(&str, Secret); 9] = [
         ("broker.url", broker.url),
         ("broker.tls_ca", broker.authorities),
         ("broker.tls_cert", broker.certificate),
         ("broker.tls_key", broker.private_key),
+        ("broker.management_url", settings.broker.management_url),
         ("svix.token", svix.token),
         ("svix.tls_ca", svix.authorities),
         ("journal.url", settings.journal.url),
@@ -240,7 +242,7 @@ async fn every_secret_is_read_again_when_its_file_changes() {
         ("ingest.tokens", settings.ingest.tokens),
         ("ingest.webhook_secrets", settings.ingest.webhook_secrets),
     ];
-    assert_eq!(lists.len() + 8, SECRETS.len());
+    assert_eq!(lists.len() + 9, SECRETS.len());
     for (key, list) in lists {
         let changed = async {
             while !list.contains(&text(key, &two, "new")) || list.contains(&text(key, &one, "old")) {
