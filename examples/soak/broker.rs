@@ -1,7 +1,7 @@
 //! The private node: what is done to it, and what lies in its queues.
 
 use crate::Error;
-use hookbro::{amqp, ports::secret::Secret};
+use hookbro::{process::secret::Secret, sources::rabbitmq as amqp};
 use lapin::{
     Channel,
     options::{BasicAckOptions, BasicGetOptions, QueueDeclareOptions},

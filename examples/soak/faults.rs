@@ -1,9 +1,9 @@
 //! What breaks, when and for how long: all of it drawn from one seed.
 
 use crate::{Error, broker::Node, replicas::Replica, svix::Svix};
-use hookbro::sandbox::Fault;
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng, seq::SliceRandom as _};
 use std::{collections::BTreeMap, ops::Range, sync::Arc, time::Duration};
+use svix_sandbox::Fault;
 use tokio::{sync::Mutex, time::Instant};
 
 /// Seconds between two faults of the near side (broker, hookbro), and of the far side (Svix).

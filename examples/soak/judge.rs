@@ -4,8 +4,8 @@ use crate::{
     broker::DeadEvent,
     load::{body, number, project},
 };
-use hookbro::sandbox::StoredMessage;
 use std::collections::{BTreeMap, BTreeSet};
+use svix_sandbox::StoredMessage;
 
 #[derive(Debug, Default)]
 pub(crate) struct Judged {

@@ -3,8 +3,8 @@
 use crate::{Error, broker::EXCHANGE};
 use bytes::Bytes;
 use hookbro::{
-    amqp::{EventProperties, PublishError, Publisher},
-    ports::secret::Secret,
+    process::secret::Secret,
+    sources::rabbitmq::{EventProperties, PublishError, Publisher},
 };
 use std::{
     sync::{

@@ -62,7 +62,7 @@ impl Replica {
             ("HOOKBRO__ADMIN__LISTEN", address.to_string()),
             ("HOOKBRO__LOG__FORMAT", "json".to_owned()),
             // Without the line per event: hundreds a second would fill the disk.
-            ("HOOKBRO__LOG__LEVEL", "info,hookbro::service::consume=error".to_owned()),
+            ("HOOKBRO__LOG__LEVEL", "info,hookbro::pipeline::consume=error".to_owned()),
         ];
         let log = folder.join(format!("{name}.log"));
         std::fs::write(&log, "")?;

@@ -1,8 +1,8 @@
 //! The sandbox that stands in for Svix, in this process, so that what it holds can be counted without asking.
 
 use crate::{Error, load::DOOMED};
-use hookbro::sandbox::{Fault, Options, Sandbox, StoredMessage};
 use std::{net::SocketAddr, time::Duration};
+use svix_sandbox::{Fault, Options, Sandbox, StoredMessage};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 

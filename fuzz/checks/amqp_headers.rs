@@ -1,7 +1,7 @@
 //! Whatever headers a publisher made up, a dead event with them is read, and its replay can be published again.
 
 use bytes::Bytes;
-use hookbro::amqp::{dead_event, header_bytes, replay_properties};
+use hookbro::sources::rabbitmq::{dead_event, header_bytes, replay_properties};
 use lapin::{
     BasicProperties,
     types::{FieldTable, parsing::parse_field_table},

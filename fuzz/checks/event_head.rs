@@ -1,7 +1,7 @@
 //! Whatever a body is, it is either read as another parser reads it, or refused without a word of what it says.
 
 use bytes::Bytes;
-use hookbro::domain::{Event, ParseFailure};
+use hookbro::event::{Event, ParseFailure};
 
 /// Largest event taken, in bytes: small, so that the fuzzer reaches both sides of it.
 const LIMIT: usize = 2048;

@@ -1,6 +1,6 @@
 //! What `check` says of certificates: whose, until when, and whether that is soon.
 
-use crate::{config::Settings, ports::tls};
+use crate::{config::Settings, process::tls};
 use jiff::{SignedDuration, Timestamp};
 use x509_parser::{certificate::X509Certificate, prelude::FromDer as _, x509::X509Name};
 

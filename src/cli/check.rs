@@ -6,10 +6,14 @@ use super::{
     output,
 };
 use crate::{
-    amqp::{self, Difference, Topology},
     config::Settings,
-    ports::{metrics::Metrics, sink::Answer, sink::Sink as _},
-    svix::{SvixSink, proxy_variable},
+    observe::metrics::Metrics,
+    pipeline::sink::{Answer, Sink as _},
+    sinks::svix::{SvixSink, proxy_variable},
+    sources::{
+        rabbitmq as amqp,
+        rabbitmq::{Difference, Topology},
+    },
 };
 use std::sync::Arc;
 

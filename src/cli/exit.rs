@@ -1,12 +1,12 @@
 //! How a command can fail, and with which exit code.
 
 use crate::{
-    amqp::{ConnectError, DeadQueueError, DeclareError, MigrateError, PublishError, StandError},
     config::ConfigError,
     http::ListenError,
-    service::Fatal,
-    svix::ManageError,
-    telemetry::TelemetryError,
+    observe::TelemetryError,
+    pipeline::Fatal,
+    sinks::svix::ManageError,
+    sources::rabbitmq::{ConnectError, DeadQueueError, DeclareError, MigrateError, PublishError, StandError},
 };
 use std::{fmt, process::ExitCode};
 

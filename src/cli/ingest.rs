@@ -2,10 +2,13 @@
 
 use super::exit::Failure;
 use crate::{
-    amqp::{self, BrokerIntake, Entrance, Publisher, Topology},
     config::IngestSettings,
     http,
-    ports::metrics::Metrics,
+    observe::metrics::Metrics,
+    sources::{
+        rabbitmq as amqp,
+        rabbitmq::{BrokerIntake, Entrance, Publisher, Topology},
+    },
 };
 use std::{sync::Arc, time::Duration};
 use tokio::task::JoinHandle;

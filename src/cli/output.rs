@@ -1,7 +1,7 @@
 //! Results on standard output: a table for people, JSON for programs. A reader that goes away is no failure.
 
 use super::exit::Failure;
-use crate::domain::plain::plain;
+use crate::operate::sanitize::plain;
 use comfy_table::{Table, presets::NOTHING};
 use std::io::{BufWriter, ErrorKind, Write as _};
 

@@ -1,13 +1,16 @@
 //! What is served at `admin.listen`, put together from what each group of pages needs.
 
 use super::exit::Failure;
+use crate::operate::{desk::Desk, hooks_desk::HooksDesk, pause_desk::PauseDesk};
 use crate::{
-    amqp::{BrokerDead, Topology},
     config::Settings,
     http,
-    journal::{AuditLog, PauseTable, Reader},
-    ports::{health::Health, metrics::Metrics, pauses::Pauses, state::state_folder},
-    svix::{SvixHooks, SvixView},
+    observe::{health::Health, metrics::Metrics},
+    pipeline::pauses::Pauses,
+    process::state::state_folder,
+    sinks::svix::{SvixHooks, SvixView},
+    sources::rabbitmq::{BrokerDead, Topology},
+    store::{AuditLog, PauseTable, Reader},
 };
 use axum::Router;
 use serde_json::json;
@@ -19,7 +22,7 @@ const DESK_GRACE: Duration = Duration::from_secs(2);
 
 /// What is under way behind the pages, and has to end before the process does.
 pub(super) struct Desks {
-    dead: Arc<http::Desk<BrokerDead, AuditLog>>,
+    dead: Arc<Desk<BrokerDead, AuditLog>>,
 }
 
 impl Desks {
@@ -48,9 +51,9 @@ impl Desks {
         let tokens = &settings.admin.tokens;
         let audit = Arc::new(AuditLog::beside(&reader));
         let dead = BrokerDead::new(settings.broker.access.clone(), topology, state_folder(), Arc::clone(health), stop);
-        let desk = Arc::new(http::Desk::new(dead, Arc::clone(&audit), settings.redaction.clone()));
+        let desk = Arc::new(Desk::new(dead, Arc::clone(&audit), settings.redaction.clone()));
         let hooks = SvixHooks::new(&settings.svix);
-        let hooks = Arc::new(http::HooksDesk::new(hooks, Arc::clone(&audit), settings.routing.routes.clone()));
+        let hooks = Arc::new(HooksDesk::new(hooks, Arc::clone(&audit), settings.routing.routes.clone()));
         let api = Arc::new(http::Api {
             tokens: tokens.clone(),
             timeline: reader,
@@ -58,7 +61,7 @@ impl Desks {
             routes: settings.routing.routes.clone(),
             board: Arc::clone(pauses.board()),
         });
-        let pausing = Arc::new(http::PauseDesk::new(Arc::clone(pauses), Arc::clone(&audit)));
+        let pausing = Arc::new(PauseDesk::new(Arc::clone(pauses), Arc::clone(&audit)));
         let forms = http::Forms::default();
         let router = http::router(ops.clone())
             .merge(http::audit_router(Arc::clone(&audit), tokens.clone()))

@@ -6,9 +6,9 @@ use super::{
     output,
 };
 use crate::{
-    amqp::{Backoff, CHANNELS, EventProperties, PublishError, Publisher},
     config::Settings,
-    domain::{Event, MAX_ROUTING_KEY},
+    event::{Event, MAX_ROUTING_KEY},
+    sources::rabbitmq::{Backoff, CHANNELS, EventProperties, PublishError, Publisher},
 };
 use futures_util::{Stream, StreamExt as _, stream};
 use indicatif::{ProgressBar, ProgressStyle};

@@ -7,19 +7,18 @@ use super::{
     signals,
 };
 use crate::{
-    amqp::{self, Topology},
     config::Settings,
-    http,
-    journal::{self, PauseTable, Place, Reader, Writer},
-    ports::{
-        health::Health,
+    http, observe as telemetry,
+    observe::{health::Health, metrics::Metrics},
+    pipeline as service,
+    pipeline::{
         journal::{Recorder, journal},
-        metrics::Metrics,
         pauses::{Board, Pauses},
     },
-    service,
-    svix::SvixSink,
-    telemetry,
+    sinks::svix::SvixSink,
+    sources::{rabbitmq as amqp, rabbitmq::Topology},
+    store as journal,
+    store::{PauseTable, Place, Reader, Writer},
 };
 use std::{io::IsTerminal as _, sync::Arc, time::Duration};
 use tokio::{task::JoinHandle, time::Instant};

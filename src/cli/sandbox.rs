@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::Args;
 use tokio::net::TcpListener;
 
-use crate::sandbox::{Options, Sandbox};
+use svix_sandbox::{Options, Sandbox};
 
 /// The organisation of tokens that name none.
 const ORGANISATION: &str = "org_sandbox";
@@ -61,7 +61,7 @@ fn duration(text: &str) -> Result<Duration, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{duration, token};
+    use crate::cli::sandbox::{duration, token};
     use std::time::Duration;
 
     #[test]

@@ -1,6 +1,6 @@
 //! SIGTERM and SIGINT: the first asks for an orderly end, the second for a quick one, the third gets an immediate one.
 
-use crate::ports::stop::{LAST_CALLS, Stop};
+use crate::process::stop::{LAST_CALLS, Stop};
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 

@@ -5,8 +5,11 @@ use super::{
     output::{self, Output},
 };
 use crate::{
-    amqp::{self, Argument, Queue, Topology},
     config::Settings,
+    sources::{
+        rabbitmq as amqp,
+        rabbitmq::{Argument, Queue, Topology},
+    },
 };
 use serde_json::{Map, Value, json};
 

@@ -8,12 +8,14 @@ use super::{
     text::{self, Read},
 };
 use crate::{
-    amqp,
-    domain::{Redaction, RetryLadder, UnknownProject},
-    journal,
-    ports::tls,
-    svix,
-    telemetry::{self, Format},
+    event::{Redaction, RetryLadder},
+    observe as telemetry,
+    observe::Format,
+    pipeline::route::UnknownProject,
+    process::tls,
+    sinks::svix,
+    sources::rabbitmq as amqp,
+    store as journal,
 };
 use config::ValueKind;
 use std::{ffi::OsString, net::SocketAddr, path::Path};

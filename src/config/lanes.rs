@@ -8,8 +8,8 @@ use super::{
     text::{self, Read},
 };
 use crate::{
-    amqp::Lane,
-    domain::{RetryLadder, topic},
+    event::RetryLadder,
+    sources::rabbitmq::{Lane, topic},
 };
 use config::{Value, ValueKind};
 use std::collections::BTreeMap;

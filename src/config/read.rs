@@ -9,7 +9,7 @@ use super::{
     rules::Rule,
     text::{self, Read},
 };
-use crate::ports::secret::{Secret, SecretList};
+use crate::process::secret::{Secret, SecretList};
 use config::ValueKind;
 use std::{collections::BTreeSet, path::Path};
 

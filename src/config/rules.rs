@@ -4,10 +4,11 @@
 
 use super::text::Read;
 use crate::{
-    domain::{AppId, MAX_ROUTING_KEY, ProjectId, Routes},
-    journal::Place,
-    ports::tls,
-    telemetry,
+    event::{AppId, MAX_ROUTING_KEY, ProjectId},
+    observe as telemetry,
+    pipeline::route::Routes,
+    process::tls,
+    store::Place,
 };
 use lapin::uri::{AMQPScheme, AMQPUri, SASLMechanism};
 use standardwebhooks::Webhook;

@@ -1,7 +1,7 @@
 //! Secrets that stand in files: read once at start, then watched for changes.
 
 use super::{rules::Rule, text::Read};
-use crate::ports::secret::{Secret, SecretSource};
+use crate::process::secret::{Secret, SecretSource};
 use futures_util::future::join_all;
 use secrecy::{ExposeSecret as _, SecretString};
 use std::{

@@ -1,7 +1,7 @@
 //! Changes are awaited, never slept for.
 
 use super::*;
-use crate::{config::rules, ports::secret::Generation};
+use crate::{config::rules, process::secret::Generation};
 use std::fs;
 use tokio::time::timeout;
 

@@ -2,11 +2,13 @@
 
 use super::SecretFiles;
 use crate::{
-    amqp,
-    domain::{ProjectId, Redaction, Routes, UnknownProject},
-    journal,
-    ports::secret::SecretList,
-    svix, telemetry,
+    event::{ProjectId, Redaction},
+    observe as telemetry,
+    pipeline::route::{Routes, UnknownProject},
+    process::secret::SecretList,
+    sinks::svix,
+    sources::rabbitmq as amqp,
+    store as journal,
 };
 use std::{net::SocketAddr, time::Duration};
 

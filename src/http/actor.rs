@@ -1,9 +1,9 @@
 //! Who acts: the fingerprint of the token that was shown, and the name that the caller gives itself.
 
 use super::{local::bearer, problem::Problem};
-use crate::ports::{
-    audit::{Actor, Identity},
-    secret::SecretList,
+use crate::{
+    operate::audit::{Actor, Identity},
+    process::secret::SecretList,
 };
 use axum::http::{HeaderMap, StatusCode};
 use ring::digest::{SHA256, digest};
@@ -35,7 +35,7 @@ pub(super) fn fingerprint(token: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ports::secret::Secret;
+    use crate::process::secret::Secret;
 
     fn actor(tokens: &str, given: &[(&'static str, &'static str)]) -> Option<Actor> {
         let headers = given.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();

@@ -5,11 +5,9 @@ use super::{
     problem::Problem,
 };
 use crate::{
-    domain::{BatchError, BatchLimits, Event, Form, Malformed, ParseFailure, Rejected, read_batch},
-    ports::{
-        intake::{Intake, NotTaken, TraceHeaders},
-        metrics::Metrics,
-    },
+    event::{BatchError, BatchLimits, Event, Form, Malformed, ParseFailure, Rejected, read_batch},
+    observe::metrics::Metrics,
+    pipeline::intake::{Intake, NotTaken, TraceHeaders},
 };
 use axum::{
     Json, Router,

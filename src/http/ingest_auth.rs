@@ -4,7 +4,7 @@ use super::{
     local::{bearer, from_here},
     problem::Problem,
 };
-use crate::ports::secret::SecretList;
+use crate::process::secret::SecretList;
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use standardwebhooks::{HEADER_WEBHOOK_SIGNATURE, HEADER_WEBHOOK_TIMESTAMP, Webhook};
 use std::net::IpAddr;

@@ -1,7 +1,7 @@
 //! The page with a broker that does as it is told.
 
 use super::*;
-use crate::ports::secret::{Secret, SecretList};
+use crate::process::secret::{Secret, SecretList};
 use axum::http::Request;
 use serde_json::Value;
 use std::sync::Mutex;

@@ -1,7 +1,7 @@
 //! What operators and probes ask: metrics, liveness, readiness, status. Answers come from the ports alone.
 
 use super::Queues;
-use crate::ports::{
+use crate::observe::{
     health::{Broker, Health, Journal, Svix},
     metrics::Metrics,
 };
@@ -115,7 +115,7 @@ fn rfc3339(time: SystemTime) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::PauseReason;
+    use crate::event::PauseReason;
 
     fn ops() -> Ops {
         Ops {

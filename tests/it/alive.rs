@@ -11,8 +11,8 @@ use crate::support::{
     until,
     world::World,
 };
-use hookbro::sandbox::Fault;
 use std::time::Duration;
+use svix_sandbox::Fault;
 
 /// The shortest that can be set.
 const TIMEOUT: &str = "5s";

@@ -9,7 +9,6 @@ use crate::support::{
     until,
 };
 use crate::support::{broker::Broker, world::World};
-use hookbro::sandbox::{Fault, FaultKind, Outcome};
 use serde_json::{Value, json};
 use std::{
     collections::BTreeMap,
@@ -17,6 +16,7 @@ use std::{
     process::{Output, Stdio},
     time::{Duration, Instant},
 };
+use svix_sandbox::{Fault, FaultKind, Outcome};
 
 /// A Svix with applications, and settings that lead there and to no broker.
 struct Place {

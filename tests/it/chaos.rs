@@ -11,9 +11,9 @@ use crate::support::{
     until,
     world::World,
 };
-use hookbro::sandbox::{Fault, Outcome};
 use lapin::options::QueueDeleteOptions;
 use std::time::Duration;
+use svix_sandbox::{Fault, Outcome};
 
 /// A quorum queue killed within a second of its declaration can vanish (RabbitMQ 3.10 and 4.0).
 const SETTLE: Duration = Duration::from_secs(3);

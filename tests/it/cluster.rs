@@ -4,8 +4,8 @@ use crate::support::{
     SOON, broker::Broker, events::generated, hookbro::Hookbro, ledger, node::Cluster, svix::TestSvix, until,
     world::World,
 };
-use hookbro::sandbox::Fault;
 use std::time::{Duration, Instant};
+use svix_sandbox::Fault;
 use tokio_util::sync::CancellationToken;
 
 const NODES: usize = 3;

@@ -2,8 +2,8 @@
 
 use crate::support::broker::Broker;
 use hookbro::{
-    amqp::{Connector, close},
-    ports::secret::Secret,
+    process::secret::Secret,
+    sources::rabbitmq::{Connector, close},
 };
 use std::{net::SocketAddr, time::Duration};
 use tokio::{

@@ -10,8 +10,8 @@ mod recorded;
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
-use hookbro::sandbox::{Options, Role, Sandbox};
 use jiff::{SignedDuration, Timestamp};
+use svix_sandbox::{Options, Role, Sandbox};
 use tokio::net::TcpListener;
 
 use crate::raw_http::send;

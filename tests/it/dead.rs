@@ -7,13 +7,13 @@ use crate::support::{
     until,
     world::World,
 };
-use hookbro::sandbox::Fault;
 use lapin::{
     BasicProperties,
     types::{AMQPValue, FieldTable},
 };
 use serde_json::Value;
 use std::process::Output;
+use svix_sandbox::Fault;
 
 fn dead(world: &World, args: &[&str]) -> Output {
     command(&[&["dead"], args].concat(), world.settings()).output().unwrap()

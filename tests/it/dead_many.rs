@@ -9,8 +9,8 @@ use crate::support::{
     world::World,
 };
 use hookbro::{
-    amqp::{EventProperties, Publisher},
-    ports::secret::Secret,
+    process::secret::Secret,
+    sources::rabbitmq::{EventProperties, Publisher},
 };
 use lapin::{
     options::{BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions, QueueDeleteOptions},
@@ -86,7 +86,7 @@ async fn many(test: &str, count: usize) -> (World, Vec<Sample>) {
         );
     }
     channel.wait_for_confirms().await.unwrap();
-    hookbro::amqp::close(connection).await;
+    hookbro::sources::rabbitmq::close(connection).await;
     let all = events.len() as u32;
     until("all lie there", SOON, async || (world.broker.ready_dead().await == all).then_some(())).await;
     (world, events)
@@ -133,7 +133,7 @@ async fn all_back(world: &World, mut at_least: impl FnMut(u32) -> bool) {
         (quiet > 3).then_some(())
     })
     .await;
-    hookbro::amqp::close(connection).await;
+    hookbro::sources::rabbitmq::close(connection).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

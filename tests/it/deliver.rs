@@ -7,8 +7,8 @@ use crate::support::{
     ledger, until,
     world::World,
 };
-use hookbro::sandbox::Fault;
 use std::time::Duration;
+use svix_sandbox::Fault;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn documented_and_5000_generated_events_each_reach_their_own_application_once() {

@@ -9,13 +9,13 @@ use crate::support::{
     world::World,
 };
 use axum::{Json, Router, extract::RawQuery, http::StatusCode, routing::get};
-use hookbro::sandbox::Fault;
 use serde_json::{Value, json};
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
     process::{Child, Output, Stdio},
     sync::{Arc, Mutex},
 };
+use svix_sandbox::Fault;
 
 type Settings = [(String, String)];
 

@@ -11,11 +11,11 @@ use crate::support::{
     world::World,
 };
 use hookbro::{
-    amqp::{EventProperties, Publisher},
-    ports::secret::Secret,
-    sandbox::Fault,
+    process::secret::Secret,
+    sources::rabbitmq::{EventProperties, Publisher},
 };
 use serde_json::{Value, json};
+use svix_sandbox::Fault;
 
 fn held(world: &World) -> String {
     format!("{}.held", world.broker.queue)

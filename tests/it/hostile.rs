@@ -8,12 +8,12 @@ use crate::support::{
     ledger, until,
     world::World,
 };
-use hookbro::sandbox::Outcome;
 use lapin::{
     BasicProperties,
     types::{AMQPValue, FieldTable},
 };
 use std::{collections::BTreeMap, time::Duration};
+use svix_sandbox::Outcome;
 
 /// What the notes let us decide, decided: these are delivered.
 const TAKEN: [&str; 7] = [

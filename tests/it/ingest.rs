@@ -127,7 +127,7 @@ async fn a_hostile_body_is_refused_at_the_door_by_the_consumers_own_rules() {
     let hookbro = Hookbro::ready(world.settings()).await;
     let publisher = Publisher::to(&address);
     for hostile in hostile() {
-        let ours = hookbro::domain::Event::parse(hostile.body.clone().into(), 1_048_576);
+        let ours = hookbro::event::Event::parse(hostile.body.clone().into(), 1_048_576);
         // An array is a batch here, and a malformed event on the broker.
         let batch = hostile.body.starts_with(b"[");
         let answer = publisher.post("application/json", hostile.body).await.unwrap();

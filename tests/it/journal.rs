@@ -7,13 +7,13 @@ use crate::support::{
     until,
 };
 use hookbro::{
-    domain::{Attempt, EventId, EventType, ProjectId},
-    journal::{AuditLog, Reader},
-    ports::{
+    event::{Attempt, EventId, EventType, ProjectId},
+    operate::{
         audit::{Actor, Audit as _, AuditQuery, Change, Ending, Identity, Unwritten},
-        journal::Entry,
         timeline::{EventPage, EventQuery, Timeline as _, Unread},
     },
+    pipeline::journal::Entry,
+    store::{AuditLog, Reader},
 };
 use jiff::Timestamp;
 use std::time::Duration;
@@ -76,10 +76,10 @@ async fn changes_are_kept(store: &Store) {
     }
     let query = AuditQuery { limit: 3, ..AuditQuery::default() };
     let page = logs[0].changes(&query).await.unwrap();
-    let told = |page: &hookbro::ports::audit::AuditPage| {
-        let ending = |end: &hookbro::ports::audit::AuditEnd| end.outcome.clone();
+    let told = |page: &hookbro::operate::audit::AuditPage| {
+        let ending = |end: &hookbro::operate::audit::AuditEnd| end.outcome.clone();
         let line =
-            |line: &hookbro::ports::audit::AuditLine| (line.target.clone().unwrap(), line.ended.as_ref().map(ending));
+            |line: &hookbro::operate::audit::AuditLine| (line.target.clone().unwrap(), line.ended.as_ref().map(ending));
         page.changes.iter().map(line).collect::<Vec<_>>()
     };
     let expected = |rows: &[(&str, Option<&str>)]| {

@@ -3,11 +3,9 @@
 
 use crate::support::{SOON, store::Store, until};
 use hookbro::{
-    domain::{Attempt, EventId, EventType, ProjectId},
-    ports::{
-        journal::Entry,
-        timeline::{EventQuery, Timeline as _},
-    },
+    event::{Attempt, EventId, EventType, ProjectId},
+    operate::timeline::{EventQuery, Timeline as _},
+    pipeline::journal::Entry,
 };
 use jiff::Timestamp;
 use std::time::{Duration, Instant};

@@ -7,8 +7,8 @@ use crate::support::{
     ledger, until,
     world::World,
 };
-use hookbro::sandbox::{Fault, Outcome};
 use std::time::Duration;
+use svix_sandbox::{Fault, Outcome};
 
 fn failing(event_id: &str, status: u16, times: Option<u64>) -> Fault {
     Fault { event_id: Some(event_id.into()), status: Some(status), times, ..Fault::default() }

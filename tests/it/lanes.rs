@@ -7,12 +7,12 @@ use crate::support::{
     ledger, until,
     world::World,
 };
-use hookbro::sandbox::{Fault, Outcome, RequestLine};
 use std::{
     process::Output,
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
+use svix_sandbox::{Fault, Outcome, RequestLine};
 
 fn run(world: &World, args: &[&str]) -> Output {
     command(args, world.settings()).output().unwrap()

@@ -9,7 +9,6 @@ use crate::support::{
     until,
     world::World,
 };
-use hookbro::sandbox::Fault;
 use reqwest::{Client, StatusCode};
 use serde_json::{Value, json};
 use std::{
@@ -17,6 +16,7 @@ use std::{
     sync::{Arc, Mutex},
     time::Duration,
 };
+use svix_sandbox::Fault;
 
 /// A real server needs the ladder's last rungs, some two minutes, for what a kill left.
 const PATIENCE: Duration = Duration::from_secs(240);

@@ -7,12 +7,12 @@ use crate::support::{
     ledger, until,
     world::World,
 };
-use hookbro::sandbox::Fault;
 use std::{
     process::Output,
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
+use svix_sandbox::Fault;
 
 fn topology(world: &World, args: &[&str]) -> Output {
     command(&[&["topology"], args].concat(), world.settings()).output().unwrap()

@@ -9,8 +9,8 @@ use crate::support::{
     until,
     world::World,
 };
-use hookbro::sandbox::{Fault, FaultKind, RequestKind};
 use serde_json::{Value, json};
+use svix_sandbox::{Fault, FaultKind, RequestKind};
 
 /// `printf %s one | sha256sum | cut -c1-12`
 const ONE: &str = "token:7692c3ad3540";

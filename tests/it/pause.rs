@@ -9,8 +9,8 @@ use crate::support::{
     until,
     world::World,
 };
-use hookbro::sandbox::{Fault, Options, Outcome};
 use std::{collections::BTreeMap, time::Duration};
+use svix_sandbox::{Fault, Options, Outcome};
 
 async fn paused(hookbro: &Hookbro, reason: &str) {
     let (series, what) = (format!("hookbro_paused{{reason=\"{reason}\"}}"), format!("paused: {reason}"));

@@ -9,7 +9,7 @@ use crate::support::{
     until,
     world::World,
 };
-use hookbro::amqp;
+use hookbro::sources::rabbitmq as amqp;
 use lapin::{
     BasicProperties, ExchangeKind,
     options::{BasicPublishOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions},

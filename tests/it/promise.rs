@@ -36,7 +36,7 @@ async fn foreign(broker: &Broker) -> String {
         .queue_bind(name.as_str().into(), exchange.into(), "#".into(), options, FieldTable::default())
         .await
         .unwrap();
-    hookbro::amqp::close(connection).await;
+    hookbro::sources::rabbitmq::close(connection).await;
     name
 }
 
@@ -79,7 +79,7 @@ async fn after_the_work_queue_or_the_exchange_was_deleted_every_202_arrives() {
     let channel = connection.create_channel().await.unwrap();
     let exchange = world.broker.exchange.as_str();
     channel.exchange_delete(exchange.into(), ExchangeDeleteOptions::default()).await.unwrap();
-    hookbro::amqp::close(connection).await;
+    hookbro::sources::rabbitmq::close(connection).await;
     let events = generated("promisegonelast", &["gigs"], 200);
     publisher.insist_on_all(&events).await;
     world.arrive(&events).await;

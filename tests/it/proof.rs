@@ -10,9 +10,9 @@ use crate::support::{
     until,
     world::World,
 };
-use hookbro::sandbox::{Fault, FaultKind, Trigger};
 use serde_json::{Value, json};
 use std::time::Duration;
+use svix_sandbox::{Fault, FaultKind, Trigger};
 
 /// So many rungs that a test of retries never runs out of them.
 const RUNGS: &str = "200ms,200ms,300ms,300ms,400ms,400ms";
@@ -42,7 +42,7 @@ fn hook() -> Value {
 fn called(world: &World, events: &[Sample]) -> Vec<(String, usize)> {
     let messages = world.svix.sandbox.messages();
     let count = |event: &Sample| {
-        let mine = |m: &&hookbro::sandbox::StoredMessage| m.event_id.as_ref() == Some(&event.id);
+        let mine = |m: &&svix_sandbox::StoredMessage| m.event_id.as_ref() == Some(&event.id);
         messages.iter().filter(mine).map(|message| message.attempts.len()).sum()
     };
     events.iter().map(|event| (event.id.clone(), count(event))).collect()
@@ -101,7 +101,7 @@ async fn hookbro_killed_between_commit_and_queue_leaves_no_event_that_nobody_is_
     all_called(&world, &hookbro, &events).await;
     ledger::check(&world.svix, &events);
     let rescued = hookbro.metric("hookbro_events_rescued_total").await;
-    let manual = |message: &hookbro::sandbox::StoredMessage| {
+    let manual = |message: &svix_sandbox::StoredMessage| {
         message.attempts.iter().any(|attempt| attempt.trigger == Trigger::Manual)
     };
     let sent = sandbox.messages().iter().filter(|message| manual(message)).count();

@@ -67,7 +67,7 @@ async fn every_command_of_the_readme_works() {
 #[test]
 fn the_readme_names_every_metric_and_the_metrics_every_name() {
     let readme = std::fs::read_to_string("README.md").unwrap();
-    let metrics = hookbro::ports::metrics::Metrics::new().unwrap();
+    let metrics = hookbro::observe::metrics::Metrics::new().unwrap();
     let text = metrics.text().unwrap();
     let shown: std::collections::BTreeSet<_> = text
         .lines()

@@ -12,12 +12,12 @@ use crate::support::{
     until,
     world::World,
 };
-use hookbro::sandbox::Fault;
 use lapin::BasicProperties;
 use std::{
     collections::BTreeSet,
     time::{Duration, Instant},
 };
+use svix_sandbox::Fault;
 
 /// A broker that does not answer is noticed after two heartbeats of 10 s at most; the rest is for a busy machine.
 const NOTICED_WITHIN: Duration = Duration::from_secs(30);

@@ -12,9 +12,9 @@ use crate::support::{
     until,
     world::World,
 };
-use hookbro::sandbox::Outcome;
 use serde_json::{Value, json};
 use std::time::Duration;
+use svix_sandbox::Outcome;
 
 const PLUGINS: &str = "rabbitmq_federation rabbitmq_management";
 /// A quorum queue killed within a second of its declaration can vanish (RabbitMQ 3.10 and 4.0).

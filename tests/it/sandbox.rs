@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 use std::io;
 use std::time::{Duration, Instant};
 
-use hookbro::sandbox::{Effect, Fault, FaultKind, Options, Outcome};
 use serde_json::{Value, json};
+use svix_sandbox::{Effect, Fault, FaultKind, Options, Outcome};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 

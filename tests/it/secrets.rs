@@ -7,8 +7,9 @@ use crate::support::{
     proxy, tls, until,
     world::World,
 };
-use hookbro::{amqp, config, ports::metrics::Metrics, sandbox::Fault, svix::SvixSink};
+use hookbro::{config, observe::metrics::Metrics, sinks::svix::SvixSink, sources::rabbitmq as amqp};
 use std::{io::Write as _, process::Command, sync::Arc};
+use svix_sandbox::Fault;
 
 const PASSWORD: &str = "planted-password-1";
 const TOKEN: &str = "planted-token-2";

@@ -7,8 +7,8 @@ use crate::support::{
     ledger, until,
     world::World,
 };
-use hookbro::sandbox::Fault;
 use std::time::{Duration, Instant};
+use svix_sandbox::Fault;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sigterm_under_load_loses_nothing_and_repeats_nothing() {

@@ -1,8 +1,8 @@
 //! `/api/v1` of the running program: where an event is, who may ask, and what happens where there is no journal.
 
 use crate::support::{SOON, events::one, hookbro::Hookbro, until, world::World};
-use hookbro::sandbox::Fault;
 use serde_json::Value;
+use svix_sandbox::Fault;
 
 async fn timeline(hookbro: &Hookbro, id: &str, outcome: &str) -> Value {
     until("the journal tells the outcome", SOON, async || {

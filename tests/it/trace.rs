@@ -8,12 +8,12 @@ use crate::support::{
     ledger, until,
     world::World,
 };
-use hookbro::sandbox::Fault;
 use lapin::{
     BasicProperties,
     types::{AMQPValue, FieldTable},
 };
 use std::{collections::BTreeMap, time::Instant};
+use svix_sandbox::Fault;
 
 const CONSUMER: i32 = 5;
 const CLIENT: i32 = 3;

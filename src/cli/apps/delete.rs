@@ -3,7 +3,8 @@
 use super::{CALLS, OriginArg, Place, Row, project};
 use crate::{
     cli::{exit::Failure, output},
-    domain::{Origin, ProjectId},
+    event::ProjectId,
+    sinks::svix::Origin,
 };
 use futures_util::{StreamExt as _, stream};
 use indicatif::ProgressBar;
@@ -106,7 +107,7 @@ fn is_confirmed(input: &mut impl BufRead, word: &str) -> Result<bool, Failure> {
 
 #[cfg(test)]
 mod tests {
-    use super::is_confirmed;
+    use crate::cli::apps::delete::is_confirmed;
 
     #[test]
     fn only_the_very_word_confirms() {

@@ -6,7 +6,7 @@ use crate::{
         exit::Failure,
         output::{self, Output},
     },
-    svix::{Endpoint, ManageError},
+    sinks::svix::{Endpoint, ManageError},
 };
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use indicatif::ProgressBar;

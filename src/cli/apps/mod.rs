@@ -9,9 +9,10 @@ mod provision;
 use super::exit::{Failure, runtime};
 use crate::{
     config::Settings,
-    domain::{Application, Destination, Origin, ProjectId, Routes, projects_of},
-    svix::Management,
-    telemetry,
+    event::ProjectId,
+    observe as telemetry,
+    pipeline::route::{Destination, Routes},
+    sinks::svix::{Application, Management, Origin, projects_of},
 };
 use std::io::IsTerminal as _;
 

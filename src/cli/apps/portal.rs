@@ -3,8 +3,8 @@
 use super::{Place, project};
 use crate::{
     cli::{exit::Failure, output},
-    domain::ProjectId,
-    ports::hooks::NO_PORTAL,
+    event::ProjectId,
+    operate::hooks::NO_PORTAL,
 };
 
 #[derive(Debug, clap::Args)]

@@ -3,8 +3,9 @@
 use super::{Place, project};
 use crate::{
     cli::{exit::Failure, output},
-    domain::{Destination, EventType, ProjectId},
-    svix::Made,
+    event::{EventType, ProjectId},
+    pipeline::route::Destination,
+    sinks::svix::Made,
 };
 use std::collections::BTreeSet;
 

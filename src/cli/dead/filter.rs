@@ -1,9 +1,6 @@
 //! The filters that every `hookbro dead` command takes.
 
-use crate::{
-    cli::moment::moment,
-    domain::{DeadFilter, DeadReason},
-};
+use crate::{cli::moment::moment, event::DeadReason, operate::dead_event::DeadFilter};
 use jiff::Timestamp;
 
 #[derive(Debug, clap::Args)]

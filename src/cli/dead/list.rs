@@ -2,13 +2,15 @@
 
 use super::{Place, filter::FilterArgs};
 use crate::{
-    amqp::InHand,
     cli::{
         exit::Failure,
         output::{self, Output, Stdout},
     },
-    domain::{DeadEvent, DeadFilter},
-    ports::dead as record,
+    operate::{
+        dead as record,
+        dead_event::{DeadEvent, DeadFilter},
+    },
+    sources::rabbitmq::InHand,
 };
 use serde_json::{Value, json};
 use std::collections::BTreeMap;

@@ -7,8 +7,8 @@ mod take;
 
 use super::exit::{Failure, runtime};
 use crate::{
-    amqp::{Connector, DeadQueue, Topology},
     config::Settings,
+    sources::rabbitmq::{Connector, DeadQueue, Topology},
 };
 
 #[derive(Debug, clap::Args)]

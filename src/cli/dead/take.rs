@@ -2,9 +2,12 @@
 
 use super::{Place, filter::FilterArgs};
 use crate::{
-    amqp::{self, DeadQueue, DiscardError, Publisher, Replay, Replayed},
     cli::{exit::Failure, output},
-    ports::dead::{self as record, REPEATS},
+    operate::{dead as record, dead::REPEATS},
+    sources::{
+        rabbitmq as amqp,
+        rabbitmq::{DeadQueue, DiscardError, Publisher, Replay, Replayed},
+    },
 };
 use indicatif::{ProgressBar, ProgressStyle};
 use std::{

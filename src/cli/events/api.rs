@@ -1,6 +1,6 @@
 //! Asking `/api/v1`: where it is, how long an answer may take and be, and what a refusal means to whoever asked.
 
-use crate::{cli::exit::Failure, domain::plain::plain};
+use crate::{cli::exit::Failure, operate::sanitize::plain};
 use jiff::Timestamp;
 use reqwest::{
     Client, Response, StatusCode,

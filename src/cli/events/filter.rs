@@ -1,6 +1,6 @@
 //! Which events are asked for, as options and as parameters of the API.
 
-use crate::domain::{EventId, EventType, ProjectId, Verdict};
+use crate::event::{EventId, EventType, ProjectId, Verdict};
 use clap::builder::PossibleValuesParser;
 use jiff::Timestamp;
 

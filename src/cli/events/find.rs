@@ -11,8 +11,10 @@ use crate::{
         moment::moment,
         output::{self, Output, Stdout},
     },
-    domain::plain,
-    ports::told::{Gap, Line, story},
+    operate::{
+        sanitize as plain,
+        told::{Gap, Line, story},
+    },
 };
 use jiff::Timestamp;
 use serde::Deserialize as _;

@@ -9,7 +9,7 @@ mod tail;
 mod token;
 
 use super::exit::{Failure, runtime};
-use crate::{config::Settings, telemetry};
+use crate::{config::Settings, observe as telemetry};
 use api::{Address, Api};
 use std::{io::IsTerminal as _, path::PathBuf};
 

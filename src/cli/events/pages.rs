@@ -4,7 +4,7 @@ use super::{
     api::{Api, ApiError, Told},
     filter::Pair,
 };
-use crate::ports::told::Page;
+use crate::operate::told::Page;
 
 /// Events of a page at most; the API gives no more.
 pub(super) const PAGE: usize = 200;

@@ -9,8 +9,11 @@ use crate::{
         exit::Failure,
         output::{self, Output},
     },
-    domain::{EventId, ProjectId, plain},
-    ports::told::{Story, story},
+    event::{EventId, ProjectId},
+    operate::{
+        sanitize as plain,
+        told::{Story, story},
+    },
 };
 use serde::Deserialize as _;
 use serde_json::Value;

@@ -16,8 +16,10 @@ use crate::{
         output::{Output, Stdout},
         signals,
     },
-    domain::plain,
-    ports::told::{Gap, story},
+    operate::{
+        sanitize as plain,
+        told::{Gap, story},
+    },
 };
 use jiff::Timestamp;
 use serde_json::Value;

@@ -1,6 +1,6 @@
 //! Which token is presented. Never an option's value: those stand in the list of processes.
 
-use crate::{cli::exit::Failure, ports::secret::SecretList};
+use crate::{cli::exit::Failure, process::secret::SecretList};
 use reqwest::header::HeaderValue;
 use std::{
     fs::File,

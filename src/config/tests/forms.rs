@@ -3,8 +3,9 @@
 use super::*;
 use crate::{
     config::text::parse_duration,
-    domain::{AppId, Destination, ProjectId, UnknownProject},
-    telemetry::Format,
+    event::{AppId, ProjectId},
+    observe::Format,
+    pipeline::route::{Destination, UnknownProject},
 };
 use std::time::Duration;
 

@@ -9,7 +9,7 @@ use crate::{
         layer::Layers,
         read::Reader,
     },
-    domain::UnknownProject,
+    pipeline::route::UnknownProject,
 };
 use std::{collections::BTreeSet, time::Duration};
 

@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     config::{DEFAULTS, keys::SECRETS},
-    ports::secret::{Generation, Secret},
+    process::secret::{Generation, Secret},
 };
 use std::time::Duration;
 

@@ -1,11 +1,11 @@
 //! Who may ask: whoever has a token; where there is none, programs on this machine, and no web page that a browser on it
 //! happens to show.
 
-use super::super::{
+use crate::http::{
     local::{bearer, from_here},
     problem::Problem,
 };
-use crate::ports::secret::SecretList;
+use crate::process::secret::SecretList;
 use axum::{
     extract::{ConnectInfo, Request, State},
     http::{HeaderMap, StatusCode, Uri},
@@ -44,7 +44,7 @@ pub(in crate::http) fn admit(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ports::secret::Secret;
+    use crate::process::secret::Secret;
 
     #[track_caller]
     fn check(tokens: &str, peer: &str, given: &[(&'static str, &'static str)], status: Option<u16>) {

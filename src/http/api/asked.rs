@@ -3,10 +3,10 @@
 //! The content type is more than form: no web page of another site can send it without asking first (CORS), and it is not
 //! answered.
 
-use super::super::{actor, problem::Problem};
-use crate::ports::{
-    audit::{Actor, Unwritten},
-    secret::SecretList,
+use crate::http::{actor, problem::Problem};
+use crate::{
+    operate::audit::{Actor, Unwritten},
+    process::secret::SecretList,
 };
 use axum::{
     body::to_bytes,
@@ -75,7 +75,7 @@ pub(super) fn unwritten(unwritten: Unwritten) -> Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ports::secret::Secret;
+    use crate::process::secret::Secret;
     use axum::{body::Body, response::IntoResponse as _};
     use serde::Deserialize;
 

@@ -1,9 +1,10 @@
 //! What operators changed, newest first.
 
-use super::{super::problem::Problem, guarded, query::Params, unread};
-use crate::ports::{
-    audit::{Audit, AuditLine, AuditQuery},
-    secret::SecretList,
+use super::{guarded, query::Params, unread};
+use crate::http::problem::Problem;
+use crate::{
+    operate::audit::{Audit, AuditLine, AuditQuery},
+    process::secret::SecretList,
 };
 use axum::{
     Json, Router,

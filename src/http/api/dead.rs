@@ -1,20 +1,23 @@
 //! Dead events: looked at, replayed, discarded. What changes something only says how many it would be about, until told to.
 
 use super::{
-    super::{
-        change::NotMade,
-        desk::{Desk, Job, Refused, Work},
-        problem::Problem,
-    },
     asked, guarded,
     query::{Params, refuse},
 };
 use crate::{
-    domain::{DeadFilter, DeadReason},
-    ports::{
+    event::DeadReason,
+    operate::{
         audit::Audit,
         dead::{DeadError, DeadEvents, REPEATS, redacted},
-        secret::SecretList,
+        dead_event::DeadFilter,
+    },
+    process::secret::SecretList,
+};
+use crate::{
+    http::problem::Problem,
+    operate::{
+        change::NotMade,
+        desk::{Desk, Job, Refused, Work},
     },
 };
 use axum::{

@@ -1,14 +1,14 @@
 //! Events as pages, and one event's timeline: its deliveries, its next retry, and Svix's side of it.
 
 use super::{
-    super::problem::Problem,
     Api,
     query::{Params, refuse},
     unread,
 };
+use crate::http::problem::Problem;
 use crate::{
-    domain::{EventId, ProjectId, Verdict},
-    ports::timeline::{EventLine, EventQuery, EventStory, MessageView, Timeline},
+    event::{EventId, ProjectId, Verdict},
+    operate::timeline::{EventLine, EventQuery, EventStory, MessageView, Timeline},
 };
 use axum::{
     Json,

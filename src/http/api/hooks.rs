@@ -1,20 +1,22 @@
 //! A project's endpoints in Svix: shown, tested, recovered; messages resent; links to the portal.
 
 use super::{
-    super::{
-        change::NotMade,
-        hooks_desk::{HooksDesk, Order, Told},
-        problem::Problem,
-    },
     asked, guarded,
     query::{Params, refuse},
 };
 use crate::{
-    domain::{EndpointId, EventId, EventType, InvalidIdent, ProjectId},
-    ports::{
+    event::{EndpointId, EventId, EventType, InvalidIdent, ProjectId},
+    operate::{
         audit::{Actor, Audit},
         hooks::{HookError, Hooks, NO_PORTAL, PING},
-        secret::SecretList,
+    },
+    process::secret::SecretList,
+};
+use crate::{
+    http::problem::Problem,
+    operate::{
+        change::NotMade,
+        hooks_desk::{HooksDesk, Order, Told},
     },
 };
 use axum::{

@@ -20,12 +20,9 @@ pub use pauses::router as pauses_router;
 
 use super::problem::Problem;
 use crate::{
-    domain::Routes,
-    ports::{
-        pauses::Board,
-        secret::SecretList,
-        timeline::{MessageView, Timeline, Unread},
-    },
+    operate::timeline::{MessageView, Timeline, Unread},
+    pipeline::{pauses::Board, route::Routes},
+    process::secret::SecretList,
 };
 use axum::{
     Router,

@@ -1,19 +1,17 @@
 //! Pausing and resuming a project, and which ones are paused.
 
-use super::{
-    super::{
-        change::NotMade,
-        pause_desk::{MAX_REASON, PauseDesk, Undone},
-        problem::Problem,
-    },
-    asked, guarded, unread,
+use super::{asked, guarded, unread};
+use crate::{
+    event::ProjectId,
+    operate::audit::{Actor, Audit},
+    pipeline::pauses::{MOST_PAUSED, Pause, PauseStore},
+    process::secret::SecretList,
 };
 use crate::{
-    domain::ProjectId,
-    ports::{
-        audit::{Actor, Audit},
-        pauses::{MOST_PAUSED, Pause, PauseStore},
-        secret::SecretList,
+    http::problem::Problem,
+    operate::{
+        change::NotMade,
+        pause_desk::{MAX_REASON, PauseDesk, Undone},
     },
 };
 use axum::{

@@ -1,7 +1,8 @@
 //! Projects with what they did of late.
 
-use super::{super::problem::Problem, Api, pauses, query::Params, unread};
-use crate::ports::timeline::{MessageView, ProjectLine, Timeline};
+use super::{Api, pauses, query::Params, unread};
+use crate::http::problem::Problem;
+use crate::operate::timeline::{MessageView, ProjectLine, Timeline};
 use axum::{
     Json,
     extract::{RawQuery, State},

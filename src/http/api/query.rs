@@ -1,6 +1,6 @@
 //! What a query string asks for: every parameter known, each checked, and said by name when it is wrong.
 
-use super::super::problem::Problem;
+use crate::http::problem::Problem;
 use axum::http::StatusCode;
 use jiff::Timestamp;
 use std::collections::BTreeMap;

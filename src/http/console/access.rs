@@ -1,11 +1,9 @@
 //! Who may open a page: whoever may ask `/api/v1`. A browser presents its token as the password of HTTP Basic, which it
 //! keeps for itself and sends to nobody else; no cookie is needed.
 
-use super::{
-    super::{actor::CLAIMED, api::access::admit, problem::Problem},
-    page,
-};
-use crate::ports::secret::SecretList;
+use super::page;
+use crate::http::{actor::CLAIMED, api::access::admit, problem::Problem};
+use crate::process::secret::SecretList;
 use axum::{
     extract::{ConnectInfo, Request, State},
     http::{HeaderMap, HeaderValue, Method, StatusCode, header},

@@ -8,11 +8,11 @@ use super::{
     parts::{Level, badge, time},
 };
 use crate::{
-    domain::plain::Plain,
     http::api::unread,
-    ports::{
+    operate::{
         audit::{Audit, AuditLine, AuditQuery},
         dead::DeadEvents,
+        sanitize::Plain,
     },
 };
 use axum::{

@@ -2,19 +2,19 @@
 
 use super::*;
 use crate::{
-    domain::{AppId, EventId, ProjectId, Routes},
+    event::{AppId, EventId, ProjectId},
     http::Queues,
-    ports::{
-        health::Health,
-        journal::Gap,
-        metrics::Metrics,
-        pauses::{Board, Pause, Paused},
-        secret::{Secret, SecretList},
-        timeline::{
-            Attempt, EventLine, EventPage, EventQuery, EventStory, LastError, ProjectLine, ProjectPage, SvixAttempt,
-            SvixEndpoint, SvixMessage, SvixSide, Unread,
-        },
+    observe::{health::Health, metrics::Metrics},
+    operate::timeline::{
+        Attempt, EventLine, EventPage, EventQuery, EventStory, LastError, ProjectLine, ProjectPage, SvixAttempt,
+        SvixEndpoint, SvixMessage, SvixSide, Unread,
     },
+    pipeline::{
+        journal::Gap,
+        pauses::{Board, Pause, Paused},
+        route::Routes,
+    },
+    process::secret::{Secret, SecretList},
 };
 use axum::{
     body::{Body, to_bytes},

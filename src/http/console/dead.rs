@@ -8,12 +8,15 @@ use super::{
     parts::{Level, badge, count, event_link, number, project_link, time},
 };
 use crate::{
-    domain::{DeadFilter, DeadReason, plain::Plain, words},
+    event::DeadReason,
     http::{api::dead::refused, problem::Problem},
-    ports::{
+    operate::{
         audit::Audit,
         dead::{DeadEvents, DeadLine},
+        dead_event::DeadFilter,
+        sanitize::Plain,
         told::story,
+        words,
     },
 };
 use axum::{
@@ -146,7 +149,7 @@ fn table(events: &[DeadLine]) -> Markup {
     }
 }
 
-fn why(event: &crate::domain::DeadEvent) -> Markup {
+fn why(event: &crate::operate::dead_event::DeadEvent) -> Markup {
     let reason = words::of_reason(event.reason.as_str()).unwrap_or(event.reason.as_str());
     let mut facts = vec![match &event.detail {
         Some(detail) => format!("{reason}: {}", Plain::new(detail)),

@@ -8,15 +8,13 @@ use super::{
     parts::{Level, count, number, sign},
 };
 use crate::{
-    domain::{DeadFilter, plain::Plain},
-    http::{
-        api::dead::refused,
-        desk::{Job, Work},
-        problem::Problem,
-    },
-    ports::{
+    http::{api::dead::refused, problem::Problem},
+    operate::{
         audit::Audit,
         dead::{DeadEvents, REPEATS},
+        dead_event::DeadFilter,
+        desk::{Job, Work},
+        sanitize::Plain,
     },
 };
 use axum::{

@@ -9,13 +9,14 @@ use super::{
     pauses, steps, told,
 };
 use crate::{
-    domain::{PROJECT_PAUSED, ProjectId, words},
+    event::{PROJECT_PAUSED, ProjectId},
     http::api::events,
-    ports::{
-        pauses::Paused,
+    operate::{
         timeline::{MessageView, Timeline},
         told::{Story, story},
+        words,
     },
+    pipeline::pauses::Paused,
 };
 use axum::{
     extract::{Path, RawQuery, State},

@@ -8,9 +8,9 @@ use super::{
     told,
 };
 use crate::{
-    domain::Verdict,
+    event::Verdict,
     http::api::events,
-    ports::{
+    operate::{
         timeline::{MessageView, Timeline},
         told::{Line, Page},
     },

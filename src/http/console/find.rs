@@ -6,8 +6,8 @@ use super::{
     projects,
 };
 use crate::{
-    domain::EventId,
-    ports::timeline::{MessageView, Timeline},
+    event::EventId,
+    operate::timeline::{MessageView, Timeline},
 };
 use axum::{
     extract::{RawQuery, State},
@@ -35,7 +35,7 @@ pub(super) async fn find<T: Timeline, M: MessageView>(
     let legal = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
     if text.len() <= MAX && legal(&text) {
         let known =
-            console.api.timeline.stories(&text, None).await.map_err(|error| super::super::api::unread(&error))?;
+            console.api.timeline.stories(&text, None).await.map_err(|error| crate::http::api::unread(&error))?;
         if !known.is_empty() && EventId::try_new(text.clone()).is_ok() {
             return Ok(Redirect::to(&format!("/events/{text}")).into_response());
         }

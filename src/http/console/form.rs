@@ -3,8 +3,8 @@
 //! A browser adds the token of `admin.tokens` to whatever any page makes it send. So a form carries proof that this process
 //! drew it, which no other site can read, and its sender must be a page of this very address.
 
-use super::super::{actor, problem::Problem};
-use crate::ports::{audit::Actor, secret::SecretList};
+use crate::http::{actor, problem::Problem};
+use crate::{operate::audit::Actor, process::secret::SecretList};
 use axum::{
     body::to_bytes,
     extract::Request,
@@ -115,7 +115,7 @@ fn from_this_site(headers: &HeaderMap) -> Result<(), Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ports::secret::Secret;
+    use crate::process::secret::Secret;
     use axum::body::Body;
 
     const SAME: (&str, &str) = ("sec-fetch-site", "same-origin");

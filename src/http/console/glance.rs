@@ -6,12 +6,9 @@ use super::{
     parts::{Level, count, number},
 };
 use crate::{
-    domain::words,
     http::ops::Ops,
-    ports::{
-        health::{Broker, Journal, Svix},
-        told::story,
-    },
+    observe::health::{Broker, Journal, Svix},
+    operate::{told::story, words},
 };
 use jiff::Timestamp;
 use prometheus::{Histogram, core::Metric as _};

@@ -10,9 +10,9 @@ use super::{
     projects::worst,
 };
 use crate::{
-    domain::Verdict,
+    event::Verdict,
     http::ops::Ops,
-    ports::timeline::{MessageView, Timeline},
+    operate::timeline::{MessageView, Timeline},
 };
 use axum::{
     extract::State,

@@ -7,15 +7,16 @@ use super::{
     parts::{Level, badge, sign},
 };
 use crate::{
-    domain::{EndpointId, EventId, EventType, ProjectId, plain::Plain},
+    event::{EndpointId, EventId, EventType, ProjectId},
     http::{
         api::hooks::{failed, not_made},
-        hooks_desk::Order,
         problem::Problem,
     },
-    ports::{
+    operate::{
         audit::Audit,
         hooks::{HookEndpoint, Hooks, NO_PORTAL, PING},
+        hooks_desk::Order,
+        sanitize::Plain,
     },
 };
 use axum::{

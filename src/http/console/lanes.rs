@@ -4,9 +4,9 @@
 //! its length. Widths are per cent of whatever room there is, so that it fits a phone.
 
 use super::parts::Level;
-use crate::{
-    domain::plain::Plain,
-    ports::told::{Attempt, Call, Story, story},
+use crate::operate::{
+    sanitize::Plain,
+    told::{Attempt, Call, Story, story},
 };
 use jiff::Timestamp;
 use maud::{Markup, html};

@@ -28,14 +28,17 @@ mod steps;
 pub use form::Forms;
 pub use glance::Queues;
 
-use super::{Api, Desk, HooksDesk, Ops, PauseDesk, problem::Problem};
-use crate::ports::{
-    audit::Audit,
-    dead::DeadEvents,
-    hooks::Hooks,
-    pauses::PauseStore,
-    secret::SecretList,
-    timeline::{MessageView, Timeline},
+use super::{Api, Ops, problem::Problem};
+use crate::operate::{desk::Desk, hooks_desk::HooksDesk, pause_desk::PauseDesk};
+use crate::{
+    operate::{
+        audit::Audit,
+        dead::DeadEvents,
+        hooks::Hooks,
+        timeline::{MessageView, Timeline},
+    },
+    pipeline::pauses::PauseStore,
+    process::secret::SecretList,
 };
 use axum::{
     Router,

@@ -1,9 +1,7 @@
 //! What every page has around its content, and pages that say no.
 
-use super::{
-    super::problem::Problem,
-    assets::{MARK, SCRIPT, STYLE},
-};
+use super::assets::{MARK, SCRIPT, STYLE};
+use crate::http::problem::Problem;
 use axum::{
     http::StatusCode,
     response::{Html, IntoResponse, Response},

@@ -1,8 +1,12 @@
 //! Pieces that several pages show alike.
 
 use crate::{
-    domain::{EventId, ProjectId, plain::Plain, words},
-    ports::told::{Gap, Line, story},
+    event::{EventId, ProjectId},
+    operate::{
+        sanitize::Plain,
+        told::{Gap, Line, story},
+        words,
+    },
 };
 use jiff::Timestamp;
 use maud::{Markup, html};

@@ -8,12 +8,10 @@ use super::{
     parts::{Level, badge, number, project_link, sign, time},
 };
 use crate::{
-    domain::{ProjectId, plain::Plain},
-    http::{api::pauses::undone, pause_desk::MAX_REASON},
-    ports::{
-        audit::Audit,
-        pauses::{MOST_PAUSED, Pause, PauseStore, Paused},
-    },
+    event::ProjectId,
+    http::api::pauses::undone,
+    operate::{audit::Audit, pause_desk::MAX_REASON, sanitize::Plain},
+    pipeline::pauses::{MOST_PAUSED, Pause, PauseStore, Paused},
 };
 use axum::{
     extract::{Path, Request, State},

@@ -7,13 +7,14 @@ use super::{
     pauses, told,
 };
 use crate::{
-    domain::{ProjectId, plain::Plain},
+    event::ProjectId,
     http::{api::projects, problem::Problem},
-    ports::{
-        pauses::Paused,
+    operate::{
+        sanitize::Plain,
         timeline::{MessageView, Timeline},
         told::{LastError, Project, Projects, story},
     },
+    pipeline::pauses::Paused,
 };
 use axum::{
     extract::{Path, RawQuery, State},

@@ -5,9 +5,10 @@ use super::{
     page::sentence,
     parts::{Level, badge, sign},
 };
-use crate::{
-    domain::{plain::Plain, words},
-    ports::told::{Attempt, Call, Story, story},
+use crate::operate::{
+    sanitize::Plain,
+    told::{Attempt, Call, Story, story},
+    words,
 };
 use jiff::Timestamp;
 use maud::{Markup, html};

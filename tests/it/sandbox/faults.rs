@@ -3,8 +3,8 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use hookbro::sandbox::{Effect, Fault, FaultKind, Options, Outcome};
 use serde_json::{Value, json};
+use svix_sandbox::{Effect, Fault, FaultKind, Options, Outcome};
 
 use super::running::{Running, creates, message};
 

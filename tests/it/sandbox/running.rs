@@ -2,8 +2,8 @@
 
 use std::io;
 
-use hookbro::sandbox::{Effect, Options, Outcome, RequestKind, Sandbox};
 use serde_json::{Value, json};
+use svix_sandbox::{Effect, Options, Outcome, RequestKind, Sandbox};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;

@@ -1,8 +1,11 @@
 //! The broker as the tests see it: names of their own, confirmed publishing, and a look into queues.
 
 use hookbro::{
-    amqp::{self, PublishError, Publisher},
-    ports::secret::Secret,
+    process::secret::Secret,
+    sources::{
+        rabbitmq as amqp,
+        rabbitmq::{PublishError, Publisher},
+    },
 };
 use lapin::{
     BasicProperties, Connection,

@@ -1,9 +1,9 @@
 //! Counts event by event: what was published, what arrived, byte for byte, and names each one that is missing.
 
 use super::{events::Sample, svix::TestSvix};
-use hookbro::sandbox::StoredMessage;
 use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, HashSet};
+use svix_sandbox::StoredMessage;
 
 /// One event's identity: project, id and the hash of its payload.
 type Entry = (String, String, String);

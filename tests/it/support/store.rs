@@ -1,13 +1,10 @@
 //! Where a journal is kept in tests: a file of its own, or a PostgreSQL of its own.
 
 use hookbro::{
-    journal::{Reader, Settings, Writer},
-    ports::{
-        health::Health,
-        journal::{Recorder, journal},
-        metrics::Metrics,
-        secret::Secret,
-    },
+    observe::{health::Health, metrics::Metrics},
+    pipeline::journal::{Recorder, journal},
+    process::secret::Secret,
+    store::{Reader, Settings, Writer},
 };
 use std::{path::PathBuf, process::Command, sync::Arc, time::Duration};
 use tempfile::TempDir;

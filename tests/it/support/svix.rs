@@ -1,7 +1,7 @@
 //! The stand-in for Svix on a port of its own; it can go away and come back with all that it knew.
 
-use hookbro::sandbox::{Options, Outcome, RequestKind, RequestLine, Sandbox};
 use std::net::SocketAddr;
+use svix_sandbox::{Options, Outcome, RequestKind, RequestLine, Sandbox};
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 

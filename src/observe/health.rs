@@ -1,0 +1,153 @@
+//! What the process knows of its own state, written by those who know it and read by the operator's page.
+
+use crate::event::PauseReason;
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicU64, Ordering},
+    time::{Duration, Instant, SystemTime},
+};
+use tokio::sync::watch;
+
+/// A consuming loop that has not turned for this long is stuck: it wakes itself every second.
+pub const STUCK_AFTER: Duration = Duration::from_secs(30);
+
+/// One reconnect mends what is wrong with a connection, a second what was wrong with the broker just then; what a third does
+/// not mend is likely in this process, and a new one should try.
+pub const DEAF_IN_A_ROW: u32 = 3;
+
+const BEAT_EVERY: Duration = Duration::from_secs(1);
+
+/// How the process stands to the broker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Broker {
+    Connecting { last_error: Option<String> },
+    Connected { since: SystemTime },
+    Draining,
+}
+
+/// How the process stands to Svix.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Svix {
+    Ok,
+    Paused { reason: PauseReason, detail: String, since: SystemTime, until: Option<SystemTime> },
+}
+
+/// Why the process cannot make progress by itself.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotAlive {
+    #[error("the consuming loop is stuck")]
+    Stuck,
+    #[error("queue {queue} has messages ready and sends none, {times} connections in a row")]
+    Deaf { queue: String, times: u32 },
+}
+
+/// How the journal stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Journal {
+    Off,
+    Opening,
+    Open {
+        since: SystemTime,
+    },
+    /// Deliveries go on and are not written down.
+    Away {
+        detail: String,
+        since: SystemTime,
+    },
+}
+
+/// One board per process. Each part is written by one owner.
+#[derive(Debug)]
+pub struct Health {
+    pub broker: watch::Sender<Broker>,
+    pub svix: watch::Sender<Svix>,
+    pub journal: watch::Sender<Journal>,
+    /// Messages ready per queue, as last asked.
+    pub queues: watch::Sender<BTreeMap<String, u64>>,
+    /// Queues whose consumer was found dead, and in how many sessions in a row.
+    pub deaf: watch::Sender<BTreeMap<String, u32>>,
+    /// Grows whenever an operator of this process begins or ends to take events out of the dead queue.
+    dead_turn: AtomicU64,
+    started: Instant,
+    /// Milliseconds after `started` at which the consuming loop last turned.
+    pulse: AtomicU64,
+}
+
+impl Health {
+    pub fn new() -> Self {
+        Self {
+            broker: watch::Sender::new(Broker::Connecting { last_error: None }),
+            svix: watch::Sender::new(Svix::Ok),
+            journal: watch::Sender::new(Journal::Off),
+            queues: watch::Sender::default(),
+            deaf: watch::Sender::default(),
+            dead_turn: AtomicU64::new(0),
+            started: Instant::now(),
+            pulse: AtomicU64::new(0),
+        }
+    }
+
+    /// The consuming loop says that it turns.
+    pub fn beat(&self) {
+        let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.pulse.store(now, Ordering::Relaxed);
+    }
+
+    /// Runs `work` to its end, and shows all the while that the loop which waits for it is not stuck.
+    pub async fn beating<T>(&self, work: impl Future<Output = T>) -> T {
+        let mut work = std::pin::pin!(work);
+        let mut beat = tokio::time::interval(BEAT_EVERY);
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut work => return done,
+                _ = beat.tick() => self.beat(),
+            }
+        }
+    }
+
+    /// Runs what takes events out of the dead queue, so that nobody wonders why it shrinks.
+    pub async fn taking_dead<T>(&self, work: impl Future<Output = T>) -> T {
+        self.dead_turn.fetch_add(1, Ordering::Relaxed);
+        let done = work.await;
+        self.dead_turn.fetch_add(1, Ordering::Relaxed);
+        done
+    }
+
+    pub fn dead_turn(&self) -> u64 {
+        self.dead_turn.load(Ordering::Relaxed)
+    }
+
+    /// A queue with messages ready sends none.
+    pub fn deaf(&self, queue: &str) {
+        self.deaf.send_modify(|deaf| *deaf.entry(queue.to_owned()).or_default() += 1);
+    }
+
+    /// A queue sends again, or has nothing to send.
+    pub fn hears(&self, queue: &str) {
+        self.deaf.send_if_modified(|deaf| deaf.remove(queue).is_some());
+    }
+
+    /// Whether the process can make progress. Neither Svix nor a lost broker enters into it, a consumer that stays dead over
+    /// several connections does.
+    pub fn alive(&self) -> Result<(), NotAlive> {
+        let last = Duration::from_millis(self.pulse.load(Ordering::Relaxed));
+        if self.started.elapsed().saturating_sub(last) >= STUCK_AFTER {
+            return Err(NotAlive::Stuck);
+        }
+        match self.deaf.borrow().iter().find(|(_, times)| **times >= DEAF_IN_A_ROW) {
+            Some((queue, times)) => Err(NotAlive::Deaf { queue: queue.clone(), times: *times }),
+            None => Ok(()),
+        }
+    }
+
+    pub fn uptime(&self) -> Duration {
+        self.started.elapsed()
+    }
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        Self::new()
+    }
+}

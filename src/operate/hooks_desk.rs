@@ -1,0 +1,138 @@
+//! A project's endpoints as operators work on them, whatever they work with. Each change is written down; a link to the portal
+//! is a secret, so that only that it was asked for is.
+
+use super::change::{Made, NotMade, change};
+use crate::{
+    event::{AppId, EndpointId, EventId, EventType, ProjectId},
+    operate::{
+        audit::{Actor, Audit, Change},
+        hooks::{HookEndpoint, HookError, Hooks},
+    },
+    pipeline::route::Routes,
+};
+use jiff::Timestamp;
+use std::sync::Arc;
+
+/// Where endpoints are dealt with.
+#[derive(Debug)]
+pub struct HooksDesk<H, A> {
+    hooks: Arc<H>,
+    audit: Arc<A>,
+    routes: Routes,
+}
+
+/// A change that Svix makes.
+#[derive(Debug, Clone)]
+pub enum Order {
+    Test { endpoint: EndpointId, kind: EventType },
+    Recover { endpoint: EndpointId, since: Timestamp },
+    Resend { event: EventId, endpoint: EndpointId },
+    Portal,
+}
+
+/// What there is to tell of it: Svix's id of what it made, nothing, or the link.
+pub type Told = Option<String>;
+
+impl Order {
+    fn described(&self) -> (&'static str, Option<String>, Option<String>) {
+        match self {
+            Self::Test { endpoint, kind } => {
+                ("endpoint.test", Some(endpoint.to_string()), Some(format!("type {kind}")))
+            }
+            Self::Recover { endpoint, since } => {
+                ("endpoint.recover", Some(endpoint.to_string()), Some(format!("since {since}")))
+            }
+            Self::Resend { event, endpoint } => {
+                ("event.resend", Some(event.to_string()), Some(format!("endpoint {endpoint}")))
+            }
+            Self::Portal => ("portal.link", None, None),
+        }
+    }
+
+    async fn make(&self, hooks: &impl Hooks, app: &AppId) -> Result<Made<Told>, HookError> {
+        let made = |value, said: String| Ok(Made { value, said });
+        match self {
+            Self::Test { endpoint, kind } => {
+                let id = hooks.test(app, endpoint, kind).await?;
+                made(Some(id.clone()), format!("message {id}"))
+            }
+            Self::Recover { endpoint, since } => {
+                let id = hooks.recover(app, endpoint, *since).await?;
+                made(Some(id.clone()), format!("task {id}"))
+            }
+            Self::Resend { event, endpoint } => {
+                hooks.resend(app, event, endpoint).await?;
+                made(None, "resent".to_owned())
+            }
+            Self::Portal => made(Some(hooks.portal(app).await?), "a link was given".to_owned()),
+        }
+    }
+}
+
+impl<H: Hooks, A: Audit> HooksDesk<H, A> {
+    pub fn new(hooks: H, audit: Arc<A>, routes: Routes) -> Self {
+        Self { hooks: Arc::new(hooks), audit, routes }
+    }
+
+    pub async fn endpoints(&self, project: &ProjectId) -> Result<Vec<HookEndpoint>, HookError> {
+        self.hooks.endpoints(self.routes.destination(project).app()).await
+    }
+
+    pub async fn order(&self, actor: Actor, project: &ProjectId, order: Order) -> Result<Told, NotMade<HookError>> {
+        let (action, target, detail) = order.described();
+        let asked = Change { actor, action, project: Some(project.to_string()), target, detail };
+        let (hooks, app) = (Arc::clone(&self.hooks), self.routes.destination(project).app().clone());
+        change(&self.audit, asked, async move { order.make(&*hooks, &app).await }).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::operate::{audit::Identity, change::tests::Fake};
+
+    /// A Svix with one link, which refuses everything else.
+    struct OnlyLinks;
+
+    fn none<T>() -> Result<T, HookError> {
+        Err(HookError::Missing("Svix has no such project or endpoint".to_owned()))
+    }
+
+    impl Hooks for OnlyLinks {
+        async fn endpoints(&self, _: &AppId) -> Result<Vec<HookEndpoint>, HookError> {
+            none()
+        }
+
+        async fn test(&self, _: &AppId, _: &EndpointId, _: &EventType) -> Result<String, HookError> {
+            none()
+        }
+
+        async fn recover(&self, _: &AppId, _: &EndpointId, _: Timestamp) -> Result<String, HookError> {
+            none()
+        }
+
+        async fn resend(&self, _: &AppId, _: &EventId, _: &EndpointId) -> Result<(), HookError> {
+            none()
+        }
+
+        async fn portal(&self, app: &AppId) -> Result<String, HookError> {
+            Ok(format!("https://portal.example/{app}#key=hunter2"))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_link_is_given_and_never_written_down_and_refusals_are() {
+        let audit = Arc::new(Fake::default());
+        let desk = HooksDesk::new(OnlyLinks, Arc::clone(&audit), Routes::default());
+        let project = ProjectId::try_new("gigs").unwrap();
+        let local = || Actor::new(Identity::Local);
+        let link = desk.order(local(), &project, Order::Portal).await.unwrap().unwrap();
+        assert!(link.contains("hunter2"));
+        let (endpoint, since) = (EndpointId::try_new("ep_1").unwrap(), Timestamp::now());
+        assert!(desk.order(local(), &project, Order::Recover { endpoint, since }).await.is_err());
+        let rows = audit.rows();
+        assert!(rows.iter().all(|row| !row.contains("hunter2")), "{rows:?}");
+        let refused = "3 failed: Svix has no such project or endpoint";
+        assert_eq!(rows, ["local portal.link", "1 done: a link was given", "local endpoint.recover", refused]);
+    }
+}

@@ -1,0 +1,152 @@
+//! Pausing and resuming a project, whatever it is asked with: which orders are taken, and what is written down of them.
+
+use super::change::{Made, NotMade, change};
+use crate::{
+    event::ProjectId,
+    operate::{
+        audit::{Actor, Audit, Change},
+        timeline::Unread,
+    },
+    pipeline::pauses::{MOST_PAUSED, Pause, PauseStore, Paused, Pauses},
+};
+use jiff::Timestamp;
+use std::sync::Arc;
+
+/// Longest reason, in characters: a line to read.
+pub const MAX_REASON: usize = 200;
+
+/// Where projects are paused and resumed.
+#[derive(Debug)]
+pub struct PauseDesk<P, A> {
+    pauses: Arc<Pauses<P>>,
+    audit: Arc<A>,
+}
+
+/// Why an order was not carried out.
+#[derive(Debug)]
+pub enum Undone {
+    /// Its reason is no line to read.
+    Reason,
+    /// As many are paused as may be.
+    Full,
+    NotMade(NotMade<Unread>),
+}
+
+/// Why a project is paused or resumed: one line, or nothing.
+#[derive(Debug, Clone)]
+struct Reason(Option<String>);
+
+impl Reason {
+    fn of(given: Option<String>) -> Result<Self, Undone> {
+        let wrong = |text: &String| text.chars().count() > MAX_REASON || text.chars().any(char::is_control);
+        match given.filter(|text| !text.is_empty()) {
+            Some(text) if wrong(&text) => Err(Undone::Reason),
+            reason => Ok(Self(reason)),
+        }
+    }
+}
+
+impl<P: PauseStore, A: Audit> PauseDesk<P, A> {
+    pub fn new(pauses: Arc<Pauses<P>>, audit: Arc<A>) -> Self {
+        Self { pauses, audit }
+    }
+
+    /// Those that stand, from the store.
+    pub async fn paused(&self) -> Result<Arc<Paused>, Unread> {
+        self.pauses.refresh().await
+    }
+
+    /// Answers the pause that stands then, which may be an older one.
+    pub async fn pause(&self, actor: Actor, project: &ProjectId, reason: Option<String>) -> Result<Pause, Undone> {
+        let reason = Reason::of(reason)?;
+        let known = self.pauses.board().paused();
+        if known.len() >= MOST_PAUSED && !known.contains_key(project) {
+            return Err(Undone::Full);
+        }
+        let wanted = Pause {
+            // As exact as it is kept, so that it is known again.
+            since: Timestamp::from_microsecond(Timestamp::now().as_microsecond()).unwrap_or_default(),
+            identity: actor.identity.to_string(),
+            claimed: actor.claimed().map(str::to_owned),
+            reason: reason.0.clone(),
+        };
+        let (pauses, of) = (Arc::clone(&self.pauses), project.clone());
+        let make = async move {
+            let stands = pauses.pause(&of, &wanted).await?;
+            let said = if stands == wanted { "paused" } else { "it was paused already" };
+            Ok(Made { value: stands, said: said.to_owned() })
+        };
+        change(&self.audit, noted(actor, "project.pause", project, reason), make).await.map_err(Undone::NotMade)
+    }
+
+    pub async fn resume(&self, actor: Actor, project: &ProjectId, reason: Option<String>) -> Result<(), Undone> {
+        let reason = Reason::of(reason)?;
+        let (pauses, of) = (Arc::clone(&self.pauses), project.clone());
+        let make = async move {
+            pauses.resume(&of).await?;
+            Ok(Made { value: (), said: "resumed".to_owned() })
+        };
+        change(&self.audit, noted(actor, "project.resume", project, reason), make).await.map_err(Undone::NotMade)
+    }
+}
+
+fn noted(actor: Actor, action: &'static str, project: &ProjectId, reason: Reason) -> Change {
+    Change { actor, action, project: Some(project.to_string()), target: None, detail: reason.0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        observe::metrics::Metrics,
+        operate::{audit::Identity, change::tests::Fake},
+        pipeline::pauses::Board,
+    };
+    use std::sync::Mutex;
+
+    /// A store in memory.
+    #[derive(Default)]
+    struct Stored(Mutex<Paused>);
+
+    impl PauseStore for Stored {
+        async fn all(&self) -> Result<Paused, Unread> {
+            Ok(self.0.lock().unwrap().clone())
+        }
+
+        async fn pause(&self, project: &ProjectId, pause: &Pause) -> Result<(), Unread> {
+            self.0.lock().unwrap().entry(project.clone()).or_insert_with(|| pause.clone());
+            Ok(())
+        }
+
+        async fn resume(&self, project: &ProjectId) -> Result<(), Unread> {
+            self.0.lock().unwrap().remove(project);
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_pause_and_its_end_are_written_down_and_a_reason_that_is_no_line_changes_nothing() {
+        let (audit, board) = (Arc::new(Fake::default()), Arc::new(Board::new(Arc::new(Metrics::new().unwrap()))));
+        let desk = PauseDesk::new(Arc::new(Pauses::new(Stored::default(), Arc::clone(&board))), Arc::clone(&audit));
+        let (gigs, local) = (ProjectId::try_new("gigs").unwrap(), || Actor::new(Identity::Local));
+        for wrong in ["ü".repeat(MAX_REASON + 1), "two\nlines".to_owned()] {
+            let (pause, resume) = (Some(wrong.clone()), Some(wrong));
+            assert!(matches!(desk.pause(local(), &gigs, pause).await, Err(Undone::Reason)));
+            assert!(matches!(desk.resume(local(), &gigs, resume).await, Err(Undone::Reason)));
+        }
+        assert!(audit.rows().is_empty() && !board.holds(&gigs));
+        let longest = "ü".repeat(MAX_REASON);
+        let first = desk.pause(local(), &gigs, Some(longest.clone())).await.unwrap();
+        assert_eq!(first.reason, Some(longest));
+        assert_eq!(desk.pause(local(), &gigs, Some(String::new())).await.unwrap(), first);
+        assert!(board.holds(&gigs));
+        desk.resume(local(), &gigs, None).await.unwrap();
+        assert!(!board.holds(&gigs));
+        let expected = [
+            ("local project.pause", "1 done: paused"),
+            ("local project.pause", "3 done: it was paused already"),
+            ("local project.resume", "5 done: resumed"),
+        ];
+        assert_eq!(audit.rows(), expected.map(|(asked, ended)| [asked, ended]).concat());
+    }
+}

@@ -1,0 +1,209 @@
+//! From the broker's stream to tasks: one per delivery, until told to stop.
+
+use super::{
+    gate::{Appetite, Gate},
+    handler::Handler,
+    record::{self, Calls, Origin},
+};
+use crate::{
+    event::{Attempt, Cause, Event, ProjectId, Released, Verdict},
+    observe::health::Health,
+    pipeline::{
+        delivery::{Delivery, Message, Receipt},
+        journal::Recorder,
+        sink::Sink,
+    },
+    process::stop::LAST_CALLS,
+    sources::rabbitmq::{AmqpReceipt, Ended, Flow, Session},
+};
+use futures_util::FutureExt as _;
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::task::TaskTracker;
+
+/// How often the loop turns with nothing to do: to show that it lives, and to look at what nobody announces.
+const TURN_EVERY: Duration = Duration::from_secs(1);
+/// Deliveries begun one after another without a look at stop, gate and clock.
+const BURST: usize = 32;
+
+/// What all sessions of a process share.
+#[derive(Debug)]
+pub struct Pool<S> {
+    pub handler: Arc<Handler<S>>,
+    pub tasks: TaskTracker,
+    pub health: Arc<Health>,
+    pub recorder: Recorder,
+}
+
+impl<S: Sink> Pool<S> {
+    pub fn new(handler: Handler<S>, health: Arc<Health>, recorder: Recorder) -> Self {
+        Self { handler: Arc::new(handler), tasks: TaskTracker::new(), health, recorder }
+    }
+
+    /// Consumes until stopped (`Ok`) or until the session ends.
+    pub async fn consume(&self, session: &mut Session) -> Result<(), Ended> {
+        let mut gate_states = self.handler.gate.states();
+        let mut turn = tokio::time::interval(TURN_EVERY);
+        turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            gate_states.mark_unchanged();
+            tokio::select! {
+                biased;
+                () = self.handler.stop.requested.cancelled() => return Ok(()),
+                ordered = session.set_flow(flow(&self.handler.gate)) => ordered?,
+            }
+            tokio::select! {
+                biased;
+                () = self.handler.stop.requested.cancelled() => return Ok(()),
+                _ = gate_states.changed() => {}
+                _ = turn.tick() => {
+                    self.health.beat();
+                    if !session.connected() {
+                        return Err(Ended::Closed);
+                    }
+                }
+                delivery = session.next() => {
+                    self.begin(delivery?);
+                    self.take_arrived(session)?;
+                }
+            }
+        }
+    }
+
+    /// Gives back what has arrived and was never begun, then lets the begun ones finish until `deadline`.
+    pub async fn drain(&self, session: &mut Session, deadline: Instant) {
+        match tokio::time::timeout_at(deadline, session.set_flow(Flow::Nothing)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "consuming could not be cancelled; the broker takes all back"),
+            Err(_) => tracing::warn!("the broker did not confirm the cancel in time; it takes everything back"),
+        }
+        while let Some(Delivery { message, token }) = session.next_arrived() {
+            let told = token.settle(Verdict::Released(Released::Stopping), message.body).await;
+            message.trace.settled(&told, None);
+            log(&told, None, message.attempt, message.replayed);
+        }
+        self.finish(deadline).await;
+    }
+
+    /// Lets what was begun finish until `deadline`, or until it is hurried; then ends every task, and what it held stays with the
+    /// broker.
+    pub async fn finish(&self, deadline: Instant) {
+        let stop = &self.handler.stop;
+        let over = async {
+            tokio::select! {
+                () = tokio::time::sleep_until(deadline) => {}
+                () = stop.hurried.cancelled() => tokio::time::sleep_until(deadline.min(Instant::now() + LAST_CALLS)).await,
+            }
+        };
+        self.tasks.close();
+        tokio::select! {
+            biased;
+            () = self.tasks.wait() => return,
+            () = over => {}
+        }
+        tracing::warn!(in_flight = self.tasks.len(), "the grace is over; what is still in a call goes back");
+        stop.cut.cancel();
+        self.tasks.wait().await;
+    }
+
+    /// Begins what arrived together with the last delivery: looking round for each of a burst would cost more than it says.
+    fn take_arrived(&self, session: &mut Session) -> Result<(), Ended> {
+        for _ in 0..BURST {
+            let Some(delivery) = session.next().now_or_never() else { break };
+            self.begin(delivery?);
+        }
+        Ok(())
+    }
+
+    fn begin(&self, delivery: Delivery<AmqpReceipt>) {
+        let trace = delivery.message.trace.clone();
+        let work = one(Arc::clone(&self.handler), self.recorder.clone(), delivery);
+        if trace.is_on() {
+            self.tasks.spawn(trace.around(work));
+        } else {
+            self.tasks.spawn(work);
+        }
+    }
+}
+
+fn flow(gate: &Gate) -> Flow {
+    match gate.appetite() {
+        Appetite::Nothing => Flow::Nothing,
+        Appetite::One => Flow::One,
+        Appetite::Full => Flow::Full,
+    }
+}
+
+/// One delivery, from message to settlement.
+async fn one<S: Sink, R: Receipt>(handler: Arc<Handler<S>>, recorder: Recorder, delivery: Delivery<R>) {
+    let Delivery { message, token } = delivery;
+    let mut calls = Calls::default();
+    let judged = tokio::select! {
+        biased;
+        judged = AssertUnwindSafe(handler.handle(&message, &mut calls)).catch_unwind() => judged.unwrap_or_else(|_| panicked()),
+        () = handler.stop.cut.cancelled() => (Verdict::Released(Released::Stopping), None),
+    };
+    let (verdict, event) = judged;
+    let Message { body, attempt, queue, routing_key, received, trace, next_delay, replayed, .. } = message;
+    let told = token.settle(verdict, body).await;
+    if let (Verdict::Released(Released::ProjectPaused), Some(event)) = (&told, &event) {
+        handler.board.kept_aside(&event.project);
+    }
+    trace.settled(&told, event.as_ref());
+    handler.projects.settled(project_of(&told, event.as_ref()), &told);
+    log(&told, event.as_ref(), attempt, replayed);
+    let origin = Origin { attempt, queue, routing_key, received, next_delay };
+    recorder.record(|| record::entry(origin, &told, event, calls));
+}
+
+fn project_of<'a>(verdict: &'a Verdict, event: Option<&'a Event>) -> Option<&'a ProjectId> {
+    match (event, verdict) {
+        (Some(event), _) => Some(&event.project),
+        (None, Verdict::Dead(dead)) => dead.project.as_ref(),
+        (None, _) => None,
+    }
+}
+
+/// A defect of ours; perhaps of this event's making, so it climbs the ladder instead of coming back at once.
+fn panicked() -> (Verdict, Option<Event>) {
+    (Verdict::Retry(Cause { status: None, detail: "handling it panicked, which is a defect of hookbro".into() }), None)
+}
+
+/// The one line per settled event: fine at debug, or at info if somebody replayed it and wants to know; failures at warn.
+/// Never a body, never a token.
+fn log(verdict: &Verdict, event: Option<&Event>, attempt: Attempt, replayed: i64) {
+    let id = event.map(|e| e.id.as_str());
+    let project = event.map(|e| e.project.as_str());
+    let kind = event.map(|e| e.kind.as_str());
+    let (attempt, outcome) = (attempt.get(), verdict.outcome());
+    match verdict {
+        Verdict::Delivered | Verdict::Duplicate if replayed > 0 => {
+            tracing::info!(event = id, project, r#type = kind, attempt, outcome, replayed, "replayed event settled");
+        }
+        Verdict::Delivered | Verdict::Duplicate => {
+            tracing::debug!(event = id, project, r#type = kind, attempt, outcome, "event settled");
+        }
+        Verdict::Released(why) => {
+            let cause = why.as_str();
+            tracing::debug!(event = id, project, r#type = kind, attempt, outcome, cause, "event settled");
+        }
+        Verdict::Retry(cause) => {
+            let (status, cause) = (cause.status, cause.detail.as_str());
+            tracing::warn!(event = id, project, r#type = kind, attempt, outcome, status, cause, "event settled");
+        }
+        Verdict::Dead(dead) => {
+            let (reason, status, cause) = (dead.reason.as_str(), dead.cause.status, dead.cause.detail.as_str());
+            tracing::warn!(
+                event = id,
+                project,
+                r#type = kind,
+                attempt,
+                outcome,
+                reason,
+                status,
+                cause,
+                "event settled"
+            );
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! The states of the gate as plain values.
+
+use crate::{
+    event::{Cause, PauseReason},
+    observe::health,
+};
+use std::time::SystemTime;
+use tokio::time::Instant;
+
+#[derive(Debug, Clone)]
+pub(super) enum State {
+    Open,
+    Closed(Closed),
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Closed {
+    pub reason: PauseReason,
+    pub detail: String,
+    pub since: SystemTime,
+    pub step: Step,
+    not_before: Option<Instant>,
+}
+
+/// How far a pause has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Nobody passes; the keeper waits, then probes.
+    Waiting,
+    /// One event may pass.
+    Trial,
+    /// That event is on its way.
+    Tried,
+}
+
+impl Closed {
+    pub(super) fn new(reason: PauseReason, cause: &Cause, not_before: Option<Instant>) -> Self {
+        Self { reason, detail: cause.detail.clone(), since: SystemTime::now(), step: Step::Waiting, not_before }
+    }
+
+    /// Closed already, and another call says why.
+    pub(super) fn again(&mut self, reason: PauseReason, cause: &Cause, not_before: Option<Instant>) {
+        self.reason = reason;
+        self.detail.clone_from(&cause.detail);
+        self.not_before = self.not_before.max(not_before);
+        if self.step == Step::Trial && self.must_wait().is_some() {
+            self.step = Step::Waiting;
+        }
+    }
+
+    /// Until when nobody may pass, if that lies ahead.
+    pub(super) fn must_wait(&self) -> Option<Instant> {
+        self.not_before.filter(|until| *until > Instant::now())
+    }
+}
+
+impl State {
+    pub(super) fn lets_somebody_through(&self) -> bool {
+        match self {
+            Self::Open => true,
+            Self::Closed(closed) => closed.step == Step::Trial,
+        }
+    }
+
+    pub(super) fn reason(&self) -> Option<PauseReason> {
+        match self {
+            Self::Open => None,
+            Self::Closed(closed) => Some(closed.reason),
+        }
+    }
+
+    pub(super) fn for_operator(&self) -> health::Svix {
+        match self {
+            Self::Open => health::Svix::Ok,
+            Self::Closed(closed) => health::Svix::Paused {
+                reason: closed.reason,
+                detail: closed.detail.clone(),
+                since: closed.since,
+                until: closed.must_wait().map(|until| SystemTime::now() + (until - Instant::now())),
+            },
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! Decides when a closed gate may try an event again: waits, probes, lets one through.
+
+use super::{
+    gate::Gate,
+    gate_state::{Closed, State, Step},
+};
+use crate::{
+    event::PauseReason,
+    pipeline::sink::{Answer, Sink},
+    process::secret::Generation,
+};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// First and longest wait between two probes: soon after a hiccup, and gently through a long outage.
+const PROBE_EVERY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+
+/// Keeps the gate for as long as the process runs. Starts with one probe, so that a wrong token shows at once and not
+/// with the first event.
+pub async fn keep<S: Sink>(gate: &Gate, sink: &S) {
+    let mut seen = sink.generation();
+    // What else it may say is nothing certain about message calls; the first event will tell.
+    if let Err(
+        answer @ (Answer::Throttled { .. }
+        | Answer::Unusable { reason: PauseReason::Auth | PauseReason::Unreachable, .. }),
+    ) = sink.probe().await
+    {
+        close(gate, PauseReason::Failing, answer);
+    }
+    let mut states = gate.states();
+    loop {
+        if states.wait_for(|state| matches!(state, State::Closed(_))).await.is_err() {
+            return;
+        }
+        let mut wait = PROBE_EVERY.0;
+        loop {
+            let awaited = states.wait_for(|state| !matches!(state, State::Closed(c) if c.step != Step::Waiting)).await;
+            let Ok(State::Closed(closed)) = awaited.map(|state| state.clone()) else { break };
+            wait_for_reason(&closed, wait, sink, seen).await;
+            wait = (wait * 2).min(PROBE_EVERY.1);
+            seen = sink.generation();
+            try_again(gate, sink, closed.reason).await;
+        }
+        seen = sink.generation();
+    }
+}
+
+/// Waits until trying has a chance: the far side's own date if it gave one, else a while or new credentials.
+async fn wait_for_reason<S: Sink>(closed: &Closed, wait: Duration, sink: &S, seen: Generation) {
+    if let Some(until) = closed.must_wait() {
+        return tokio::time::sleep_until(until).await;
+    }
+    tokio::select! {
+        () = tokio::time::sleep(wait) => {}
+        () = sink.credentials_changed(seen) => tracing::info!("credentials changed; trying Svix at once"),
+    }
+}
+
+async fn try_again<S: Sink>(gate: &Gate, sink: &S, reason: PauseReason) {
+    // After a rate limit the one event is the probe: another call would only count against the limit.
+    let probed = if reason == PauseReason::RateLimited { Ok(()) } else { sink.probe().await };
+    match probed {
+        Ok(()) => {
+            gate.step(Step::Waiting, Step::Trial);
+        }
+        Err(answer) => close(gate, reason, answer),
+    }
+}
+
+/// Closes the gate for what a probe was answered; `otherwise` is the reason where the answer names none.
+fn close(gate: &Gate, otherwise: PauseReason, answer: Answer) {
+    let until = |wait: Duration| Some(Instant::now() + wait);
+    match answer {
+        Answer::Unusable { reason, cause } => gate.close(reason, &cause, None),
+        Answer::Throttled { wait, cause } => gate.close(PauseReason::RateLimited, &cause, until(wait)),
+        Answer::Failed { cause, wait } => gate.close(otherwise, &cause, wait.and_then(until)),
+        other => tracing::warn!(answer = ?other, "the probe was answered in an unexpected way"),
+    }
+}

@@ -1,0 +1,166 @@
+//! Projects that an operator has paused: who asks whether one is, where it is written down, and how the two stay together.
+//!
+//! What is written down is shared by all replicas. Each has a board of its own, which it brings up to date every few
+//! seconds; where the store is away, the board stays as it is.
+
+use crate::event::ProjectId;
+use crate::{observe::metrics::Metrics, operate::timeline::Unread};
+use jiff::Timestamp;
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+use tokio::sync::{Mutex, Notify, watch};
+
+/// Projects that may be paused at once: the board is read whole, every two seconds.
+pub const MOST_PAUSED: usize = 1_000;
+
+/// Since when a project is paused, by whom and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pause {
+    pub since: Timestamp,
+    /// As in the audit.
+    pub identity: String,
+    pub claimed: Option<String>,
+    pub reason: Option<String>,
+}
+
+/// The paused projects.
+pub type Paused = BTreeMap<ProjectId, Pause>;
+
+/// Where pauses are written down. What it refuses has not happened, or may have happened unheard: either may be asked again.
+pub trait PauseStore: Send + Sync + 'static {
+    /// All that stand, [`MOST_PAUSED`] at most.
+    fn all(&self) -> impl Future<Output = Result<Paused, Unread>> + Send;
+
+    /// Writes a pause down. One that stands already stays as it is.
+    fn pause(&self, project: &ProjectId, pause: &Pause) -> impl Future<Output = Result<(), Unread>> + Send;
+
+    /// Strikes out a project's pause, if there is one.
+    fn resume(&self, project: &ProjectId) -> impl Future<Output = Result<(), Unread>> + Send;
+}
+
+/// What this process knows of the pauses. Asked for every event: while no project is paused, that is one look at a flag.
+#[derive(Debug)]
+pub struct Board {
+    any: AtomicBool,
+    /// Nothing until the store was heard for the first time.
+    known: watch::Sender<Option<Arc<Paused>>>,
+    /// An event was kept aside after its project's pause was over.
+    late: Notify,
+    metrics: Arc<Metrics>,
+}
+
+impl Board {
+    pub fn new(metrics: Arc<Metrics>) -> Self {
+        Self { any: AtomicBool::new(false), known: watch::Sender::new(None), late: Notify::new(), metrics }
+    }
+
+    /// Whether `project` is paused, as far as is known.
+    pub fn holds(&self, project: &ProjectId) -> bool {
+        self.any.load(Ordering::Acquire) && names(&self.known.borrow(), project)
+    }
+
+    /// Waits until `project` is paused.
+    pub async fn until_held(&self, project: &ProjectId) {
+        // Boxed: the task of an event that never waits should not be as large as that of one that does.
+        let mut known = Box::new(self.known.subscribe());
+        // The sender lives as long as the board.
+        let _ = known.wait_for(|known| names(known, project)).await;
+    }
+
+    /// An event of `project` was kept aside. Where the pause ended in the meantime, nobody may have seen it there.
+    pub fn kept_aside(&self, project: &ProjectId) {
+        if !self.holds(project) {
+            self.late.notify_one();
+        }
+    }
+
+    /// Waits until something may lie aside unseen.
+    pub async fn something_late(&self) {
+        self.late.notified().await;
+    }
+
+    /// The projects that are paused, as far as is known.
+    pub fn paused(&self) -> Arc<Paused> {
+        self.known.borrow().clone().unwrap_or_default()
+    }
+
+    /// What is known, and word of its changes.
+    pub fn known(&self) -> watch::Receiver<Option<Arc<Paused>>> {
+        self.known.subscribe()
+    }
+
+    /// The pauses that stand now; what is not among them is resumed.
+    pub fn show(&self, paused: Paused) {
+        self.metrics.projects_paused.set(i64::try_from(paused.len()).unwrap_or(i64::MAX));
+        let any = !paused.is_empty();
+        self.known.send_if_modified(|known| {
+            let differs = known.as_deref() != Some(&paused);
+            *known = Some(Arc::new(paused));
+            differs
+        });
+        self.any.store(any, Ordering::Release);
+    }
+}
+
+fn names(known: &Option<Arc<Paused>>, project: &ProjectId) -> bool {
+    known.as_ref().is_some_and(|paused| paused.contains_key(project))
+}
+
+/// A store and the board that shows it.
+#[derive(Debug)]
+pub struct Pauses<S> {
+    store: S,
+    board: Arc<Board>,
+    /// One reading at a time, so that an older one never comes after a newer.
+    reading: Mutex<()>,
+}
+
+impl<S: PauseStore> Pauses<S> {
+    pub fn new(store: S, board: Arc<Board>) -> Self {
+        Self { store, board, reading: Mutex::default() }
+    }
+
+    pub fn board(&self) -> &Arc<Board> {
+        &self.board
+    }
+
+    /// Brings the board up to date, and answers what stands. A store that does not answer leaves it as it is.
+    pub async fn refresh(&self) -> Result<Arc<Paused>, Unread> {
+        let _reading = self.reading.lock().await;
+        match self.store.all().await {
+            Ok(paused) => self.board.show(paused),
+            // Without a store nobody can pause anything.
+            Err(Unread::Off) => {
+                self.board.show(Paused::new());
+                return Err(Unread::Off);
+            }
+            Err(other) => return Err(other),
+        }
+        Ok(self.board.paused())
+    }
+
+    /// Pauses `project`; answers the pause that stands then, which may be an older one. This process heeds it from now on.
+    pub async fn pause(&self, project: &ProjectId, pause: &Pause) -> Result<Pause, Unread> {
+        self.store.pause(project, pause).await?;
+        // Away again just now, it was written all the same.
+        let stands = self.refresh().await.ok().and_then(|paused| paused.get(project).cloned());
+        Ok(stands.unwrap_or_else(|| pause.clone()))
+    }
+
+    /// Resumes `project`.
+    pub async fn resume(&self, project: &ProjectId) -> Result<(), Unread> {
+        self.store.resume(project).await?;
+        // If it cannot be read again just now, it is soon.
+        let _ = self.refresh().await;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[path = "pauses_tests.rs"]
+mod tests;

@@ -1,0 +1,249 @@
+//! Applications that are missing: when to create one, one at a time, and when that would be a mistake.
+//!
+//! Another organisation's token looks exactly like missing applications (`tests/contract/auth_other_org_msg.json`), so
+//! creation is limited, and stops where an application known under another token is gone.
+
+use super::gate::Pass;
+use crate::{
+    event::{AppId, Cause, Event, PauseReason},
+    observe::metrics::Metrics,
+    pipeline::{
+        route::{Destination, UnknownProject},
+        sink::{Answer, Create, Sink},
+    },
+    process::secret::Generation,
+};
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+    time::Duration,
+};
+use tokio::time::Instant;
+
+/// The window that `routing.provision_limit` counts in.
+const WINDOW: Duration = Duration::from_secs(60 * 60);
+/// Applications remembered as having accepted; far above any organisation, so that memory stays bounded.
+const MAX_KNOWN: usize = 100_000;
+/// Rounds of creating and writing before the event climbs its rung: somebody deletes as fast as we create.
+const ROUNDS: usize = 3;
+
+/// Calls the sink for an event, and creates its application when that is missing and may be created.
+#[derive(Debug)]
+pub struct Provisioner {
+    unknown_project: UnknownProject,
+    limit: usize,
+    metrics: Arc<Metrics>,
+    created: Mutex<VecDeque<Instant>>,
+    /// One turn per application that is being created now.
+    turns: Mutex<HashMap<AppId, Arc<tokio::sync::Mutex<Created>>>>,
+    known: RwLock<Known>,
+}
+
+/// Whether an earlier holder of the same turn has created the application.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Created {
+    #[default]
+    NotYet,
+    ByNeighbour,
+}
+
+/// What the credentials have been seen to reach.
+#[derive(Debug, Default)]
+struct Known {
+    accepted: HashMap<AppId, Generation>,
+    /// Credentials under which an application of earlier ones was missing.
+    suspect: Option<Generation>,
+    /// Credentials under which an application of earlier ones was there: the same organisation.
+    proven: Option<Generation>,
+}
+
+impl Provisioner {
+    pub fn new(unknown_project: UnknownProject, limit: u32, metrics: Arc<Metrics>) -> Self {
+        Self {
+            unknown_project,
+            limit: usize::try_from(limit).unwrap_or(usize::MAX),
+            metrics,
+            created: Mutex::default(),
+            turns: Mutex::default(),
+            known: RwLock::default(),
+        }
+    }
+
+    /// Hands over one event. [`Answer::AppMissing`] comes back only where no application may be created; nothing at all if
+    /// the gate closed between two of its calls.
+    pub async fn deliver<S: Sink>(&self, sink: &S, event: &Event, to: &Destination, pass: &Pass<'_>) -> Option<Answer> {
+        let generation = sink.generation();
+        let mut answer = sink.deliver(event, to.app(), Create::Never).await;
+        if let Answer::AppMissing(cause) = &answer {
+            if self.missing_under_new_credentials(to.app(), generation) {
+                return Some(foreign_token(to.app()));
+            }
+            answer = match (to, self.unknown_project) {
+                (Destination::OfProject(app), UnknownProject::Provision) => {
+                    // Boxed, since it is rare and would make the task of every event three times as large.
+                    Box::pin(self.create_and_deliver(sink, event, app, generation, pass)).await?
+                }
+                _ => Answer::AppMissing(cause.clone()),
+            };
+        }
+        if matches!(answer, Answer::Accepted(_) | Answer::Conflict) {
+            self.remember(to.app(), generation);
+        }
+        Some(answer)
+    }
+
+    async fn create_and_deliver<S: Sink>(
+        &self,
+        sink: &S,
+        event: &Event,
+        app: &AppId,
+        generation: Generation,
+        pass: &Pass<'_>,
+    ) -> Option<Answer> {
+        for round in 0..ROUNDS {
+            let turn = self.turn(app);
+            let created = turn.lock().await;
+            // It accepted under these credentials: the answer may be older than its creation, and only now be heard.
+            let late = round == 0 && self.accepted_under(generation, app);
+            let answer = match if late { Created::ByNeighbour } else { *created } {
+                Created::NotYet if pass.holds() => {
+                    let answer = self.create(sink, event, app, created).await;
+                    if matches!(answer, Answer::Accepted(_)) {
+                        // Before the turn is forgotten: whoever comes later finds it here.
+                        self.remember(app, generation);
+                    }
+                    Some(answer)
+                }
+                // Somebody else has, while this one waited: the usual call will do, beside those of the others.
+                Created::ByNeighbour => {
+                    drop(created);
+                    None
+                }
+                Created::NotYet => {
+                    drop(created);
+                    self.leave(app, turn);
+                    return None;
+                }
+            };
+            self.leave(app, turn);
+            match answer {
+                // Created in one call, and still missing: whatever that is, the event is not at fault.
+                Some(Answer::AppMissing(_)) => {
+                    return Some(implausible(format!("application {app} is missing even to the call that creates it")));
+                }
+                // A conflict of a creating call is ambiguous: a repeat, or a race lost and nothing stored.
+                None | Some(Answer::Conflict) => {}
+                Some(answer) => return Some(answer),
+            }
+            if !pass.holds() {
+                return None;
+            }
+            let answer = sink.deliver(event, app, Create::Never).await;
+            if !matches!(answer, Answer::AppMissing(_)) {
+                return Some(answer);
+            }
+        }
+        let detail = format!("application {app} went missing as often as it was created");
+        Some(Answer::Failed { cause: Cause { status: Some(404), detail }, wait: None })
+    }
+
+    async fn create<S: Sink>(
+        &self,
+        sink: &S,
+        event: &Event,
+        app: &AppId,
+        mut created: tokio::sync::MutexGuard<'_, Created>,
+    ) -> Answer {
+        if let Err(pause) = self.reserve(app) {
+            return pause;
+        }
+        let answer = sink.deliver(event, app, Create::IfMissing).await;
+        match answer {
+            Answer::Accepted(_) => {
+                *created = Created::ByNeighbour;
+                self.metrics.apps_provisioned.inc();
+                tracing::info!(app = app.as_str(), "created the Svix application of a new project");
+            }
+            Answer::Conflict => *created = Created::ByNeighbour,
+            // Nothing was created, as far as anybody knows: an outage must not use up the limit.
+            _ => {
+                lock(&self.created).pop_back();
+            }
+        }
+        answer
+    }
+
+    /// Counts one more application towards the limit, or says that it is reached.
+    fn reserve(&self, app: &AppId) -> Result<(), Answer> {
+        let mut created = lock(&self.created);
+        while created.front().is_some_and(|at| at.elapsed() > WINDOW) {
+            created.pop_front();
+        }
+        if created.len() >= self.limit {
+            return Err(implausible(format!(
+                "application {app} is missing, and routing.provision_limit = {} an hour is reached: is the token the \
+                 right organisation's?",
+                self.limit
+            )));
+        }
+        created.push_back(Instant::now());
+        Ok(())
+    }
+
+    fn missing_under_new_credentials(&self, app: &AppId, generation: Generation) -> bool {
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        if known.proven == Some(generation) {
+            return false;
+        }
+        if known.accepted.get(app).is_some_and(|under| *under != generation) {
+            known.suspect = Some(generation);
+        }
+        known.suspect == Some(generation)
+    }
+
+    fn accepted_under(&self, generation: Generation, app: &AppId) -> bool {
+        self.known.read().unwrap_or_else(PoisonError::into_inner).accepted.get(app) == Some(&generation)
+    }
+
+    fn remember(&self, app: &AppId, generation: Generation) {
+        let before = self.known.read().unwrap_or_else(PoisonError::into_inner).accepted.get(app).copied();
+        if before == Some(generation) {
+            return;
+        }
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        if before.is_some() {
+            known.proven = Some(generation);
+        }
+        if before.is_some() || known.accepted.len() < MAX_KNOWN {
+            known.accepted.insert(app.detached(), generation);
+        }
+    }
+
+    fn turn(&self, app: &AppId) -> Arc<tokio::sync::Mutex<Created>> {
+        Arc::clone(lock(&self.turns).entry(app.detached()).or_default())
+    }
+
+    /// The last one out forgets the turn.
+    fn leave(&self, app: &AppId, turn: Arc<tokio::sync::Mutex<Created>>) {
+        let mut turns = lock(&self.turns);
+        drop(turn);
+        if turns.get(app).is_some_and(|left| Arc::strong_count(left) == 1) {
+            turns.remove(app);
+        }
+    }
+}
+
+fn foreign_token(app: &AppId) -> Answer {
+    implausible(format!(
+        "application {app} is missing, and ones that accepted before svix.token changed are too: is it another \
+         organisation's token? Put the right one back, or restart hookbro to take the new one at its word"
+    ))
+}
+
+fn implausible(detail: String) -> Answer {
+    Answer::Unusable { reason: PauseReason::Provisioning, cause: Cause { status: Some(404), detail } }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

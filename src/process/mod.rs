@@ -1,0 +1,6 @@
+//! What every part needs of the process it runs in: secrets that change, TLS, the word of the end, a folder of its own.
+
+pub mod secret;
+pub mod state;
+pub mod stop;
+pub mod tls;

@@ -1,0 +1,3 @@
+//! Where events go. No sink knows another, and none knows a source.
+
+pub mod svix;

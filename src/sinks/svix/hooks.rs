@@ -1,0 +1,97 @@
+//! What operators ask of Svix through a running hookbro: as the command line does, within the patience of a page.
+
+use super::{
+    manage::{Endpoint, ManageError, Management},
+    settings::Settings,
+};
+use crate::{
+    event::{AppId, EndpointId, EventId, EventType},
+    operate::hooks::{HookEndpoint, HookError, Hooks},
+};
+use jiff::Timestamp;
+use std::time::Duration;
+
+/// Longest wait for Svix, repeats and the pages of a list included.
+const TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Asks with the token that delivers. Whoever asks is rare, so each time has a client of its own, with today's authorities.
+#[derive(Debug)]
+pub struct SvixHooks(Settings);
+
+impl SvixHooks {
+    pub fn new(settings: &Settings) -> Self {
+        Self(settings.clone())
+    }
+
+    /// What `ask` answers; `missing` is said where Svix knows of none.
+    async fn ask<T>(
+        &self,
+        missing: &str,
+        ask: impl AsyncFnOnce(&Management) -> Result<Option<T>, ManageError>,
+    ) -> Result<T, HookError> {
+        let management = Management::new(&self.0).map_err(|error| HookError::Away(error.to_string()))?;
+        match tokio::time::timeout(TIMEOUT, ask(&management)).await {
+            Ok(Ok(Some(told))) => Ok(told),
+            Ok(Ok(None)) => Err(HookError::Missing(missing.to_owned())),
+            Ok(Err(error)) => Err(failed(&error)),
+            Err(_) => {
+                Err(HookError::Away("no answer from Svix in time; see its portal before asking again".to_owned()))
+            }
+        }
+    }
+}
+
+fn failed(error: &ManageError) -> HookError {
+    let text = error.to_string();
+    match error {
+        ManageError::Refused { status, .. } => match status.as_u16() {
+            400 | 404 | 409 | 413 | 422 => HookError::Refused(text),
+            _ => HookError::Away(text),
+        },
+        ManageError::Access(_)
+        | ManageError::NoAnswer { .. }
+        | ManageError::Foreign { .. }
+        | ManageError::Endless { .. } => HookError::Away(text),
+    }
+}
+
+fn line(endpoint: Endpoint) -> HookEndpoint {
+    let Endpoint { id, url, disabled, filter_types } = endpoint;
+    HookEndpoint { id, url, disabled, event_types: filter_types }
+}
+
+impl Hooks for SvixHooks {
+    async fn endpoints(&self, app: &AppId) -> Result<Vec<HookEndpoint>, HookError> {
+        let missing = "Svix has no application of this project";
+        self.ask(missing, async |svix| {
+            if svix.application(app).await?.is_none() {
+                return Ok(None);
+            }
+            Ok(Some(svix.endpoints(app).await?.into_iter().map(line).collect()))
+        })
+        .await
+    }
+
+    async fn test(&self, app: &AppId, endpoint: &EndpointId, kind: &EventType) -> Result<String, HookError> {
+        let missing = "Svix has no such project, endpoint or event type";
+        self.ask(missing, async |svix| svix.send_example(app, endpoint, kind).await).await
+    }
+
+    async fn recover(&self, app: &AppId, endpoint: &EndpointId, since: Timestamp) -> Result<String, HookError> {
+        let missing = "Svix has no such project or endpoint";
+        self.ask(missing, async |svix| svix.recover(app, endpoint, since).await).await
+    }
+
+    async fn resend(&self, app: &AppId, event: &EventId, endpoint: &EndpointId) -> Result<(), HookError> {
+        let missing = "Svix has no such message or endpoint in this project";
+        // No URL carries a dot segment.
+        if matches!(event.as_str(), "." | "..") {
+            return Err(HookError::Missing(missing.to_owned()));
+        }
+        self.ask(missing, async |svix| Ok(svix.resend(app, event, endpoint).await?.then_some(()))).await
+    }
+
+    async fn portal(&self, app: &AppId) -> Result<String, HookError> {
+        self.ask("Svix has no application of this project", async |svix| svix.portal(app).await).await
+    }
+}

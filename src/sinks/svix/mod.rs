@@ -1,0 +1,25 @@
+//! Floor 2: Svix over HTTP. The only place that knows its URLs, bodies and answers.
+
+mod application;
+mod body;
+mod classify;
+mod client;
+mod heard;
+mod hooks;
+mod http;
+mod manage;
+mod proof;
+mod same;
+mod settings;
+mod takers;
+mod trace;
+mod view;
+mod wire;
+
+pub use application::{Application, MARK, Origin, projects_of};
+pub use client::SvixSink;
+pub use hooks::SvixHooks;
+pub use http::{ClientError, proxy_variable};
+pub use manage::{Endpoint, Made, ManageError, Management};
+pub use settings::Settings;
+pub use view::SvixView;

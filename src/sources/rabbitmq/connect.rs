@@ -1,0 +1,243 @@
+//! Connections: which address, how long to wait, when to give up. No reconnect of lapin's own is used, since it hides
+//! a loss and knows one address only.
+
+use super::access::{Access, KEYS};
+use crate::process::tls;
+use lapin::{
+    AsyncTcpStream, Connection, ConnectionProperties, ErrorKind,
+    runtime::default_runtime,
+    tcp::{AMQPUriTcpExt as _, OwnedTLSConfig},
+    uri::{AMQPScheme, AMQPUri},
+};
+use rand::RngExt as _;
+use std::{
+    collections::HashMap,
+    fmt, io,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use tokio::{sync::oneshot, task::JoinHandle};
+
+/// A frozen broker takes the connection and never answers; lapin's own timeout does not cover that.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Seconds between heartbeats asked for where the URL names none: a frozen broker was noticed after 1.5 of them,
+/// and with the broker's default of 60 not within 18 s.
+const HEARTBEAT: u16 = 10;
+/// First and longest wait between two rounds of addresses.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
+/// How long the outcome of an attempt may take to be told once lapin's loop has ended; it is told before that, if at all.
+const LAST_WORD: Duration = Duration::from_secs(1);
+/// Longest wait for the broker's goodbye; it is a courtesy, and counts against the grace.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The parser's own words are left out: they repeat the URL, and a URL holds a password.
+    #[error("broker.url is no AMQP address, as in amqp://user:password@host:5672/vhost")]
+    Url,
+    #[error("cannot connect to the broker at {address}: {source}")]
+    Refused { address: String, source: lapin::Error },
+    #[error("cannot connect to the broker at {address}: no answer within {CONNECT_TIMEOUT:?}")]
+    Silent { address: String },
+    #[error("cannot connect to the broker at {address}: {problem}")]
+    Explained { address: String, problem: String },
+    /// As while one of two files has been replaced and the other has not.
+    #[error("broker.tls_cert and broker.tls_key do not fit: the private key {0}; replace both files")]
+    Identity(String),
+}
+
+type Attempt = JoinHandle<lapin::Result<Connection>>;
+
+/// Opens connections to one of several addresses.
+pub struct Connector {
+    access: Access,
+    /// Attempts that have not been answered, by their URL. lapin's side of one lives until the peer closes it, so a
+    /// frozen broker is waited for, instead of collecting a thread and a socket with every try.
+    unanswered: Mutex<HashMap<String, Attempt>>,
+    /// The certificate that the broker showed last, as DER.
+    shown: Arc<Mutex<Option<Vec<u8>>>>,
+}
+
+impl Connector {
+    pub fn new(access: impl Into<Access>) -> Self {
+        Self { access: access.into(), unanswered: Mutex::default(), shown: Arc::default() }
+    }
+
+    /// Tries each address once, in turn, those last that have not answered an earlier try yet. `name` is what the broker's
+    /// own pages show.
+    pub async fn connect(&self, name: &'static str) -> Result<Connection, ConnectError> {
+        let mut last = ConnectError::Url;
+        let urls = self.access.url.current();
+        let mut parts: Vec<_> = urls.split(',').map(str::trim).collect();
+        let silent = self.unanswered.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect::<Vec<_>>();
+        parts.sort_by_key(|part| silent.iter().any(|url| url == part));
+        for part in parts {
+            match self.connect_one(part, name).await {
+                Ok(connection) => return Ok(connection),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    /// The certificate that the broker showed at the last connect, as DER; none without TLS.
+    pub fn server_certificate(&self) -> Option<Vec<u8>> {
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    async fn connect_one(&self, url: &str, name: &'static str) -> Result<Connection, ConnectError> {
+        let mut uri: AMQPUri = url.parse().map_err(|_| ConnectError::Url)?;
+        let address = format!("{}:{}", uri.authority.host, uri.authority.port);
+        let encrypted = uri.scheme == AMQPScheme::AMQPS;
+        uri.query.heartbeat.get_or_insert(HEARTBEAT);
+        let waiting = self.unanswered.lock().unwrap_or_else(PoisonError::into_inner).remove(url);
+        let attempt = match waiting {
+            Some(attempt) => attempt,
+            None => {
+                let properties = ConnectionProperties::default().with_connection_name(name.into());
+                let tls = if encrypted { self.access.tls()? } else { OwnedTLSConfig::default() };
+                tokio::spawn(open(uri, properties, tls, Arc::clone(&self.shown)))
+            }
+        };
+        // Whoever waits here may be cancelled too: the attempt is then kept for the next one.
+        let mut waited = Waited { unanswered: &self.unanswered, url, attempt: Some(attempt) };
+        let Some(attempt) = &mut waited.attempt else { return Err(ConnectError::Silent { address }) };
+        let answered = tokio::time::timeout(CONNECT_TIMEOUT, attempt).await;
+        if answered.is_ok() {
+            waited.attempt = None;
+        }
+        match answered {
+            Ok(Ok(Ok(connection))) => Ok(connection),
+            Ok(Ok(Err(source))) => Err(match explain(&source, encrypted, self.access.has_certificate()) {
+                Some(problem) => ConnectError::Explained { address, problem },
+                None => ConnectError::Refused { address, source },
+            }),
+            // The attempt itself broke off, which only the end of the runtime does.
+            Ok(Err(_)) => Err(ConnectError::Silent { address }),
+            Err(_) => Err(ConnectError::Silent { address }),
+        }
+    }
+}
+
+/// An attempt while somebody waits for it; goes back to the unanswered ones if it is not answered by then.
+struct Waited<'c> {
+    unanswered: &'c Mutex<HashMap<String, Attempt>>,
+    url: &'c str,
+    attempt: Option<Attempt>,
+}
+
+impl Drop for Waited<'_> {
+    fn drop(&mut self) {
+        if let Some(attempt) = self.attempt.take() {
+            self.unanswered.lock().unwrap_or_else(PoisonError::into_inner).insert(self.url.to_owned(), attempt);
+        }
+    }
+}
+
+/// As lapin does it, but for a look at the broker's certificate, and for its end: where the broker goes away after its first
+/// word and before lapin has begun to answer, lapin 4.12 leaves whoever waits without a word. Its loop ends all the same, and
+/// drops what it was to connect by.
+async fn open(
+    uri: AMQPUri,
+    properties: ConnectionProperties,
+    tls: OwnedTLSConfig,
+    shown: Arc<Mutex<Option<Vec<u8>>>>,
+) -> lapin::Result<Connection> {
+    let (lives, ended) = oneshot::channel::<()>();
+    let connect = async move |uri, runtime| {
+        let _kept_by_the_loop = &lives;
+        let stream = AMQPUri::connect_with_config_async(&uri, tls.as_ref(), &runtime).await?;
+        let chain = match &stream {
+            AsyncTcpStream::Rustls(stream) => stream.get_ref().1.peer_certificates(),
+            _ => None,
+        };
+        let first = chain.and_then(<[_]>::first).map(|der| der.to_vec());
+        *shown.lock().unwrap_or_else(PoisonError::into_inner) = first;
+        Ok(stream)
+    };
+    let heard_of = async {
+        let _dropped = ended.await;
+        tokio::time::sleep(LAST_WORD).await;
+    };
+    tokio::select! {
+        connected = Connection::connector(uri, default_runtime()?, connect, properties) => connected,
+        () = heard_of => Err(io::Error::from(io::ErrorKind::ConnectionAborted).into()),
+    }
+}
+
+/// What helps, where lapin's words do not say it.
+fn explain(error: &lapin::Error, encrypted: bool, certificate_given: bool) -> Option<String> {
+    if let Some(failure) = tls::failure(error) {
+        return Some(tls::explain(failure, KEYS));
+    }
+    let hung_up = tls::is_hung_up(error);
+    // A TLS listener answers AMQP with an alert and hangs up, whichever is seen first.
+    let not_amqp = match error.kind() {
+        ErrorKind::ParsingError(_) => "it does not answer in AMQP".to_owned(),
+        _ if hung_up => format!("it hung up before a word of AMQP ({error})"),
+        _ => return None,
+    };
+    Some(match encrypted {
+        true if hung_up => tls::hung_up(KEYS, certificate_given),
+        true => format!("{not_amqp}; check the port in broker.url"),
+        false => format!("{not_amqp}; if it speaks TLS there, write amqps:// in broker.url"),
+    })
+}
+
+impl fmt::Debug for Connector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connector").finish_non_exhaustive()
+    }
+}
+
+/// Says goodbye, without waiting for ever on a broker that does not answer.
+pub async fn close(connection: Connection) {
+    let goodbye = connection.close(200, "hookbro is done".into());
+    match tokio::time::timeout(CLOSE_TIMEOUT, goodbye).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(%error, "the broker connection was gone before it could be closed"),
+        Err(_) => tracing::debug!("the broker did not answer the goodbye"),
+    }
+}
+
+/// Growing waits with jitter, so that many replicas do not return at one instant.
+#[derive(Debug)]
+pub struct Backoff(Duration);
+
+impl Backoff {
+    pub fn new() -> Self {
+        Self(BACKOFF.0)
+    }
+
+    /// The next wait: between half of the step and all of it.
+    pub fn next_wait(&mut self) -> Duration {
+        let step = self.0;
+        self.0 = (step * 2).min(BACKOFF.1);
+        step.mul_f64(rand::rng().random_range(0.5..=1.0))
+    }
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The broker's own words, if `error` says that an object stands with other properties (406).
+pub(super) fn precondition_failed(error: &lapin::Error) -> Option<String> {
+    amqp_error(error, 406)
+}
+
+/// The broker's own words, if `error` says that an object does not exist (404).
+pub(super) fn not_found(error: &lapin::Error) -> Option<String> {
+    amqp_error(error, 404)
+}
+
+/// The broker's own words, if it closed the channel or connection with this code.
+pub(super) fn amqp_error(error: &lapin::Error, code: u16) -> Option<String> {
+    match error.kind() {
+        ErrorKind::ProtocolError(amqp) if amqp.get_id() == code => Some(amqp.get_message().to_string()),
+        _ => None,
+    }
+}

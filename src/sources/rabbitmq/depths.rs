@@ -1,0 +1,75 @@
+//! How many messages wait in each queue. Asked by passive declare, which counts ready messages only.
+
+use super::{topology::Topology, vanished::Vanished};
+use crate::observe::{health::Health, metrics::Metrics};
+use futures_util::stream::{self, Stream};
+use lapin::{Channel, options::QueueDeclareOptions, types::FieldTable};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+/// Often enough for a scrape every 15 s; one round is one small call per queue.
+const EVERY: Duration = Duration::from_secs(5);
+
+/// Messages ready, by queue.
+pub(super) type Depths = BTreeMap<String, u64>;
+
+/// Why a round came to nothing.
+#[derive(Debug)]
+pub(super) enum Unknown {
+    /// A queue is gone, or the channel; either way the session must be opened anew, which declares what is missing.
+    Refused(lapin::Error),
+    /// The channel stands, and nobody answers on it.
+    Unanswered,
+}
+
+/// Asks round after round, beginning at once, and ends with the first that comes to nothing. Each question is answered
+/// within `patience`.
+pub(super) fn watch_depths(
+    channel: Channel,
+    topology: Topology,
+    metrics: Arc<Metrics>,
+    health: Arc<Health>,
+    patience: Duration,
+) -> impl Stream<Item = Result<Depths, Unknown>> + Send + 'static {
+    let watch = Watch { channel, topology, metrics, health, patience, vanished: Vanished::default() };
+    stream::try_unfold((watch, Duration::ZERO), |(mut watch, wait)| async move {
+        tokio::time::sleep(wait).await;
+        let depths = watch.round().await?;
+        Ok(Some((depths, (watch, EVERY))))
+    })
+}
+
+struct Watch {
+    channel: Channel,
+    topology: Topology,
+    metrics: Arc<Metrics>,
+    health: Arc<Health>,
+    patience: Duration,
+    vanished: Vanished,
+}
+
+impl Watch {
+    async fn round(&mut self) -> Result<Depths, Unknown> {
+        let mut depths = BTreeMap::new();
+        for queue in &self.topology.queues {
+            let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+            let asked = self.channel.queue_declare(queue.name.as_str().into(), passive, FieldTable::default());
+            let answered = tokio::time::timeout(self.patience, asked).await.map_err(|_| Unknown::Unanswered)?;
+            let answered = answered.map_err(Unknown::Refused)?;
+            let ready = answered.message_count();
+            if queue.name == self.topology.dead()
+                && let Some(by) = self.vanished.look(ready.into(), answered.consumer_count(), self.health.dead_turn())
+            {
+                self.metrics.dead_letters_vanished.inc_by(by);
+                tracing::warn!(
+                    queue = queue.name,
+                    "the dead queue shrank by {by} without a replay or discard of this process; if nobody else took them out, a \
+                     policy limits it: see `rabbitmqctl list_queues name policy operator_policy`"
+                );
+            }
+            self.metrics.queue_messages.with_label_values(&[&queue.name]).set(ready.into());
+            depths.insert(queue.name.clone(), u64::from(ready));
+        }
+        self.health.queues.send_replace(depths.clone());
+        Ok(depths)
+    }
+}

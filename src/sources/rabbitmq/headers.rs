@@ -1,0 +1,245 @@
+//! The headers that hookbro writes on copies, and reads back from the dead queue. Nothing on the way to Svix reads them.
+
+use crate::{
+    event::{Dead, DeadReason, Event},
+    operate::dead_event::DeadEvent,
+};
+use bytes::Bytes;
+use jiff::Timestamp;
+use lapin::{
+    BasicProperties,
+    types::{AMQPValue, FieldTable, LongString, ShortString},
+};
+use std::collections::BTreeMap;
+
+/// Begins every header that is ours.
+const OURS: &str = "x-hookbro-";
+/// Headers that say what became of the event; a publisher's own of these names is not carried over.
+const SAID: [&str; 7] = ["reason", "detail", "attempts", "status", "project", "event-id", "failed-at"];
+/// Counts how often an event has left the dead queue for another climb.
+const REPLAYED: &str = "replayed";
+/// What it was given up for before its last replay, and when.
+const HISTORY: [(&str, &str); 2] = [("reason", "replayed-reason"), ("failed-at", "replayed-failed-at")];
+/// How the headers begin in which RabbitMQ notes a message's way.
+const NOTED: [&str; 5] = ["x-death", "x-first-death-", "x-last-death-", "x-delivery-count", "x-acquired-count"];
+/// Headers by which RabbitMQ routes extra copies: left in, each copy would be duplicated.
+const SENDER_SELECTED: [&str; 2] = ["CC", "BCC"];
+/// Bytes of a publisher's headers that a copy carries; what has no room is counted and left out. With ours beside them they
+/// must fit one frame, which RabbitMQ makes 128 KiB by default: a larger one closes the connection.
+const MAX_COPIED: usize = 96 * 1024;
+/// Longest detail kept, in bytes: headers are for reading, and all of them must fit one frame.
+const MAX_DETAIL: usize = 512;
+
+type Headers = BTreeMap<ShortString, AMQPValue>;
+
+/// The original's properties, less what would delete, refuse or multiply the copy, plus what became of the event.
+pub(super) fn dead_properties(original: &BasicProperties, dead: &Dead, attempts: u8) -> BasicProperties {
+    let copy = portable(original);
+    let mut headers = without_what_was_said(&copy);
+    let mut say = |name: &str, value: AMQPValue| headers.insert(ours(name), value);
+    say("reason", text(dead.reason.as_str()));
+    say("detail", text(&one_line(&dead.cause.detail)));
+    say("attempts", AMQPValue::LongInt(attempts.into()));
+    say("failed-at", text(&Timestamp::now().to_string()));
+    if let Some(status) = dead.cause.status {
+        say("status", AMQPValue::LongInt(status.into()));
+    }
+    if let Some(project) = &dead.project {
+        say("project", text(project.as_str()));
+    }
+    if let Some(id) = &dead.event_id {
+        say("event-id", text(id.as_str()));
+    }
+    copy.with_headers(FieldTable::from(headers))
+}
+
+/// The properties with which a dead event climbs anew: what was said of it becomes its history.
+pub fn replay_properties(dead: &BasicProperties) -> BasicProperties {
+    let copy = portable(dead);
+    let mut headers = without_what_was_said(&copy);
+    let replays = replays(&copy).saturating_add(1);
+    headers.insert(ours(REPLAYED), AMQPValue::LongInt(i32::try_from(replays).unwrap_or(i32::MAX)));
+    for (said, history) in HISTORY {
+        if let Some(value) = header(&copy, said) {
+            headers.insert(ours(history), value.clone());
+        }
+    }
+    copy.with_headers(FieldTable::from(headers))
+}
+
+/// The properties with which an event that was kept aside climbs anew. What the broker noted of its first climb goes: a second
+/// one would add to it, and headers have a limit.
+pub(super) fn fresh_properties(held: &BasicProperties) -> BasicProperties {
+    let copy = portable(held);
+    let all = copy.headers().iter().flatten();
+    let kept = all.filter(|(name, _)| !NOTED.iter().any(|noted| name.as_str().starts_with(noted)));
+    let kept: Headers = kept.map(|(name, value)| (name.clone(), value.clone())).collect();
+    copy.with_headers(FieldTable::from(kept))
+}
+
+/// A quorum queue's count of a message's earlier deliveries.
+pub(super) fn delivery_count(properties: &BasicProperties) -> i64 {
+    properties.headers().as_ref().and_then(|all| integer(all.inner().get("x-delivery-count")?)).unwrap_or_default()
+}
+
+/// Reads a message of the dead queue as an event. Where our headers are missing, its body tells what it can.
+pub fn dead_event(properties: &BasicProperties, routing_key: &str, body: Bytes) -> DeadEvent {
+    let said = |name| header(properties, name).and_then(as_text);
+    let (id, project, kind) = match Event::parse(body.clone(), usize::MAX) {
+        Ok(event) => (Some(event.id.to_string()), Some(event.project.to_string()), Some(event.kind.to_string())),
+        Err(rejected) => (rejected.id.map(|id| id.to_string()), rejected.project.map(|p| p.to_string()), None),
+    };
+    let reason = said("reason");
+    let reason = DeadReason::ALL.into_iter().find(|each| Some(each.as_str()) == reason.as_deref());
+    DeadEvent {
+        id: said("event-id").or(id),
+        project: said("project").or(project),
+        kind,
+        reason: reason.unwrap_or(DeadReason::Exhausted),
+        detail: said("detail"),
+        attempts: number(properties, "attempts"),
+        status: number(properties, "status"),
+        failed_at: said("failed-at").and_then(|at| at.parse().ok()),
+        replayed: replays(properties),
+        routing_key: routing_key.to_owned(),
+        body,
+    }
+}
+
+/// Properties that a copy may carry: an expiration would delete it, a foreign user_id is refused with 406, CC and BCC
+/// would multiply it. They are kept as headers. lapin can set a property and not clear one.
+pub(super) fn portable(from: &BasicProperties) -> BasicProperties {
+    type Set<T> = fn(BasicProperties, T) -> BasicProperties;
+    fn copy<T: Clone>(to: BasicProperties, value: &Option<T>, set: Set<T>) -> BasicProperties {
+        match value {
+            Some(value) => set(to, value.clone()),
+            None => to,
+        }
+    }
+    let mut headers = Headers::new();
+    let mut dropped = 0_i32;
+    let mut room = MAX_COPIED;
+    for (name, value) in from.headers().iter().flatten() {
+        let size = entry_size(name, value);
+        if size > room {
+            dropped += 1;
+            continue;
+        }
+        room -= size;
+        headers.insert(name.clone(), value.clone());
+    }
+    if dropped > 0 {
+        headers.insert(ours("original-headers-dropped"), AMQPValue::LongInt(dropped));
+    }
+    // After the others, so that the truth stands over what a publisher made up under these names.
+    for name in SENDER_SELECTED {
+        if let Some(value) = headers.remove(name) {
+            headers.insert(ours(&format!("original-{name}")), value);
+        }
+    }
+    for (name, value) in [("original-expiration", from.expiration()), ("original-user_id", from.user_id())] {
+        if let Some(value) = value {
+            headers.insert(ours(name), text(value.as_str()));
+        }
+    }
+    let to = BasicProperties::default();
+    let to = copy(to, from.content_type(), BasicProperties::with_content_type);
+    let to = copy(to, from.content_encoding(), BasicProperties::with_content_encoding);
+    let to = copy(to, from.delivery_mode(), BasicProperties::with_delivery_mode);
+    let to = copy(to, from.priority(), BasicProperties::with_priority);
+    let to = copy(to, from.correlation_id(), BasicProperties::with_correlation_id);
+    let to = copy(to, from.reply_to(), BasicProperties::with_reply_to);
+    let to = copy(to, from.message_id(), BasicProperties::with_message_id);
+    let to = copy(to, from.timestamp(), BasicProperties::with_timestamp);
+    let to = copy(to, from.kind(), BasicProperties::with_type);
+    let to = copy(to, from.app_id(), BasicProperties::with_app_id);
+    let to = copy(to, from.cluster_id(), BasicProperties::with_cluster_id);
+    if headers.is_empty() { to } else { to.with_headers(FieldTable::from(headers)) }
+}
+
+/// Whether `hookbro dead replay` sent it.
+pub(super) fn is_replay(properties: &BasicProperties) -> bool {
+    header(properties, REPLAYED).is_some()
+}
+
+/// Roughly what a header takes on the wire.
+fn entry_size(name: &ShortString, value: &AMQPValue) -> usize {
+    name.as_str().len() + 2 + value_size(value)
+}
+
+fn value_size(value: &AMQPValue) -> usize {
+    match value {
+        AMQPValue::LongString(text) => 4 + text.as_bytes().len(),
+        AMQPValue::ShortString(text) => 1 + text.as_str().len(),
+        AMQPValue::ByteArray(bytes) => 4 + bytes.as_slice().len(),
+        AMQPValue::FieldTable(table) => 4 + table_size(table),
+        AMQPValue::FieldArray(array) => 4 + array.as_slice().iter().map(|value| 1 + value_size(value)).sum::<usize>(),
+        // Numbers, times and nothing.
+        _ => 8,
+    }
+}
+
+fn table_size(table: &FieldTable) -> usize {
+    table.into_iter().map(|(name, value)| entry_size(name, value)).sum()
+}
+
+/// Roughly what the headers of a message take on the wire, in bytes.
+pub fn header_bytes(properties: &BasicProperties) -> usize {
+    properties.headers().as_ref().map_or(0, table_size)
+}
+
+fn without_what_was_said(properties: &BasicProperties) -> Headers {
+    let ours_to_say = |name: &str| name.strip_prefix(OURS).is_some_and(|rest| SAID.contains(&rest));
+    let all = properties.headers().iter().flatten();
+    all.filter(|(name, _)| !ours_to_say(name.as_str())).map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
+fn ours(name: &str) -> ShortString {
+    format!("{OURS}{name}").into()
+}
+
+fn header<'a>(properties: &'a BasicProperties, name: &str) -> Option<&'a AMQPValue> {
+    properties.headers().as_ref()?.inner().get(ours(name).as_str())
+}
+
+/// How often the event has been replayed; a publisher's own negative number is not believed.
+pub(super) fn replays(properties: &BasicProperties) -> i64 {
+    number(properties, REPLAYED).unwrap_or(0).max(0)
+}
+
+/// A header of ours.
+fn number(properties: &BasicProperties, name: &str) -> Option<i64> {
+    integer(header(properties, name)?)
+}
+
+/// Any of AMQP's integers; a header may have been rewritten by another client.
+fn integer(value: &AMQPValue) -> Option<i64> {
+    match value {
+        AMQPValue::LongInt(n) => Some((*n).into()),
+        AMQPValue::LongLongInt(n) => Some(*n),
+        AMQPValue::ShortInt(n) => Some((*n).into()),
+        _ => None,
+    }
+}
+
+fn as_text(value: &AMQPValue) -> Option<String> {
+    match value {
+        AMQPValue::LongString(text) => Some(String::from_utf8_lossy(text.as_bytes()).into_owned()),
+        _ => None,
+    }
+}
+
+fn text(text: &str) -> AMQPValue {
+    AMQPValue::LongString(LongString::from(text))
+}
+
+fn one_line(detail: &str) -> String {
+    let mut line: String = detail.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let end = (0..=MAX_DETAIL.min(line.len())).rev().find(|at| line.is_char_boundary(*at)).unwrap_or(0);
+    line.truncate(end);
+    line
+}
+
+#[cfg(test)]
+#[path = "headers_tests.rs"]
+mod tests;

@@ -1,0 +1,140 @@
+//! What copies carry, and what is read back from them.
+
+use super::*;
+use crate::event::Cause;
+
+const BODY: &[u8] = br#"{"id":"evt_1","project":"gigs","type":"t","data":{}}"#;
+
+fn published() -> BasicProperties {
+    let mut table = FieldTable::default();
+    table.insert("CC".into(), text("elsewhere"));
+    table.insert("traceparent".into(), text("00-1-2-03"));
+    table.insert("x-hookbro-status".into(), text("forged"));
+    BasicProperties::default()
+        .with_content_type("application/json".into())
+        .with_message_id("evt_1".into())
+        .with_delivery_mode(1)
+        .with_expiration("1000".into())
+        .with_user_id("somebody".into())
+        .with_headers(table)
+}
+
+fn dead() -> Dead {
+    let cause = Cause { status: None, detail: "two\nlines".into() };
+    Dead { reason: DeadReason::Malformed, cause, project: None, event_id: None }
+}
+
+#[test]
+fn a_copy_keeps_all_but_what_would_delete_refuse_or_multiply_it() {
+    let copy = dead_properties(&published(), &dead(), 3);
+    let own = |name: &str| copy.headers().as_ref().and_then(|table| table.inner().get(name)).cloned();
+    assert_eq!((copy.expiration(), copy.user_id()), (&None, &None));
+    assert_eq!(copy.message_id().as_ref().map(ShortString::as_str), Some("evt_1"));
+    assert_eq!(*copy.delivery_mode(), Some(1));
+    assert_eq!(own("CC"), None);
+    assert_eq!(own("traceparent"), Some(text("00-1-2-03")));
+    assert_eq!(own("x-hookbro-original-CC"), Some(text("elsewhere")));
+    assert_eq!(own("x-hookbro-original-expiration"), Some(text("1000")));
+    assert_eq!(own("x-hookbro-original-user_id"), Some(text("somebody")));
+    assert_eq!(own("x-hookbro-reason"), Some(text("malformed")));
+    assert_eq!(own("x-hookbro-detail"), Some(text("two lines")));
+    assert_eq!(own("x-hookbro-attempts"), Some(AMQPValue::LongInt(3)));
+    assert_eq!(own("x-hookbro-status"), None, "a publisher's own is not believed");
+}
+
+#[test]
+fn a_replay_climbs_anew_and_keeps_its_history() {
+    let once = replay_properties(&dead_properties(&published(), &dead(), 1));
+    let twice = replay_properties(&dead_properties(&once, &dead(), 7));
+    assert_eq!(number(&once, "replayed"), Some(1));
+    assert_eq!(number(&twice, "replayed"), Some(2));
+    assert_eq!(header(&twice, "replayed-reason"), Some(&text("malformed")));
+    assert!(header(&twice, "replayed-failed-at").is_some());
+    for said in SAID {
+        assert_eq!(header(&twice, said), None, "{said} is of the last climb");
+    }
+    assert_eq!(header(&twice, "original-expiration"), Some(&text("1000")));
+}
+
+#[test]
+fn what_is_written_is_read_back() {
+    let dead = Dead { cause: Cause { status: Some(422), detail: "no".into() }, reason: DeadReason::Refused, ..dead() };
+    let event = dead_event(&dead_properties(&published(), &dead, 2), "k", Bytes::from_static(BODY));
+    assert_eq!((event.id.as_deref(), event.project.as_deref()), (Some("evt_1"), Some("gigs")));
+    assert_eq!((event.reason, event.status, event.attempts), (DeadReason::Refused, Some(422), Some(2)));
+    assert_eq!((event.detail.as_deref(), event.replayed), (Some("no"), 0));
+    assert!(event.failed_at.is_some());
+}
+
+#[test]
+fn an_event_that_the_broker_gave_up_is_read_as_exhausted() {
+    let event = dead_event(&BasicProperties::default(), "k", Bytes::from_static(BODY));
+    assert_eq!((event.reason, event.attempts, event.failed_at), (DeadReason::Exhausted, None, None));
+    assert_eq!((event.id.as_deref(), event.kind.as_deref()), (Some("evt_1"), Some("t")));
+    let junk = dead_event(&BasicProperties::default(), "k", Bytes::from_static(b"\xff"));
+    assert_eq!((junk.id, junk.project, junk.kind), (None, None, None));
+}
+
+#[test]
+fn headers_of_odd_types_are_survived() {
+    let mut table = FieldTable::default();
+    table.insert("x-hookbro-attempts".into(), AMQPValue::LongString("many".into()));
+    table.insert("x-hookbro-reason".into(), AMQPValue::Boolean(true));
+    table.insert("x-hookbro-failed-at".into(), text("yesterday"));
+    let event = dead_event(&BasicProperties::default().with_headers(table), "k", Bytes::from_static(BODY));
+    assert_eq!((event.reason, event.attempts, event.failed_at), (DeadReason::Exhausted, None, None));
+}
+
+#[test]
+fn a_long_detail_is_cut_between_characters() {
+    let line = one_line(&"é".repeat(1000));
+    assert!(line.len() <= MAX_DETAIL && line.chars().all(|c| c == 'é'));
+}
+
+#[test]
+fn headers_that_would_not_fit_a_frame_are_left_out_and_counted() {
+    let mut table = FieldTable::default();
+    table.insert("big".into(), text(&"x".repeat(120_000)));
+    table.insert("small".into(), text("kept"));
+    let from = BasicProperties::default().with_headers(table);
+    assert!(header_bytes(&from) > 120_000);
+    let copy = dead_properties(&from, &dead(), 1);
+    assert!(header_bytes(&copy) < MAX_COPIED + 2_000);
+    assert_eq!(header(&copy, "original-headers-dropped"), Some(&AMQPValue::LongInt(1)));
+    assert!(copy.headers().as_ref().unwrap().contains_key("small"));
+}
+
+#[test]
+fn the_truth_stands_over_what_a_publisher_made_up() {
+    let mut table = FieldTable::default();
+    table.insert("CC".into(), text("real"));
+    table.insert("x-hookbro-original-CC".into(), text("forged"));
+    let copy = dead_properties(&BasicProperties::default().with_headers(table), &dead(), 1);
+    assert_eq!(header(&copy, "original-CC"), Some(&text("real")));
+}
+
+#[test]
+fn the_brokers_own_count_is_read_under_its_own_name() {
+    let mut table = FieldTable::default();
+    table.insert("x-hookbro-x-delivery-count".into(), AMQPValue::LongLongInt(9));
+    table.insert("x-delivery-count".into(), AMQPValue::LongLongInt(4));
+    assert_eq!(delivery_count(&BasicProperties::default().with_headers(table)), 4);
+    assert_eq!(delivery_count(&published()), 0);
+}
+
+#[test]
+fn what_was_kept_aside_climbs_anew_without_the_traces_of_its_first_climb() {
+    let mut table = FieldTable::default();
+    for name in ["x-death", "x-first-death-queue", "x-last-death-reason", "x-delivery-count", "own", "traceparent"] {
+        table.insert(name.into(), text("as it was"));
+    }
+    let from = published().with_headers(table);
+    let fresh = fresh_properties(&portable(&from));
+    let names: Vec<_> = fresh.headers().as_ref().unwrap().into_iter().map(|(name, _)| name.as_str()).collect();
+    for kept in ["own", "traceparent"] {
+        assert!(names.contains(&kept), "{kept} of {names:?}");
+    }
+    assert!(names.iter().all(|name| !name.starts_with("x-death") && !name.contains("-death-")), "{names:?}");
+    assert!(!names.contains(&"x-delivery-count") && !names.contains(&"x-hookbro-replayed"), "{names:?}");
+    assert_eq!((fresh.expiration(), fresh.message_id()), (&None, from.message_id()));
+}

@@ -1,0 +1,381 @@
+//! One connection's life as a consumer: a channel per rung, streams that start and stop, deliveries with their attempt.
+//!
+//! Any channel error, a stream that ends unasked and a lost connection all end the session; the owner opens another.
+
+use super::{
+    changeover::{Occasion, StandError, stand},
+    connect::{ConnectError, Connector, close},
+    copies::{Copies, Original},
+    depths::{Depths, Unknown, watch_depths},
+    headers::{header_bytes, replays},
+    settle::{AmqpReceipt, Settler},
+    silence::{Sign, Silence},
+    topology::{Rung, Topology},
+    trace,
+};
+use crate::{
+    event::Attempt,
+    observe::{health::Health, metrics::Metrics, trace::Traces},
+    pipeline::delivery::{Delivery, Message, Unsettled},
+};
+use futures_util::{
+    StreamExt as _,
+    future::join_all,
+    stream::{self, BoxStream, SelectAll},
+};
+use lapin::{
+    Channel, Connection, Event,
+    options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions},
+    types::{FieldTable, ShortString},
+};
+use prometheus::IntCounter;
+use std::{sync::Arc, time::Duration, time::Instant};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::JoinHandle,
+};
+use tokio_util::task::AbortOnDropHandle;
+
+/// A broker that answers neither cancel nor consume for so long is gone.
+const ORDER_TIMEOUT: Duration = Duration::from_secs(10);
+/// Declaring a full ladder takes a fraction of a second; a broker that is forming its cluster may take many.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(60);
+/// Longest wait for the last settlements to be written, for all channels together.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How much the broker may send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flow {
+    Nothing,
+    /// One unsettled delivery per rung: enough to try whether Svix is back.
+    One,
+    /// Each rung's prefetch.
+    Full,
+}
+
+impl Flow {
+    /// Deliveries that `rung` may have unsettled; `None`: it is not consumed.
+    fn prefetch(self, rung: &Rung) -> Option<u16> {
+        match self {
+            Self::Nothing => None,
+            Self::One => Some(1),
+            Self::Full => Some(rung.prefetch),
+        }
+    }
+}
+
+/// Why there is no session.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    #[error(transparent)]
+    Declare(#[from] StandError),
+    #[error("cannot open a channel: {0}")]
+    Channel(lapin::Error),
+    #[error("the broker did not declare everything within {OPEN_TIMEOUT:?}")]
+    Silent,
+}
+
+/// What ended a session.
+#[derive(Debug, thiserror::Error)]
+pub enum Ended {
+    #[error("the broker closed the channel or the connection: {0}")]
+    Broker(#[from] lapin::Error),
+    #[error("the broker cancelled a consumer, as when a queue is deleted")]
+    Cancelled,
+    #[error("the broker closed the connection")]
+    Closed,
+    #[error("the broker did not answer within {ORDER_TIMEOUT:?}")]
+    Silent,
+    /// The watchdog's word: the connection lives, and a consumer on it is dead.
+    #[error("queue `{queue}` has messages ready and room for them, and sent none for {} s", silent.as_secs())]
+    Deaf { queue: String, silent: Duration },
+    #[error("the broker said nothing about the queues for {} s", .0.as_secs())]
+    Unanswered(Duration),
+}
+
+enum Incoming {
+    Delivery(usize, Box<lapin::message::Delivery>, Option<OwnedSemaphorePermit>),
+    Failed(lapin::Error),
+    /// A stream of that epoch came to its end.
+    StreamEnded(u64),
+    Connection(Event),
+    Depths(Depths),
+    /// Nobody answers the question for the depths.
+    Unanswered,
+}
+
+/// A rung with its channel open, consumed or not.
+struct OpenRung {
+    rung: Rung,
+    permits: Arc<Semaphore>,
+    queue: Arc<str>,
+    channel: Channel,
+    settler: Arc<Settler>,
+    settling: JoinHandle<()>,
+    consumer: Option<ShortString>,
+    received: IntCounter,
+    silence: Silence,
+}
+
+/// Bounds the deliveries in flight of each rung, over a pause or a reconnect too, when old ones are still held. One bound for
+/// all of them would let what a flooding lane holds keep the others' out.
+#[derive(Debug)]
+pub struct Permits(Vec<Arc<Semaphore>>);
+
+impl Permits {
+    pub fn new(topology: &Topology) -> Self {
+        Self(topology.rungs.iter().map(|rung| Arc::new(Semaphore::new(rung.prefetch.into()))).collect())
+    }
+}
+
+/// What all sessions of a process share.
+#[derive(Clone)]
+pub struct Shared {
+    pub permits: Arc<Permits>,
+    pub copies: Arc<Copies>,
+    pub metrics: Arc<Metrics>,
+    pub health: Arc<Health>,
+    pub traces: Traces,
+    /// How long a queue may owe a delivery before its session ends.
+    pub watchdog: Duration,
+}
+
+/// A connection with the topology in place, consuming as its owner says.
+pub struct Session {
+    connection: Connection,
+    rungs: Vec<OpenRung>,
+    streams: SelectAll<BoxStream<'static, Incoming>>,
+    /// Counts the changes of flow, so that the end of a stream we cancelled is not taken for a loss.
+    epoch: u64,
+    flow: Flow,
+    shared: Shared,
+}
+
+impl Session {
+    /// Connects, makes the topology stand and opens a channel per rung. Nothing is consumed yet.
+    pub async fn open(
+        connector: &Connector,
+        topology: &Topology,
+        occasion: Occasion,
+        shared: Shared,
+    ) -> Result<Self, OpenError> {
+        let connection = connector.connect("hookbro consumer").await?;
+        let opening = Self::open_on(connector, connection, topology, occasion, shared);
+        tokio::time::timeout(OPEN_TIMEOUT, opening).await.unwrap_or(Err(OpenError::Silent))
+    }
+
+    async fn open_on(
+        connector: &Connector,
+        connection: Connection,
+        topology: &Topology,
+        occasion: Occasion,
+        shared: Shared,
+    ) -> Result<Self, OpenError> {
+        for stranded in stand(connector, &connection, topology, occasion).await? {
+            tracing::warn!("{stranded}");
+        }
+        let Shared { metrics, health, .. } = &shared;
+        let mut rungs = Vec::with_capacity(topology.rungs.len());
+        for (rung, permits) in topology.rungs.iter().zip(&shared.permits.0) {
+            let channel = connection.create_channel().await.map_err(OpenError::Channel)?;
+            let (settler, settling) = Settler::start(channel.clone(), rung.prefetch, Arc::clone(metrics));
+            let received = metrics.received(rung.attempt);
+            let queue = rung.queue.as_str().into();
+            let (rung, permits, silence) = (rung.clone(), Arc::clone(permits), Silence::begin(Instant::now()));
+            rungs.push(OpenRung {
+                rung,
+                permits,
+                queue,
+                channel,
+                settler,
+                settling,
+                consumer: None,
+                received,
+                silence,
+            });
+        }
+        let probe = connection.create_channel().await.map_err(OpenError::Channel)?;
+        let depths = watch_depths(probe, topology.clone(), Arc::clone(metrics), Arc::clone(health), shared.watchdog);
+        let depths = depths.map(|round| match round {
+            Ok(depths) => Incoming::Depths(depths),
+            Err(Unknown::Refused(error)) => Incoming::Failed(error),
+            Err(Unknown::Unanswered) => Incoming::Unanswered,
+        });
+        let mut streams = SelectAll::new();
+        streams.push(connection.events_listener().map(Incoming::Connection).boxed());
+        streams.push(depths.boxed());
+        Ok(Self { connection, rungs, streams, epoch: 0, flow: Flow::Nothing, shared })
+    }
+
+    /// Starts or stops consuming. What the broker sent before a stop still comes out of [`Session::next`].
+    pub async fn set_flow(&mut self, flow: Flow) -> Result<(), Ended> {
+        if flow == self.flow {
+            return Ok(());
+        }
+        self.flow = flow;
+        self.epoch += 1;
+        tokio::time::timeout(ORDER_TIMEOUT, self.apply_flow()).await.unwrap_or(Err(Ended::Silent))
+    }
+
+    async fn apply_flow(&mut self) -> Result<(), Ended> {
+        for (index, open) in self.rungs.iter_mut().enumerate() {
+            if let Some(tag) = open.consumer.take() {
+                open.channel.basic_cancel(tag, BasicCancelOptions::default()).await?;
+            }
+            let Some(prefetch) = self.flow.prefetch(&open.rung) else { continue };
+            open.channel.basic_qos(prefetch, BasicQosOptions::default()).await?;
+            let tag: ShortString =
+                format!("hookbro.{}.{}.{}", open.rung.lane, open.rung.attempt.get(), self.epoch).into();
+            let queue = open.rung.queue.as_str().into();
+            let options = BasicConsumeOptions::default();
+            let consumer = open.channel.basic_consume(queue, tag.clone(), options, FieldTable::default()).await?;
+            open.consumer = Some(tag);
+            open.silence = Silence::begin(Instant::now());
+            let epoch = self.epoch;
+            let permits = Arc::clone(&open.permits);
+            let deliveries = consumer.then(move |item| {
+                let permits = Arc::clone(&permits);
+                async move {
+                    match item {
+                        // Never closed, so there always is a permit in the end.
+                        Ok(delivery) => {
+                            Incoming::Delivery(index, Box::new(delivery), permits.acquire_owned().await.ok())
+                        }
+                        Err(error) => Incoming::Failed(error),
+                    }
+                }
+            });
+            self.streams.push(deliveries.chain(stream::iter([Incoming::StreamEnded(epoch)])).boxed());
+        }
+        Ok(())
+    }
+
+    /// The next delivery. Safe to drop while it waits.
+    pub async fn next(&mut self) -> Result<Delivery<AmqpReceipt>, Ended> {
+        while let Some(incoming) = self.streams.next().await {
+            match incoming {
+                Incoming::Delivery(rung, delivery, permit) => return Ok(self.delivery(rung, delivery, permit)),
+                Incoming::Failed(error) | Incoming::Connection(Event::Error(error)) => return Err(error.into()),
+                Incoming::StreamEnded(epoch) if epoch == self.epoch && self.flow != Flow::Nothing => {
+                    return Err(if self.connected() { Ended::Cancelled } else { Ended::Closed });
+                }
+                Incoming::Connection(Event::ConnectionBlocked(reason)) => {
+                    tracing::warn!(reason, "the broker blocks this connection");
+                }
+                Incoming::Depths(depths) => self.look(&depths)?,
+                Incoming::Unanswered => {
+                    self.shared.metrics.watchdog_reconnects.inc();
+                    return Err(Ended::Unanswered(self.shared.watchdog));
+                }
+                Incoming::StreamEnded(_) | Incoming::Connection(_) => {}
+            }
+        }
+        Err(Ended::Closed)
+    }
+
+    /// Looks for a consumer that is owed a delivery for too long. A pause that waits for one event to try is looked at
+    /// too: from a dead consumer that event would never come.
+    fn look(&mut self, depths: &Depths) -> Result<(), Ended> {
+        let now = Instant::now();
+        for open in &mut self.rungs {
+            let Some(prefetch) = self.flow.prefetch(&open.rung) else { continue };
+            let ready = depths.get(&open.rung.queue).copied().unwrap_or(0);
+            // Each unsettled delivery holds its rung's settler. Those taken before the last change of flow are counted
+            // too, though the broker no longer does: then room shows late, and never wrongly.
+            let unsettled = Arc::strong_count(&open.settler) - 1;
+            // Without a permit, what was sent may be waiting for what an earlier session left in hand.
+            let room = unsettled < usize::from(prefetch) && open.permits.available_permits() > 0;
+            match open.silence.look(ready, room, now, self.shared.watchdog) {
+                Sign::Hears => self.shared.health.hears(&open.rung.queue),
+                Sign::Unknown => {}
+                Sign::Deaf(silent) => {
+                    self.shared.metrics.watchdog_reconnects.inc();
+                    self.shared.health.deaf(&open.rung.queue);
+                    return Err(Ended::Deaf { queue: open.rung.queue.clone(), silent });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the connection stands, as far as this side can tell.
+    pub fn connected(&self) -> bool {
+        self.connection.status().connected()
+    }
+
+    /// A delivery that has arrived already, without waiting for one.
+    pub fn next_arrived(&mut self) -> Option<Delivery<AmqpReceipt>> {
+        use futures_util::FutureExt as _;
+        while let Some(Some(incoming)) = self.streams.next().now_or_never() {
+            if let Incoming::Delivery(rung, delivery, permit) = incoming {
+                return Some(self.delivery(rung, delivery, permit));
+            }
+        }
+        None
+    }
+
+    fn delivery(
+        &mut self,
+        rung: usize,
+        mut delivery: Box<lapin::message::Delivery>,
+        permit: Option<OwnedSemaphorePermit>,
+    ) -> Delivery<AmqpReceipt> {
+        let open = &mut self.rungs[rung];
+        open.received.inc();
+        let attempt: Attempt = open.rung.attempt;
+        let trace = trace::begin(&self.shared.traces, &delivery, &open.queue, attempt);
+        let body = std::mem::take(&mut delivery.data).into();
+        let properties = &delivery.properties;
+        let owned = |text: &Option<ShortString>| text.as_ref().map(|t| t.as_str().to_owned());
+        let received = Instant::now();
+        open.silence.heard(received);
+        let message = Message {
+            body,
+            attempt,
+            content_type: owned(properties.content_type()),
+            content_encoding: owned(properties.content_encoding()),
+            header_bytes: header_bytes(properties),
+            replayed: replays(properties),
+            queue: Arc::clone(&open.queue),
+            routing_key: delivery.routing_key.as_str().to_owned(),
+            received,
+            trace,
+            waited: open.rung.waited,
+            next_delay: open.rung.next_delay,
+            lane: open.rung.lane,
+        };
+        let receipt = AmqpReceipt {
+            tag: delivery.delivery_tag,
+            settler: Arc::clone(&open.settler),
+            copies: Arc::clone(&self.shared.copies),
+            original: Original { delivery, queue: Arc::clone(&open.queue), attempt, received },
+            _permit: permit,
+        };
+        Delivery { message, token: Unsettled::new(receipt, Arc::clone(&self.shared.metrics)) }
+    }
+
+    /// Ends a session that is of no use any more. Deliveries that are still held keep their channel, and a channel its
+    /// connection: left open, the broker would go on sending to nobody.
+    pub async fn abandon(self) {
+        close(self.connection).await;
+    }
+
+    /// Writes what is settled and says goodbye. Every token must be gone by then; the broker delivers the rest again.
+    pub async fn close(self) {
+        drop(self.streams);
+        // Kept to the end: a dropped channel closes itself, and would race the connection's own goodbye.
+        let mut channels = Vec::with_capacity(self.rungs.len());
+        let mut settling = Vec::with_capacity(self.rungs.len());
+        for open in self.rungs {
+            drop(open.settler);
+            channels.push(open.channel);
+            settling.push(AbortOnDropHandle::new(open.settling));
+        }
+        if tokio::time::timeout(FLUSH_TIMEOUT, join_all(settling)).await.is_err() {
+            tracing::warn!("some deliveries are still unsettled; the broker keeps them");
+        }
+        close(self.connection).await;
+    }
+}

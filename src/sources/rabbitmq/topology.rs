@@ -1,0 +1,345 @@
+//! The objects on the broker as one value: names, arguments, and the order that never leaves a gap.
+//!
+//! Every dead-letter step is a fanout exchange and a quorum queue of one name, so that the original routing key
+//! survives without `x-dead-letter-routing-key`. At-least-once dead-lettering needs quorum queues with
+//! `x-overflow=reject-publish`; without it RabbitMQ falls back to at-most-once in silence.
+
+use super::settings::{Lane, Settings};
+use crate::{
+    event::{Attempt, RetryLadder},
+    sources::rabbitmq::topic,
+};
+use lapin::types::{AMQPValue, FieldTable, LongString};
+use ring::digest::{SHA256, digest};
+use std::{collections::BTreeMap, time::Duration};
+
+/// Returns an event survives that is kept while it is looked at: RabbitMQ 4 would drop it after 20 by default.
+const KEPT_DELIVERY_LIMIT: u32 = 1_000_000;
+/// A retry queue gets this part of Q's prefetch: retries are fewer, and must not crowd out fresh events.
+const RETRY_PREFETCH_PART: u16 = 8;
+
+/// Bytes of the hash in a fork's name: two arrangements of one installation must not meet.
+const FORK_HASH: usize = 8;
+
+/// One queue argument, in the few types that are used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Argument {
+    Text(String),
+    Number(i64),
+}
+
+/// One durable quorum queue and its arguments.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Queue {
+    pub name: String,
+    pub arguments: BTreeMap<&'static str, Argument>,
+}
+
+/// A queue bound to an exchange.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Binding {
+    pub queue: String,
+    pub exchange: String,
+    pub routing_key: String,
+}
+
+/// A queue that hookbro consumes, and what its deliveries have behind and before them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rung {
+    pub queue: String,
+    /// Counted from the default lane.
+    pub lane: usize,
+    pub attempt: Attempt,
+    /// The delay before this attempt.
+    pub waited: Duration,
+    /// The delay after it; `None` on the last rung.
+    pub next_delay: Option<Duration>,
+    pub prefetch: u16,
+}
+
+/// Where events part ways between lanes: an internal topic exchange, from which what no lane's keys take goes to Q.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fork {
+    /// Named by its bindings, so that other bindings are another exchange: which ones stand cannot be asked over AMQP.
+    pub exchange: String,
+    /// Its alternate exchange, which leads to Q.
+    pub otherwise: String,
+    /// The routing keys that bind it to the publishers' exchange.
+    pub bindings: Vec<String>,
+}
+
+/// Everything that must stand, each list in the order of its declaration: the far end first, the work queue last.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Topology {
+    /// The publishers' topic exchange: used as it is, created only if missing.
+    pub topic_exchange: String,
+    /// Our own exchanges that lead to one queue each, all fanout and durable.
+    pub fanouts: Vec<String>,
+    /// None without lanes: then Q is bound to the publishers' exchange itself.
+    pub fork: Option<Fork>,
+    pub queues: Vec<Queue>,
+    pub bindings: Vec<Binding>,
+    /// Q first.
+    pub rungs: Vec<Rung>,
+    /// What led to Q directly, where a fork leads to it now.
+    pub(super) unbound: Vec<Binding>,
+    /// The lanes' names and patterns, in order.
+    lanes: Vec<Lane>,
+    dead: String,
+    held: String,
+}
+
+impl Topology {
+    pub fn new(settings: &Settings) -> Self {
+        let dead = format!("{}.dead", settings.queue);
+        let default = Ladder { stem: settings.queue.clone(), dead: &dead, limit: settings.delivery_limit };
+        let held = format!("{}.held", settings.queue);
+        let mut queues = vec![keeping_queue(dead.clone()), keeping_queue(held.clone())];
+        let mut rungs = default.rungs(0, &settings.ladder, settings.prefetch);
+        for (lane, number) in settings.lanes.iter().zip(1..) {
+            let own = Ladder { stem: lane_queue(&settings.queue, &lane.name), ..default };
+            queues.extend(own.queues(&lane.ladder));
+            rungs.extend(own.rungs(number, &lane.ladder, lane.prefetch));
+        }
+        queues.extend(default.queues(&settings.ladder));
+
+        let fanouts: Vec<String> = queues.iter().map(|q| q.name.clone()).collect();
+        let own = fanouts.iter().map(|name| bind(name, name, ""));
+        let direct = settings.bindings.iter().map(|key| bind(&settings.queue, &settings.exchange, key));
+        let fork = fork(settings);
+        let (to_queues, unbound): (Vec<_>, Vec<_>) = match &fork {
+            None => (direct.collect(), Vec::new()),
+            Some(fork) => {
+                let keys = settings.lanes.iter().flat_map(|lane| lane.keys.iter().map(move |key| (lane, key)));
+                let to_lanes =
+                    keys.map(|(lane, key)| bind(&lane_queue(&settings.queue, &lane.name), &fork.exchange, key));
+                (to_lanes.collect(), direct.collect())
+            }
+        };
+        Self {
+            topic_exchange: settings.exchange.clone(),
+            bindings: own.chain(to_queues).collect(),
+            lanes: settings.lanes.clone(),
+            rungs,
+            fanouts,
+            fork,
+            queues,
+            unbound,
+            dead,
+            held,
+        }
+    }
+
+    /// The fanout exchange and queue of events given up.
+    pub fn dead(&self) -> &str {
+        &self.dead
+    }
+
+    /// The fanout exchange and queue of events whose project is paused.
+    pub fn held(&self) -> &str {
+        &self.held
+    }
+
+    /// The part of the topology that is about one queue.
+    pub(super) fn only(&self, queue: &Queue) -> Self {
+        Self {
+            fanouts: vec![queue.name.clone()],
+            queues: vec![queue.clone()],
+            bindings: self.bindings.iter().filter(|binding| binding.queue == queue.name).cloned().collect(),
+            rungs: Vec::new(),
+            unbound: Vec::new(),
+            ..self.clone()
+        }
+    }
+
+    /// All but what leads publishers' events to it.
+    pub(super) fn behind_the_entrances(&self) -> Self {
+        let own = self.bindings.iter().filter(|binding| binding.exchange == binding.queue);
+        Self { bindings: own.cloned().collect(), fork: None, unbound: Vec::new(), ..self.clone() }
+    }
+
+    /// The fanout exchange through which an event of this routing key is replayed, its lane's own: every other consumer of
+    /// the publishers' exchange would see it there.
+    pub fn entry(&self, routing_key: &str) -> &str {
+        let of_lane = |lane: &&Lane| lane.keys.iter().any(|pattern| topic::matches(pattern, routing_key));
+        let number = self.lanes.iter().zip(1..).find(|(lane, _)| of_lane(lane)).map_or(0, |(_, number)| number);
+        self.rungs.iter().find(|rung| rung.lane == number).map_or("", |rung| rung.queue.as_str())
+    }
+
+    /// How many lanes there are, the default one among them.
+    pub fn lanes(&self) -> usize {
+        self.lanes.len() + 1
+    }
+
+    /// Each lane's name and how many delays it has.
+    pub(super) fn lane_ladders(&self) -> impl Iterator<Item = (&str, usize)> {
+        self.lanes.iter().map(|lane| (lane.name.as_str(), lane.ladder.delays().len()))
+    }
+
+    /// Q
+    pub(super) fn work_queue(&self) -> &str {
+        self.rungs.first().map_or("", |rung| rung.queue.as_str())
+    }
+
+    /// The routing keys by which publishers' events come to us.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &str> {
+        let forked = self.fork.iter().flat_map(|fork| fork.bindings.iter().map(String::as_str));
+        let direct = self.bindings.iter().filter(|binding| binding.exchange == self.topic_exchange);
+        forked.chain(direct.map(|binding| binding.routing_key.as_str()))
+    }
+
+    /// Most deliveries that can be unsettled at once.
+    pub fn max_in_flight(&self) -> usize {
+        self.rungs.iter().map(|r| usize::from(r.prefetch)).sum()
+    }
+}
+
+/// The queue of a lane, and the stem of its other names; Q's own is `queue`.
+pub(super) fn lane_queue(queue: &str, lane: &str) -> String {
+    format!("{queue}.lane.{lane}")
+}
+
+/// The queues of a lane's ladder, from the stem of their names and the number of its delays.
+pub(super) fn ladder_queues(stem: &str, delays: usize) -> impl Iterator<Item = String> {
+    let rungs = (1..=delays).flat_map(move |rung| [format!("{stem}.delay.{rung}"), format!("{stem}.retry.{rung}")]);
+    std::iter::once(stem.to_owned()).chain(rungs)
+}
+
+/// No lanes, no fork: a lane that only drains needs none either, but one exchange less is not worth a case of its own.
+fn fork(settings: &Settings) -> Option<Fork> {
+    if settings.lanes.is_empty() {
+        return None;
+    }
+    // Neither a lane's name nor a key that AMQP carries has a line break inside.
+    let lanes = settings.lanes.iter().map(|lane| format!("{}\n{}\n\n", lane.name, lane.keys.join("\n")));
+    let hash = digest(&SHA256, lanes.collect::<String>().as_bytes());
+    let name: String = hash.as_ref().iter().take(FORK_HASH).map(|byte| format!("{byte:02x}")).collect();
+    Some(Fork {
+        exchange: format!("{}.lanes.{name}", settings.queue),
+        otherwise: settings.queue.clone(),
+        bindings: settings.bindings.clone(),
+    })
+}
+
+/// One lane's ladder.
+struct Ladder<'a> {
+    stem: String,
+    dead: &'a str,
+    limit: u32,
+}
+
+impl Ladder<'_> {
+    /// From the last rung down, so that every dead-letter target stands before what leads to it.
+    fn queues(&self, ladder: &RetryLadder) -> Vec<Queue> {
+        let delays = ladder.delays();
+        let mut queues = Vec::new();
+        for (rung, delay) in (1..).zip(delays).collect::<Vec<_>>().into_iter().rev() {
+            let beyond = if rung == delays.len() { self.dead.to_owned() } else { self.delay(rung + 1) };
+            queues.push(work_queue(self.retry(rung), &beyond, self.limit));
+            queues.push(delay_queue(self.delay(rung), &self.retry(rung), *delay));
+        }
+        let beyond = if delays.is_empty() { self.dead.to_owned() } else { self.delay(1) };
+        queues.push(work_queue(self.stem.clone(), &beyond, self.limit));
+        queues
+    }
+
+    fn rungs(&self, lane: usize, ladder: &RetryLadder, prefetch: u16) -> Vec<Rung> {
+        let rung = |attempt: Attempt| Rung {
+            queue: if attempt == Attempt::FIRST { self.stem.clone() } else { self.retry(attempt.rung()) },
+            lane,
+            attempt,
+            waited: ladder.waited_before(attempt),
+            next_delay: ladder.delay_after(attempt),
+            prefetch: match attempt {
+                Attempt::FIRST => prefetch,
+                _ => (prefetch / RETRY_PREFETCH_PART).max(1),
+            },
+        };
+        ladder.attempts().map(rung).collect()
+    }
+
+    fn delay(&self, rung: usize) -> String {
+        format!("{}.delay.{rung}", self.stem)
+    }
+
+    fn retry(&self, rung: usize) -> String {
+        format!("{}.retry.{rung}", self.stem)
+    }
+}
+
+fn bind(queue: &str, exchange: &str, routing_key: &str) -> Binding {
+    Binding { queue: queue.into(), exchange: exchange.into(), routing_key: routing_key.into() }
+}
+
+fn quorum(name: String, arguments: impl IntoIterator<Item = (&'static str, Argument)>) -> Queue {
+    let mut arguments: BTreeMap<_, _> = arguments.into_iter().collect();
+    arguments.insert("x-queue-type", Argument::Text("quorum".into()));
+    Queue { name, arguments }
+}
+
+fn dead_lettering(to: &str) -> [(&'static str, Argument); 3] {
+    [
+        ("x-dead-letter-exchange", Argument::Text(to.into())),
+        ("x-dead-letter-strategy", Argument::Text("at-least-once".into())),
+        ("x-overflow", Argument::Text("reject-publish".into())),
+    ]
+}
+
+fn work_queue(name: String, beyond: &str, delivery_limit: u32) -> Queue {
+    let limit = ("x-delivery-limit", Argument::Number(delivery_limit.into()));
+    quorum(name, dead_lettering(beyond).into_iter().chain([limit]))
+}
+
+fn delay_queue(name: String, retry: &str, delay: Duration) -> Queue {
+    // A ladder's delays are below 2^32 ms.
+    let ttl = ("x-message-ttl", Argument::Number(i64::try_from(delay.as_millis()).unwrap_or(i64::MAX)));
+    quorum(name, dead_lettering(retry).into_iter().chain([ttl]))
+}
+
+/// A queue that nothing leaves by itself. A length limit, which any policy can set, refuses what comes and drops nothing.
+fn keeping_queue(name: String) -> Queue {
+    let overflow = ("x-overflow", Argument::Text("reject-publish".into()));
+    quorum(name, [("x-delivery-limit", Argument::Number(KEPT_DELIVERY_LIMIT.into())), overflow])
+}
+
+impl From<&Argument> for AMQPValue {
+    fn from(argument: &Argument) -> Self {
+        match argument {
+            Argument::Text(text) => Self::LongString(LongString::from(text.as_str())),
+            Argument::Number(number) => Self::LongLongInt(*number),
+        }
+    }
+}
+
+impl Fork {
+    pub(super) fn table(&self) -> FieldTable {
+        let mut table = FieldTable::default();
+        table.insert("alternate-exchange".into(), AMQPValue::LongString(self.otherwise.as_str().into()));
+        table
+    }
+}
+
+impl Queue {
+    /// A queue that keeps what another one held while that is made anew.
+    pub(super) fn holding(name: String) -> Self {
+        keeping_queue(name)
+    }
+
+    /// A queue of one or two messages that only hookbro writes. Its arguments are those of all versions, since nothing moves
+    /// it to others.
+    pub(super) fn remembering(name: String) -> Self {
+        quorum(name, [("x-delivery-limit", Argument::Number(KEPT_DELIVERY_LIMIT.into()))])
+    }
+
+    pub(super) fn table(&self) -> FieldTable {
+        let mut table = FieldTable::default();
+        for (name, value) in &self.arguments {
+            table.insert((*name).into(), value.into());
+        }
+        table
+    }
+}
+
+#[cfg(test)]
+#[path = "topology_tests.rs"]
+mod tests;

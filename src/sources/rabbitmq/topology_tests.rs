@@ -1,0 +1,93 @@
+use super::*;
+use crate::process::secret::Secret;
+
+fn settings(delays: &[u64], prefetch: u16) -> Settings {
+    let delays = delays.iter().copied().map(Duration::from_secs).collect();
+    Settings {
+        access: Secret::fixed("amqp://localhost").into(),
+        management_url: Secret::fixed(""),
+        exchange: "x".into(),
+        queue: "q".into(),
+        bindings: vec!["a.#".into(), "b".into()],
+        prefetch,
+        delivery_limit: 100,
+        ladder: RetryLadder::try_new(delays).unwrap(),
+        lanes: Vec::new(),
+        watchdog: Duration::from_secs(60),
+    }
+}
+
+fn topology(delays: &[u64], prefetch: u16) -> Topology {
+    Topology::new(&settings(delays, prefetch))
+}
+
+fn leads_to(topology: &Topology, queue: &str) -> Option<String> {
+    let queue = topology.queues.iter().find(|q| q.name == queue).unwrap();
+    match queue.arguments.get("x-dead-letter-exchange") {
+        Some(Argument::Text(text)) => Some(text.clone()),
+        _ => None,
+    }
+}
+
+#[test]
+fn a_failed_event_climbs_every_rung_and_then_dies() {
+    let topology = topology(&[5, 30], 256);
+    let mut way = vec!["q".to_owned()];
+    while let Some(next) = leads_to(&topology, &way[way.len() - 1]) {
+        way.push(next);
+    }
+    assert_eq!(way, ["q", "q.delay.1", "q.retry.1", "q.delay.2", "q.retry.2", "q.dead"]);
+}
+
+#[test]
+fn every_target_is_declared_before_what_leads_to_it_and_publishers_are_bound_last() {
+    let topology = topology(&[5, 30, 60], 256);
+    for (at, queue) in topology.queues.iter().enumerate() {
+        if let Some(target) = leads_to(&topology, &queue.name) {
+            assert!(topology.queues[..at].iter().any(|q| q.name == target), "{target} after {}", queue.name);
+        }
+    }
+    let last: Vec<_> = topology.bindings.iter().rev().take(2).map(|b| b.exchange.as_str()).collect();
+    assert_eq!(last, ["x", "x"]);
+}
+
+#[test]
+fn whatever_dead_letters_does_so_at_least_once() {
+    for queue in topology(&[5], 256).queues {
+        assert_eq!(queue.arguments["x-queue-type"], Argument::Text("quorum".into()));
+        if queue.arguments.contains_key("x-dead-letter-exchange") {
+            assert_eq!(queue.arguments["x-dead-letter-strategy"], Argument::Text("at-least-once".into()));
+            assert_eq!(queue.arguments["x-overflow"], Argument::Text("reject-publish".into()));
+        }
+    }
+}
+
+#[test]
+fn what_is_kept_aside_leaves_only_by_hand() {
+    let topology = topology(&[5], 256);
+    let held = topology.queues.iter().find(|queue| queue.name == topology.held()).unwrap();
+    let arguments: Vec<_> = held.arguments.keys().copied().collect();
+    assert_eq!((topology.held(), arguments), ("q.held", vec!["x-delivery-limit", "x-overflow", "x-queue-type"]));
+    assert!(topology.rungs.iter().all(|rung| rung.queue != topology.held()), "nobody consumes it");
+}
+
+#[test]
+fn a_length_limit_refuses_and_drops_nothing_in_any_queue() {
+    for queue in topology(&[5], 256).queues.into_iter().chain([Queue::holding("q.migrating".into())]) {
+        assert_eq!(queue.arguments["x-overflow"], Argument::Text("reject-publish".into()), "{}", queue.name);
+    }
+}
+
+#[test]
+fn an_empty_ladder_leads_straight_to_the_dead_queue() {
+    let topology = topology(&[], 4);
+    assert_eq!(leads_to(&topology, "q").as_deref(), Some("q.dead"));
+    assert_eq!(topology.rungs.len(), 1);
+    assert_eq!(topology.max_in_flight(), 4);
+}
+
+#[test]
+fn each_retry_queue_gets_an_eighth_of_the_prefetch_and_at_least_one() {
+    assert_eq!(topology(&[5, 30], 256).rungs.iter().map(|r| r.prefetch).collect::<Vec<_>>(), [256, 32, 32]);
+    assert_eq!(topology(&[5], 3).rungs[1].prefetch, 1);
+}

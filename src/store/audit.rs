@@ -1,0 +1,170 @@
+//! The audit: a row before a change is made, another when it has ended. Written at once, on a connection of its own beside
+//! the journal's writer, and on disk before anybody hears that it is written.
+
+use super::{
+    read::Reader,
+    writer::{Places, time_of},
+};
+use crate::operate::{
+    audit::{Audit, AuditEnd, AuditLine, AuditPage, AuditQuery, Change, Ending, MAX_DETAIL, Noted, Unwritten},
+    timeline::Unread,
+};
+use jiff::Timestamp;
+use sqlx::{AnyPool, Row as _, any::AnyRow};
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+/// Longest wait for one row, a connection included: an operator waits for it, and a change behind it.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Places that are tried: a second process has one of them once in a million years of changes.
+const TRIES: usize = 4;
+
+/// Where changes are written down, beside the journal.
+#[derive(Debug)]
+pub struct AuditLog {
+    reader: Reader,
+    places: Mutex<Places>,
+}
+
+/// A row, of a change or of an ending.
+#[derive(Default)]
+struct Row<'r> {
+    ends: Option<i64>,
+    identity: Option<String>,
+    claimed: Option<&'r str>,
+    action: Option<&'r str>,
+    project: Option<&'r str>,
+    target: Option<&'r str>,
+    outcome: Option<&'r str>,
+    detail: Option<String>,
+}
+
+impl AuditLog {
+    /// In the store that `reader` reads.
+    pub fn beside(reader: &Reader) -> Self {
+        Self { reader: reader.clone(), places: Mutex::new(Places::new()) }
+    }
+
+    async fn write(&self, row: Row<'_>) -> Result<i64, Unwritten> {
+        let pool = self.reader.pools().map_err(|unread| match unread {
+            Unread::Off => Unwritten::Off,
+            Unread::Away | Unread::Slow => Unwritten::Away,
+        })?;
+        match tokio::time::timeout(WRITE_TIMEOUT, self.insert(&pool.audit, &row)).await {
+            Ok(Ok(Some(place))) => Ok(place),
+            Ok(Ok(None)) => {
+                tracing::warn!("other processes hold the audit's places");
+                Err(Unwritten::Away)
+            }
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "the audit could not be written");
+                Err(Unwritten::Away)
+            }
+            Err(_) => Err(Unwritten::Slow),
+        }
+    }
+
+    async fn insert(&self, pool: &AnyPool, row: &Row<'_>) -> Result<Option<i64>, sqlx::Error> {
+        for _ in 0..TRIES {
+            let place = self.place();
+            let written = sqlx::query(
+                "INSERT INTO audit (id, ends, identity, claimed, action, project, target, outcome, detail) \
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (id) DO NOTHING",
+            )
+            .bind(place)
+            .bind(row.ends)
+            .bind(row.identity.as_deref())
+            .bind(row.claimed)
+            .bind(row.action)
+            .bind(row.project)
+            .bind(row.target)
+            .bind(row.outcome)
+            .bind(row.detail.as_deref())
+            .execute(pool)
+            .await?;
+            if written.rows_affected() > 0 {
+                return Ok(Some(place));
+            }
+            self.places.lock().unwrap_or_else(PoisonError::into_inner).renew();
+        }
+        Ok(None)
+    }
+
+    fn place(&self) -> i64 {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner).next(Timestamp::now())
+    }
+}
+
+/// One line, as long as it may be.
+fn shortened(detail: &str) -> String {
+    detail.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_DETAIL).collect()
+}
+
+async fn page(pool: &AnyPool, query: &AuditQuery) -> Result<AuditPage, sqlx::Error> {
+    let limit = query.limit.max(1);
+    let project = if query.project.is_some() { " AND a.project = $2" } else { "" };
+    // An ending lies behind its change, and is looked up for the rows of one page alone.
+    let sql = format!(
+        "SELECT a.id, a.identity, a.claimed, a.action, a.project, a.target, a.detail, e.id AS ended, e.outcome, \
+         e.detail AS said FROM audit a LEFT JOIN audit e ON e.ends = a.id \
+         WHERE a.ends IS NULL AND a.id < $1{project} ORDER BY a.id DESC LIMIT {}",
+        limit + 1
+    );
+    let mut asked = sqlx::query(&sql).bind(query.before.unwrap_or(i64::MAX));
+    if let Some(project) = &query.project {
+        asked = asked.bind(project.as_str());
+    }
+    let rows = asked.fetch_all(pool).await?;
+    let changes = rows.iter().take(limit).map(line).collect::<Result<Vec<_>, _>>()?;
+    let next = changes.last().filter(|_| rows.len() > limit).map(|last| last.place);
+    Ok(AuditPage { changes, next })
+}
+
+fn line(row: &AnyRow) -> Result<AuditLine, sqlx::Error> {
+    let place: i64 = row.try_get("id")?;
+    let ended = match row.try_get::<Option<i64>, _>("ended")? {
+        Some(at) => Some(AuditEnd {
+            at: time_of(at),
+            outcome: row.try_get::<Option<_>, _>("outcome")?.unwrap_or_default(),
+            detail: row.try_get("said")?,
+        }),
+        None => None,
+    };
+    Ok(AuditLine {
+        place,
+        at: time_of(place),
+        identity: row.try_get::<Option<_>, _>("identity")?.unwrap_or_default(),
+        claimed: row.try_get("claimed")?,
+        action: row.try_get::<Option<_>, _>("action")?.unwrap_or_default(),
+        project: row.try_get("project")?,
+        target: row.try_get("target")?,
+        detail: row.try_get("detail")?,
+        ended,
+    })
+}
+
+impl Audit for AuditLog {
+    async fn begin(&self, change: &Change) -> Result<Noted, Unwritten> {
+        let row = Row {
+            identity: Some(change.actor.identity.to_string()),
+            claimed: change.actor.claimed(),
+            action: Some(change.action),
+            project: change.project.as_deref(),
+            target: change.target.as_deref(),
+            detail: change.detail.as_deref().map(shortened),
+            ..Row::default()
+        };
+        self.write(row).await.map(Noted)
+    }
+
+    async fn end(&self, noted: Noted, ending: Ending, detail: &str) -> Result<(), Unwritten> {
+        let (outcome, detail) = (Some(ending.as_str()), Some(shortened(detail)));
+        self.write(Row { ends: Some(noted.0), outcome, detail, ..Row::default() }).await.map(drop)
+    }
+
+    async fn changes(&self, query: &AuditQuery) -> Result<AuditPage, Unread> {
+        self.reader.look(async |pool| page(pool, query).await).await
+    }
+}

@@ -1,0 +1,248 @@
+//! Finding what was written: pages of events and the story of one. Each look is bounded in rows and in time.
+
+use super::{
+    gaps,
+    open::Pools,
+    projects,
+    writer::{place_at, time_of},
+};
+use crate::{
+    operate::timeline::{Attempt, EventLine, EventPage, EventQuery, EventStory, ProjectPage, Timeline, Unread},
+    pipeline::journal::{Gap, Losses},
+};
+use jiff::Timestamp;
+use sqlx::{Any, AnyPool, Row as _, any::AnyArguments, any::AnyRow, query::Query};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use tokio::sync::watch;
+
+/// Longest look; nobody waits longer for a page.
+const READ_TIMEOUT: Duration = Duration::from_secs(5);
+/// Rows that one page looks at; where the wanted are rarer than that, the page is short and says where to go on.
+const LOOKED_AT: usize = 5_000;
+/// Deliveries of one event in one answer. A ladder has 17 rungs; an outage of days adds a few hundred.
+const STORY: usize = 500;
+
+const COLUMNS: &str = "id, project, event, kind, queue, routing_key, attempt, outcome, reason, status, latency_us, calls, \
+                       in_hand_us, message, detail, next_us";
+
+/// The reading end of a journal.
+#[derive(Debug, Clone)]
+pub struct Reader {
+    /// [`None`]: off.
+    store: Option<Store>,
+}
+
+#[derive(Debug, Clone)]
+struct Store {
+    pools: watch::Receiver<Option<Pools>>,
+    losses: Arc<Losses>,
+}
+
+impl Reader {
+    pub(super) fn new(pools: watch::Receiver<Option<Pools>>, losses: Arc<Losses>) -> Self {
+        Self { store: Some(Store { pools, losses }) }
+    }
+
+    /// That of a journal which is off.
+    pub fn off() -> Self {
+        Self { store: None }
+    }
+
+    /// The connections to the store, while it is open.
+    pub(super) fn pools(&self) -> Result<Pools, Unread> {
+        let store = self.store.as_ref().ok_or(Unread::Off)?;
+        store.pools.borrow().clone().ok_or(Unread::Away)
+    }
+
+    pub(super) async fn look<T>(
+        &self,
+        look: impl AsyncFnOnce(&AnyPool) -> Result<T, sqlx::Error>,
+    ) -> Result<T, Unread> {
+        let pools = self.pools()?;
+        match tokio::time::timeout(READ_TIMEOUT, look(&pools.read)).await {
+            Ok(Ok(found)) => Ok(found),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "the journal could not be read");
+                Err(Unread::Away)
+            }
+            Err(_) => Err(Unread::Slow),
+        }
+    }
+}
+
+/// A condition after the other, with its value.
+#[derive(Default)]
+struct Conditions {
+    sql: Vec<String>,
+    values: Vec<Value>,
+}
+
+enum Value {
+    Text(String),
+    Number(i64),
+}
+
+impl Conditions {
+    /// `condition` has one `?`, where the value goes.
+    fn and(&mut self, condition: &str, value: Value) {
+        self.values.push(value);
+        self.sql.push(condition.replace('?', &format!("${}", self.values.len())));
+    }
+
+    fn text(&mut self, condition: &str, value: Option<&String>) {
+        if let Some(value) = value {
+            self.and(condition, Value::Text(value.clone()));
+        }
+    }
+
+    fn all(&self) -> String {
+        if self.sql.is_empty() { "1 = 1".to_owned() } else { self.sql.join(" AND ") }
+    }
+}
+
+fn bound<'q>(sql: &'q str, values: &'q [Value]) -> Query<'q, Any, AnyArguments<'q>> {
+    values.iter().fold(sqlx::query(sql), |query, value| match value {
+        Value::Text(text) => query.bind(text.as_str()),
+        Value::Number(number) => query.bind(*number),
+    })
+}
+
+async fn events(pool: &AnyPool, query: &EventQuery) -> Result<EventPage, sqlx::Error> {
+    let mut narrow = Conditions::default();
+    narrow.text("event = ?", query.id.as_ref());
+    narrow.text("project = ?", query.project.as_ref());
+    if let Some(since) = query.since {
+        narrow.and("id >= ?", Value::Number(place_at(since)));
+    }
+    let ends = [query.until.map(place_at), query.before].into_iter().flatten().min();
+    if let Some(end) = ends {
+        narrow.and("id < ?", Value::Number(end));
+    }
+    // The words of the partial index, which covers all but the usual outcome.
+    if query.outcome.is_some_and(|outcome| outcome != "delivered") {
+        narrow.sql.push("remarkable = 1".to_owned());
+    }
+    // Without a project the type has an index of its own; with one it is looked for among the project's.
+    let kind_first = query.project.is_none() && query.id.is_none();
+    if kind_first {
+        narrow.text("kind = ?", query.kind.as_ref());
+    }
+    let limit = query.limit.max(1);
+    // Where rows may be passed over, many are looked at; else only a few more, for those that another one followed.
+    let passes_over = query.outcome.is_some() || (!kind_first && query.kind.is_some());
+    let most = if passes_over { LOOKED_AT } else { limit * 4 + 1 };
+    let sql = format!("SELECT {COLUMNS} FROM attempts WHERE {} ORDER BY id DESC LIMIT {most}", narrow.all());
+    let rows = bound(&sql, &narrow.values).fetch_all(pool).await?;
+    let read_all = rows.len() < most;
+    let mut page = EventPage::default();
+    let mut last = None;
+    for row in &rows {
+        if page.events.len() == limit {
+            page.next = last;
+            return Ok(page);
+        }
+        let line = line(row)?;
+        last = Some(line.place);
+        let wanted = query.outcome.is_none_or(|outcome| outcome == line.last.outcome)
+            && query.kind.as_ref().is_none_or(|kind| line.kind.as_ref() == Some(kind));
+        if wanted && (line.id.is_none() || is_latest(pool, &line).await?) {
+            page.events.push(line);
+        }
+    }
+    page.next = if read_all { None } else { last };
+    Ok(page)
+}
+
+/// Whether no later delivery of the same event is known: an event is listed once, by its latest.
+async fn is_latest(pool: &AnyPool, line: &EventLine) -> Result<bool, sqlx::Error> {
+    let later = sqlx::query("SELECT 1 FROM attempts WHERE event = $1 AND id > $2 AND project = $3 LIMIT 1")
+        .bind(line.id.as_deref())
+        .bind(line.place)
+        .bind(line.project.as_deref())
+        .fetch_optional(pool)
+        .await?;
+    Ok(later.is_none())
+}
+
+async fn stories(pool: &AnyPool, id: &str, project: Option<&str>) -> Result<Vec<EventStory>, sqlx::Error> {
+    let project_too = if project.is_some() { " AND project = $2" } else { "" };
+    let sql =
+        format!("SELECT {COLUMNS} FROM attempts WHERE event = $1{project_too} ORDER BY id DESC LIMIT {}", STORY + 1);
+    let mut query = sqlx::query(&sql).bind(id);
+    if let Some(project) = project {
+        query = query.bind(project);
+    }
+    let rows = query.fetch_all(pool).await?;
+    let truncated = rows.len() > STORY;
+    let mut by_project: BTreeMap<Option<String>, EventStory> = BTreeMap::new();
+    for row in rows.iter().take(STORY).rev() {
+        let line = line(row)?;
+        let story = by_project.entry(line.project.clone()).or_insert(EventStory {
+            project: line.project,
+            kind: None,
+            attempts: Vec::new(),
+            truncated,
+        });
+        story.kind = line.kind.or(story.kind.take());
+        story.attempts.push(line.last);
+    }
+    let mut stories: Vec<_> = by_project.into_values().collect();
+    stories.sort_by_key(|story| story.attempts.last().map(|last| std::cmp::Reverse(last.at)));
+    Ok(stories)
+}
+
+fn line(row: &AnyRow) -> Result<EventLine, sqlx::Error> {
+    #[expect(clippy::cast_precision_loss, reason = "far below 2^52 microseconds")]
+    let millis = |us: i64| us as f64 / 1e3;
+    let place: i64 = row.try_get("id")?;
+    let next: Option<i64> = row.try_get("next_us")?;
+    Ok(EventLine {
+        place,
+        project: row.try_get("project")?,
+        id: row.try_get("event")?,
+        kind: row.try_get("kind")?,
+        last: Attempt {
+            at: time_of(place),
+            attempt: row.try_get("attempt")?,
+            outcome: row.try_get("outcome")?,
+            status: row.try_get("status")?,
+            reason: row.try_get("reason")?,
+            detail: row.try_get("detail")?,
+            latency_ms: row.try_get::<Option<i64>, _>("latency_us")?.map(millis),
+            in_hand_ms: millis(row.try_get("in_hand_us")?),
+            calls: row.try_get("calls")?,
+            queue: row.try_get("queue")?,
+            routing_key: row.try_get("routing_key")?,
+            message_id: row.try_get("message")?,
+            next_at: next.and_then(|us| Timestamp::from_microsecond(us).ok()),
+        },
+    })
+}
+
+impl Timeline for Reader {
+    async fn events(&self, query: &EventQuery) -> Result<EventPage, Unread> {
+        self.look(async |pool| events(pool, query).await).await
+    }
+
+    async fn stories(&self, id: &str, project: Option<&str>) -> Result<Vec<EventStory>, Unread> {
+        self.look(async |pool| stories(pool, id, project).await).await
+    }
+
+    async fn projects(
+        &self,
+        named: Option<&str>,
+        since: Timestamp,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<ProjectPage, Unread> {
+        self.look(async |pool| projects::page(pool, named, since, after, limit).await).await
+    }
+
+    async fn gaps(&self, from: Timestamp, until: Timestamp) -> Result<Vec<Gap>, Unread> {
+        let written = self.look(async |pool| gaps::between(pool, from, until).await).await?;
+        // What is being lost at this very moment is not written down yet.
+        let current = self.store.as_ref().and_then(|store| store.losses.current());
+        let current = current.filter(|gap| gap.from <= until && gap.until.is_none_or(|end| end >= from));
+        Ok(current.into_iter().chain(written).collect())
+    }
+}
