@@ -10,7 +10,9 @@
 //! | [`pipeline`] | event → verdict; names no broker and no vendor |
 //! | [`operate`] | what operators can do |
 //! | [`sources`], [`sinks`], [`store`], [`http`] | one outside system each |
-//! | [`config`], [`cli`] | text to values; commands |
+//! | [`config`] | text to values |
+//! | [`app`] | everybody: the only place that builds things |
+//! | [`cli`] | words in, exit code out |
 
 pub mod event;
 pub mod process;
@@ -26,5 +28,8 @@ pub mod sinks;
 pub mod sources;
 pub mod store;
 
-pub mod cli;
 pub mod config;
+
+pub mod app;
+
+pub mod cli;

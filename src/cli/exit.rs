@@ -1,10 +1,9 @@
 //! How a command can fail, and with which exit code.
 
 use crate::{
+    app::AppError,
     config::ConfigError,
-    http::ListenError,
     observe::TelemetryError,
-    pipeline::Fatal,
     sinks::svix::ManageError,
     sources::rabbitmq::{ConnectError, DeadQueueError, DeclareError, MigrateError, PublishError, StandError},
 };
@@ -97,12 +96,6 @@ impl From<PublishError> for Failure {
     }
 }
 
-impl From<Fatal> for Failure {
-    fn from(error: Fatal) -> Self {
-        Self::Broker(error.to_string())
-    }
-}
-
 impl From<ManageError> for Failure {
     fn from(error: ManageError) -> Self {
         match error {
@@ -112,9 +105,14 @@ impl From<ManageError> for Failure {
     }
 }
 
-impl From<ListenError> for Failure {
-    fn from(error: ListenError) -> Self {
-        Self::Running(error.to_string())
+impl From<AppError> for Failure {
+    fn from(error: AppError) -> Self {
+        match error {
+            AppError::Configuration(text) => Self::Configuration(text),
+            AppError::Broker(error) => Self::Broker(error.to_string()),
+            AppError::Listen(error) => Self::Running(error.to_string()),
+            AppError::Running(text) => Self::Running(text),
+        }
     }
 }
 

@@ -5,10 +5,11 @@ use super::{
     feed::{FeedError, Item, files, items},
     output,
 };
+use crate::pipeline::backoff::Backoff;
 use crate::{
     config::Settings,
     event::{Event, MAX_ROUTING_KEY},
-    sources::rabbitmq::{Backoff, CHANNELS, EventProperties, PublishError, Publisher},
+    sources::rabbitmq::{CHANNELS, EventProperties, PublishError, Publisher},
 };
 use futures_util::{Stream, StreamExt as _, stream};
 use indicatif::{ProgressBar, ProgressStyle};

@@ -45,7 +45,7 @@ pub(super) fn run(args: &TopologyArgs, settings: Settings) -> Result<(), Failure
         Action::Declare => runtime()?.block_on(async {
             let connector = amqp::Connector::new(settings.broker.access.clone());
             let connection = connector.connect("hookbro topology").await?;
-            let stood = amqp::stand(&connector, &connection, &topology, amqp::Occasion::Start).await;
+            let stood = amqp::stand(&connector, &connection, &topology, crate::pipeline::source::Occasion::Start).await;
             amqp::close(connection).await;
             stood?.iter().try_for_each(|stranded| output::print(&format!("{stranded}\n")))?;
             output::print(&format!("{} queues stand\n", topology.queues.len()))

@@ -7,6 +7,8 @@ use crate::{
 use jiff::Timestamp;
 use serde::Serialize;
 
+pub use crate::pipeline::journal::Unread;
+
 /// One delivery of an event, as it is kept. Times are UTC, latencies in milliseconds.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Attempt {
@@ -105,17 +107,6 @@ pub struct ProjectPage {
     pub projects: Vec<ProjectLine>,
     /// The name to go on after.
     pub next: Option<String>,
-}
-
-/// Why the journal does not answer.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Unread {
-    #[error("the journal is off (journal.url = \"off\")")]
-    Off,
-    #[error("the journal's store is away")]
-    Away,
-    #[error("the journal's store took too long")]
-    Slow,
 }
 
 /// A journal that can be read.

@@ -1,7 +1,6 @@
-//! From the broker's stream to tasks: one per delivery, until told to stop.
+//! From a source's deliveries to tasks: one per delivery, until told to stop.
 
 use super::{
-    gate::{Appetite, Gate},
     handler::Handler,
     record::{self, Calls, Origin},
 };
@@ -12,9 +11,9 @@ use crate::{
         delivery::{Delivery, Message, Receipt},
         journal::Recorder,
         sink::Sink,
+        source::{Demand, Ended, Source},
     },
     process::stop::LAST_CALLS,
-    sources::rabbitmq::{AmqpReceipt, Ended, Flow, Session},
 };
 use futures_util::FutureExt as _;
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
@@ -26,7 +25,12 @@ const TURN_EVERY: Duration = Duration::from_secs(1);
 /// Deliveries begun one after another without a look at stop, gate and clock.
 const BURST: usize = 32;
 
-/// What all sessions of a process share.
+/// The connection went away without a word.
+#[derive(Debug, thiserror::Error)]
+#[error("the broker closed the connection")]
+struct Lost;
+
+/// What all sources of a process share.
 #[derive(Debug)]
 pub struct Pool<S> {
     pub handler: Arc<Handler<S>>,
@@ -41,7 +45,7 @@ impl<S: Sink> Pool<S> {
     }
 
     /// Consumes until stopped (`Ok`) or until the session ends.
-    pub async fn consume(&self, session: &mut Session) -> Result<(), Ended> {
+    pub async fn consume(&self, source: &mut impl Source) -> Result<(), Ended> {
         let mut gate_states = self.handler.gate.states();
         let mut turn = tokio::time::interval(TURN_EVERY);
         turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -50,7 +54,7 @@ impl<S: Sink> Pool<S> {
             tokio::select! {
                 biased;
                 () = self.handler.stop.requested.cancelled() => return Ok(()),
-                ordered = session.set_flow(flow(&self.handler.gate)) => ordered?,
+                ordered = source.set_demand(self.handler.gate.demand()) => ordered?,
             }
             tokio::select! {
                 biased;
@@ -58,26 +62,26 @@ impl<S: Sink> Pool<S> {
                 _ = gate_states.changed() => {}
                 _ = turn.tick() => {
                     self.health.beat();
-                    if !session.connected() {
-                        return Err(Ended::Closed);
+                    if !source.connected() {
+                        return Err(Ended::new(Lost));
                     }
                 }
-                delivery = session.next() => {
+                delivery = source.next() => {
                     self.begin(delivery?);
-                    self.take_arrived(session)?;
+                    self.take_arrived(source)?;
                 }
             }
         }
     }
 
     /// Gives back what has arrived and was never begun, then lets the begun ones finish until `deadline`.
-    pub async fn drain(&self, session: &mut Session, deadline: Instant) {
-        match tokio::time::timeout_at(deadline, session.set_flow(Flow::Nothing)).await {
+    pub async fn drain(&self, source: &mut impl Source, deadline: Instant) {
+        match tokio::time::timeout_at(deadline, source.set_demand(Demand::Nothing)).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(%error, "consuming could not be cancelled; the broker takes all back"),
-            Err(_) => tracing::warn!("the broker did not confirm the cancel in time; it takes everything back"),
+            Ok(Err(error)) => tracing::warn!(%error, "the source did not stop; it takes everything back"),
+            Err(_) => tracing::warn!("the source did not stop in time; it takes everything back"),
         }
-        while let Some(Delivery { message, token }) = session.next_arrived() {
+        while let Some(Delivery { message, token }) = source.next_arrived() {
             let told = token.settle(Verdict::Released(Released::Stopping), message.body).await;
             message.trace.settled(&told, None);
             log(&told, None, message.attempt, message.replayed);
@@ -107,15 +111,15 @@ impl<S: Sink> Pool<S> {
     }
 
     /// Begins what arrived together with the last delivery: looking round for each of a burst would cost more than it says.
-    fn take_arrived(&self, session: &mut Session) -> Result<(), Ended> {
+    fn take_arrived(&self, source: &mut impl Source) -> Result<(), Ended> {
         for _ in 0..BURST {
-            let Some(delivery) = session.next().now_or_never() else { break };
+            let Some(delivery) = source.next().now_or_never() else { break };
             self.begin(delivery?);
         }
         Ok(())
     }
 
-    fn begin(&self, delivery: Delivery<AmqpReceipt>) {
+    fn begin<R: Receipt>(&self, delivery: Delivery<R>) {
         let trace = delivery.message.trace.clone();
         let work = one(Arc::clone(&self.handler), self.recorder.clone(), delivery);
         if trace.is_on() {
@@ -123,14 +127,6 @@ impl<S: Sink> Pool<S> {
         } else {
             self.tasks.spawn(work);
         }
-    }
-}
-
-fn flow(gate: &Gate) -> Flow {
-    match gate.appetite() {
-        Appetite::Nothing => Flow::Nothing,
-        Appetite::One => Flow::One,
-        Appetite::Full => Flow::Full,
     }
 }
 

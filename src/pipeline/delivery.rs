@@ -1,4 +1,4 @@
-//! One delivery from the broker: what is read of it, and the duty to settle it exactly once.
+//! One delivery from a source: what is read of it, and the duty to settle it exactly once.
 
 use crate::{
     event::{Attempt, Verdict},
@@ -9,10 +9,6 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
-
-/// Longest time that a delivery is kept unsettled through a pause or a dead queue that is away. RabbitMQ closes the
-/// channel of a consumer that acknowledges nothing for 30 minutes.
-pub const HOLD: Duration = Duration::from_secs(10 * 60);
 
 /// What the handler may look at. Headers are not among it: none is trusted. The trace that one may name decides nothing.
 #[derive(Debug, Clone)]
@@ -30,9 +26,11 @@ pub struct Message {
     pub routing_key: String,
     /// When this process received it.
     pub received: Instant,
+    /// Until when its source lets it stay unsettled.
+    pub deadline: Instant,
     /// The span of this attempt.
     pub trace: Trace,
-    /// How long it waited on the broker before this attempt.
+    /// How long it waited at the source before this attempt.
     pub waited: Duration,
     /// How long it will wait should this attempt fail; `None` if this is the last.
     pub next_delay: Option<Duration>,
@@ -40,10 +38,10 @@ pub struct Message {
     pub lane: usize,
 }
 
-/// How a broker is told the end of one delivery. [`Unsettled`] calls one of these two, once.
+/// How a source is told the end of one delivery. [`Unsettled`] calls one of these two, once.
 pub trait Receipt: Send + 'static {
-    /// Turns `verdict` into the broker's operation and answers what the broker was really told: a verdict of `Dead`
-    /// whose copy finds no place becomes `Released`.
+    /// Carries out `verdict` at the source and answers what was really done: a verdict of `Dead` whose copy finds no
+    /// place becomes `Released`.
     fn settle(self, verdict: Verdict, body: Bytes) -> impl Future<Output = Verdict> + Send;
 
     /// Gives the delivery back at once, from a destructor.
@@ -71,7 +69,7 @@ impl<R: Receipt> Unsettled<R> {
         Self { receipt: Some(receipt), metrics }
     }
 
-    /// Tells the broker `verdict`, counts it, and answers what was really told.
+    /// Carries out `verdict`, counts it, and answers what was really done.
     pub async fn settle(mut self, verdict: Verdict, body: Bytes) -> Verdict {
         let Some(receipt) = self.receipt.take() else { return verdict };
         // Held over the await, so that a cancelled settlement still leaves the in-flight count right.

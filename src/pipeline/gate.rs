@@ -3,7 +3,10 @@
 //! Closed, it lets nobody through until its keeper ([`super::keeper`]) has reason to believe that Svix is back; then one
 //! event at a time may try. Only the acceptance of such a trial opens it again.
 
-use super::gate_state::{Closed, State, Step};
+use super::{
+    gate_state::{Closed, State, Step},
+    source::Demand,
+};
 use crate::{
     event::{Cause, PauseReason},
     observe::{health::Health, metrics::Metrics},
@@ -79,14 +82,6 @@ pub enum Denied {
     Stopping,
 }
 
-/// What the broker may send, as far as the gate has a say.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Appetite {
-    Nothing,
-    One,
-    Full,
-}
-
 impl Gate {
     pub fn new(metrics: Arc<Metrics>, health: Arc<Health>) -> Self {
         Self {
@@ -151,13 +146,13 @@ impl Gate {
         last > 0 && self.epoch + Duration::from_millis(last - 1) >= since
     }
 
-    /// What to take from the broker now. While ordinary events wait here, no further one is taken to be tried.
-    pub fn appetite(&self) -> Appetite {
+    /// What to take from the source now. While ordinary events wait here, no further one is taken to be tried.
+    pub fn demand(&self) -> Demand {
         match &*self.state.borrow() {
-            State::Open => Appetite::Full,
-            State::Closed(closed) if closed.step == Step::Waiting => Appetite::Nothing,
-            State::Closed(_) if self.waiting.load(Ordering::Relaxed) > 0 => Appetite::Nothing,
-            State::Closed(_) => Appetite::One,
+            State::Open => Demand::Full,
+            State::Closed(closed) if closed.step == Step::Waiting => Demand::Nothing,
+            State::Closed(_) if self.waiting.load(Ordering::Relaxed) > 0 => Demand::Nothing,
+            State::Closed(_) => Demand::One,
         }
     }
 

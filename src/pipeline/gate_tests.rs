@@ -36,7 +36,7 @@ async fn twenty_failures_without_an_acceptance_close_it_and_an_acceptance_starts
     assert!(gate.is_open());
     open_pass(&gate).await.failed(&cause(500), None);
     assert!(!gate.is_open());
-    assert_eq!(gate.appetite(), Appetite::Nothing);
+    assert_eq!(gate.demand(), Demand::Nothing);
 }
 
 #[tokio::test(start_paused = true)]
@@ -48,12 +48,12 @@ async fn closed_it_lets_one_through_at_a_time_and_only_that_ones_acceptance_open
     on_its_way.accepted();
     assert!(!gate.is_open(), "a call from before the pause proves nothing");
     assert!(gate.step(Step::Waiting, Step::Trial));
-    assert_eq!(gate.appetite(), Appetite::One);
+    assert_eq!(gate.demand(), Demand::One);
     let trial = open_pass(&gate).await;
     assert!(!lets_through(&gate).await, "one at a time");
     trial.accepted();
     assert!(gate.is_open());
-    assert_eq!(gate.appetite(), Appetite::Full);
+    assert_eq!(gate.demand(), Demand::Full);
 }
 
 #[tokio::test(start_paused = true)]
@@ -96,9 +96,9 @@ async fn those_who_wait_stand_in_line_and_all_pass_once_it_opens() {
         })
         .collect();
     tokio::task::yield_now().await;
-    assert_eq!(gate.appetite(), Appetite::Nothing, "those who wait are tried first");
+    assert_eq!(gate.demand(), Demand::Nothing, "those who wait are tried first");
     gate.step(Step::Waiting, Step::Trial);
-    assert_eq!(gate.appetite(), Appetite::Nothing);
+    assert_eq!(gate.demand(), Demand::Nothing);
     for each in waiting {
         each.await.unwrap();
     }
@@ -143,7 +143,7 @@ async fn an_event_that_failed_its_trial_does_not_keep_others_from_being_taken() 
     let mut failed_before = std::pin::pin!(gate.pass(Standing::FailedItsTrial, soon(), &stop));
     std::future::poll_fn(|cx| Poll::Ready(failed_before.as_mut().poll(cx).is_pending())).await;
     gate.step(Step::Waiting, Step::Trial);
-    assert_eq!(gate.appetite(), Appetite::One);
+    assert_eq!(gate.demand(), Demand::One);
 }
 
 #[tokio::test(start_paused = true)]
@@ -159,7 +159,7 @@ async fn events_at_their_last_attempt_let_a_fresh_one_go_first() {
     tokio::task::yield_now().await;
     gate.step(Step::Waiting, Step::Trial);
     tokio::time::sleep(Duration::from_secs(1)).await;
-    assert_eq!(gate.appetite(), Appetite::One, "none of them keeps a fresh event from being taken");
+    assert_eq!(gate.demand(), Demand::One, "none of them keeps a fresh event from being taken");
     let fresh = Instant::now();
     open_pass(&gate).await.accepted();
     assert_eq!(fresh.elapsed(), Duration::ZERO);

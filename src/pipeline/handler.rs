@@ -13,7 +13,7 @@ use crate::{
     },
     observe::{metrics::Metrics, projects::ProjectCounts},
     pipeline::{
-        delivery::{HOLD, Message},
+        delivery::Message,
         pauses::Board,
         route::{Destination, Routes},
         sink::{Answer, Repeat, Sink},
@@ -82,7 +82,7 @@ impl<S: Sink> Handler<S> {
 
     async fn send(&self, message: &Message, event: &Event, calls: &mut Calls) -> Verdict {
         let destination = self.routes.destination(&event.project);
-        let deadline = Instant::from_std(message.received) + HOLD;
+        let deadline = Instant::from_std(message.deadline);
         let mut previous_attempt =
             Instant::from_std(message.received.checked_sub(message.waited).unwrap_or(message.received));
         let dead = |reason, cause| {

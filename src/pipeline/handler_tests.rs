@@ -16,6 +16,8 @@ use std::time::Duration;
 
 const BODY: &str = r#"{"id":"evt_1","project":"gigs","type":"t","time":"2026-08-03T06:14:10Z","data":{}}"#;
 
+/// How long the source lets a delivery stay unsettled.
+const HOLD: Duration = Duration::from_secs(600);
 /// The one delay of the ladder.
 const DELAY: Duration = Duration::from_secs(5);
 
@@ -47,6 +49,7 @@ fn message(body: &str, rung: u8) -> Message {
         queue: "q".into(),
         routing_key: "gigs.t".into(),
         received: std::time::Instant::now(),
+        deadline: std::time::Instant::now() + HOLD,
         trace: crate::observe::trace::Trace::default(),
         waited: if rung == 0 { Duration::ZERO } else { DELAY },
         next_delay: (rung == 0).then_some(DELAY),

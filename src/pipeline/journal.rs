@@ -48,6 +48,17 @@ pub struct Entry {
     pub next_after: Option<Duration>,
 }
 
+/// Why the journal does not answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unread {
+    #[error("the journal is off (journal.url = \"off\")")]
+    Off,
+    #[error("the journal's store is away")]
+    Away,
+    #[error("the journal's store took too long")]
+    Slow,
+}
+
 /// A stretch of time of which entries are missing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Gap {

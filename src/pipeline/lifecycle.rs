@@ -1,8 +1,20 @@
-//! Start and stop: what must stand before what, the sessions one after another, and the order of the end.
+//! Start and stop: what must stand before what, the sources one after another, and the order of the end.
 
 use super::{
-    consume::Pool, gate::Gate, handler::Handler, keeper, pacer::Pacer, provision::Provisioner, resume as pauses,
-    resume::Resumer,
+    backoff::Backoff,
+    consume::Pool,
+    gate::Gate,
+    handler::Handler,
+    journal::Recorder,
+    keeper,
+    pacer::Pacer,
+    parking::Parking,
+    pauses::{PauseStore, Pauses},
+    provision::Provisioner,
+    resume::{self, Resumer},
+    route::{Routes, UnknownProject},
+    sink::Sink,
+    source::{Connect, Ended, NotOpen, Occasion, Source as _},
 };
 use crate::{
     event::ProjectId,
@@ -10,24 +22,11 @@ use crate::{
         health::{Broker, Health},
         metrics::Metrics,
         projects::ProjectCounts,
-        trace::Traces,
-    },
-    pipeline::{
-        journal::Recorder,
-        pauses::{PauseStore, Pauses},
-        route::{Routes, UnknownProject},
-        sink::Sink,
     },
     process::stop::{LAST_CALLS, Stop},
-    sources::{
-        rabbitmq as amqp,
-        rabbitmq::{
-            Backoff, Connector, Copies, DeclareError, Ended, LetGo, Occasion, OpenError, Permits, Publisher, Session,
-            Shared, StandError, Topology,
-        },
-    },
 };
 use std::{
+    error::Error,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
@@ -41,7 +40,6 @@ const SOUND_AFTER: Duration = Duration::from_secs(30);
 /// What the service must be told.
 #[derive(Debug)]
 pub struct Settings {
-    pub broker: amqp::Settings,
     pub routes: Routes,
     /// Those that have series of their own.
     pub projects: Vec<ProjectId>,
@@ -52,7 +50,9 @@ pub struct Settings {
     pub rate_limit: u32,
     /// From the first signal to the end of the process.
     pub grace: Duration,
-    pub traces: Traces,
+    /// Deliveries that the source may have unsettled at once, of all lanes, and how many lanes there are.
+    pub max_in_flight: usize,
+    pub lanes: usize,
 }
 
 /// What is written down of deliveries and of operators' words.
@@ -62,33 +62,33 @@ pub struct Records<P> {
     pub pauses: Arc<Pauses<P>>,
 }
 
-/// What no reconnect can mend.
-#[derive(Debug, thiserror::Error)]
-pub enum Fatal {
-    #[error(transparent)]
-    Topology(#[from] DeclareError),
+/// Both ends of the pipeline, and where events lie that may not be sent now.
+#[derive(Debug)]
+pub struct Ends<C, S, K> {
+    pub source: C,
+    pub sink: S,
+    pub parking: K,
 }
 
-/// Consumes and delivers until `stop`. Losing the broker is no end: sessions follow one another for ever.
-pub async fn run<S: Sink, P: PauseStore>(
+/// Consumes and delivers until `stop`. Losing the source is no end: others are opened for ever. Fails with what no wait can
+/// mend.
+pub async fn run<C: Connect, S: Sink, K: Parking, P: PauseStore>(
     settings: Settings,
-    sink: S,
+    ends: Ends<C, S, K>,
     metrics: Arc<Metrics>,
     health: Arc<Health>,
     records: Records<P>,
     stop: Stop,
-) -> Result<(), Fatal> {
+) -> Result<(), C::Fatal> {
     let Records { recorder, pauses } = records;
-    let topology = Topology::new(&settings.broker);
+    let Ends { source: connect, sink, parking } = ends;
     let sink = Arc::new(sink);
     let gate = Arc::new(Gate::new(Arc::clone(&metrics), Arc::clone(&health)));
-    let publisher = Publisher::new(settings.broker.access.clone(), "hookbro publisher");
-    let copies = Arc::new(Copies::new(publisher, &topology, Arc::clone(&metrics), stop.cut.clone()));
     let handler = Handler {
         provisioner: Provisioner::new(settings.unknown_project, settings.provision_limit, Arc::clone(&metrics)),
         sink: Arc::clone(&sink),
         gate: Arc::clone(&gate),
-        pacer: Pacer::new(settings.rate_limit, topology.max_in_flight(), topology.lanes(), Arc::clone(&metrics)),
+        pacer: Pacer::new(settings.rate_limit, settings.max_in_flight, settings.lanes, Arc::clone(&metrics)),
         routes: settings.routes,
         projects: ProjectCounts::new(settings.projects, &metrics),
         board: Arc::clone(pauses.board()),
@@ -99,49 +99,36 @@ pub async fn run<S: Sink, P: PauseStore>(
     let _keeper = AbortOnDropHandle::new(tokio::spawn(async move { keeper::keep(&gate, &*sink).await }));
     let pool = Pool::new(handler, Arc::clone(&health), recorder);
 
-    let shared = Shared {
-        permits: Arc::new(Permits::new(&topology)),
-        copies: Arc::clone(&copies),
-        metrics: Arc::clone(&metrics),
-        health: Arc::clone(&health),
-        traces: settings.traces,
-        watchdog: settings.broker.watchdog,
-    };
-
     let resumer = Resumer {
         board: Arc::clone(pauses.board()),
-        let_go: LetGo {
-            connector: Connector::new(settings.broker.access.clone()),
-            publisher: Publisher::new(settings.broker.access.clone(), "hookbro held publisher"),
-            topology: topology.clone(),
-        },
+        parking: Arc::new(parking),
         health: Arc::clone(&health),
         stop: stop.clone(),
     };
-    let _following = AbortOnDropHandle::new(tokio::spawn(pauses::follow(Arc::clone(&pauses))));
+    let _following = AbortOnDropHandle::new(tokio::spawn(resume::follow(Arc::clone(&pauses))));
     let resuming = AbortOnDropHandle::new(tokio::spawn(resumer.run()));
-    health.beating(pauses::known(pauses.board(), &stop)).await;
-    let ended = sessions(&pool, &topology, Connector::new(settings.broker.access), &shared).await;
+    health.beating(resume::known(pauses.board(), &stop)).await;
+    let ended = sources(&pool, &connect).await;
     let deadline = tokio::time::Instant::now() + settings.grace.saturating_sub(GOODBYE).max(settings.grace / 2);
     health.broker.send_replace(Broker::Draining);
     tracing::info!(in_flight = pool.tasks.len(), "stopping");
-    let (mut session, ended) = match ended {
-        Ok(session) => (session, Ok(())),
+    let (mut source, ended) = match ended {
+        Ok(source) => (source, Ok(())),
         Err(fatal) => (None, Err(fatal)),
     };
-    match &mut session {
-        Some(session) => health.beating(pool.drain(session, deadline)).await,
-        // Nobody to settle with, and the broker has taken everything back; but Svix may leave undone what is cut off.
+    match &mut source {
+        Some(source) => health.beating(pool.drain(source, deadline)).await,
+        // Nobody to settle with, and the source has taken everything back; but the sink may leave undone what is cut off.
         None => health.beating(pool.finish(deadline.min(tokio::time::Instant::now() + LAST_CALLS))).await,
     }
     let goodbyes = async {
         let close = async {
-            if let Some(session) = session {
-                session.close().await;
+            if let Some(source) = source {
+                source.close().await;
             }
         };
         // A pass that is cut off repeats what it sent, and loses none.
-        let (resumed, (), ()) = tokio::join!(resuming, copies.close(), close);
+        let (resumed, (), ()) = tokio::join!(resuming, connect.close(), close);
         if let Err(broken) = resumed {
             tracing::error!(error = %broken, "what sends on events that were kept aside broke off");
         }
@@ -154,43 +141,35 @@ pub async fn run<S: Sink, P: PauseStore>(
     ended
 }
 
-/// One session after another, until told to stop: answers the one that was open then, if any.
-async fn sessions<S: Sink>(
-    pool: &Pool<S>,
-    topology: &Topology,
-    connector: Connector,
-    shared: &Shared,
-) -> Result<Option<Session>, Fatal> {
+/// One source after another, until told to stop: answers the one that was open then, if any.
+async fn sources<C: Connect, S: Sink>(pool: &Pool<S>, connect: &C) -> Result<Option<C::Source>, C::Fatal> {
     let (stop, metrics, health) = (&pool.handler.stop, &pool.handler.metrics, &pool.health);
     let mut backoff = Backoff::new();
     let mut occasion = Occasion::Start;
     loop {
-        let opening = Session::open(&connector, topology, occasion, shared.clone());
         let opened = tokio::select! {
             biased;
             () = stop.requested.cancelled() => return Ok(None),
-            opened = health.beating(opening) => opened,
+            opened = health.beating(connect.open(occasion)) => opened,
         };
         match opened {
-            Ok(mut session) => {
+            Ok(mut source) => {
                 let opened_at = Instant::now();
                 say_connected(metrics, health, occasion);
                 occasion = Occasion::Return;
-                match pool.consume(&mut session).await {
-                    Ok(()) => return Ok(Some(session)),
+                match pool.consume(&mut source).await {
+                    Ok(()) => return Ok(Some(source)),
                     Err(ended) => {
                         say_ended(metrics, health, &ended);
-                        health.beating(session.abandon()).await;
+                        health.beating(source.abandon()).await;
                     }
                 }
                 if opened_at.elapsed() > SOUND_AFTER {
                     backoff = Backoff::new();
                 }
             }
-            Err(OpenError::Declare(StandError::Declare(error @ DeclareError::Differs { .. }))) => {
-                return Err(error.into());
-            }
-            Err(error) => say_lost(metrics, health, &error),
+            Err(NotOpen::Fatal(error)) => return Err(error),
+            Err(NotOpen::Now(error)) => say_lost(metrics, health, &*error),
         }
         health.beating(wait(&mut backoff, stop)).await;
     }
@@ -210,7 +189,7 @@ fn say_connected(metrics: &Metrics, health: &Health, occasion: Occasion) {
     tracing::info!("connected to the broker, topology in place");
 }
 
-fn say_lost(metrics: &Metrics, health: &Health, error: &OpenError) {
+fn say_lost(metrics: &Metrics, health: &Health, error: &(dyn Error + Send + Sync)) {
     metrics.broker_connected.set(0);
     health.broker.send_replace(Broker::Connecting { last_error: Some(error.to_string()) });
     tracing::warn!(%error, "not consuming yet; trying the broker again");

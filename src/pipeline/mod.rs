@@ -1,5 +1,6 @@
 //! From a delivery to its verdict: consume, handle, settle. Names no broker and no vendor.
 
+pub mod backoff;
 mod consume;
 pub mod delivery;
 #[cfg(test)]
@@ -13,11 +14,13 @@ pub mod journal;
 mod keeper;
 mod lifecycle;
 mod pacer;
+pub mod parking;
 pub mod pauses;
 mod provision;
 mod record;
 mod resume;
 pub mod route;
 pub mod sink;
+pub mod source;
 
-pub use lifecycle::{Fatal, Records, Settings, run};
+pub use lifecycle::{Ends, Records, Settings, run};

@@ -3,8 +3,8 @@
 //! What is written down is shared by all replicas. Each has a board of its own, which it brings up to date every few
 //! seconds; where the store is away, the board stays as it is.
 
-use crate::event::ProjectId;
-use crate::{observe::metrics::Metrics, operate::timeline::Unread};
+use super::journal::Unread;
+use crate::{event::ProjectId, observe::metrics::Metrics};
 use jiff::Timestamp;
 use std::{
     collections::BTreeMap,

@@ -3,10 +3,12 @@
 
 use crate::{
     observe::health::{Broker, Health},
-    operate::timeline::Unread,
-    pipeline::pauses::{Board, PauseStore, Paused, Pauses},
+    pipeline::{
+        journal::Unread,
+        parking::{NotPassed, Parking, Passed},
+        pauses::{Board, PauseStore, Paused, Pauses},
+    },
     process::stop::Stop,
-    sources::rabbitmq::{HeldError, LetGo, Passed},
 };
 use std::{sync::Arc, time::Duration};
 use tokio::{sync::watch, time::Instant};
@@ -68,14 +70,14 @@ pub async fn known(board: &Board, stop: &Stop) {
 
 /// Sends on its way what was kept aside and may go.
 #[derive(Debug)]
-pub struct Resumer {
+pub struct Resumer<K> {
     pub board: Arc<Board>,
-    pub let_go: LetGo,
+    pub parking: Arc<K>,
     pub health: Arc<Health>,
     pub stop: Stop,
 }
 
-impl Resumer {
+impl<K: Parking> Resumer<K> {
     /// Until the process stops. Looks at once, for what a process before this one may have left.
     pub async fn run(self) {
         let mut wait = WAITS[0];
@@ -90,12 +92,12 @@ impl Resumer {
                     continue;
                 }
                 Ok(_) => {}
-                Err(error @ HeldError::TooMany { .. }) => {
+                Err(error @ NotPassed::TooMany(_)) => {
                     tracing::warn!(%error, "what was kept aside cannot all be looked through");
                     self.reason(before, &mut known).await;
                     continue;
                 }
-                Err(HeldError::Locked { .. }) => tracing::debug!("another replica lets go of what was kept aside"),
+                Err(NotPassed::Busy) => tracing::debug!("another replica lets go of what was kept aside"),
                 Err(error) => tracing::warn!(%error, "what was kept aside is not all on its way yet; trying again"),
             }
             tokio::select! {
@@ -104,7 +106,7 @@ impl Resumer {
             }
             wait = (wait * 2).min(WAITS[1]);
         }
-        self.let_go.close().await;
+        self.parking.close().await;
     }
 
     /// Waits for all that a pass needs: pauses that are known, and a broker with the topology in place. False at the end.
@@ -121,14 +123,14 @@ impl Resumer {
         }
     }
 
-    async fn pass(&self) -> Result<Passed, HeldError> {
+    async fn pass(&self) -> Result<Passed, NotPassed> {
         let until = Instant::now() + LONGEST_PASS;
         let goes_on = || Instant::now() < until && !self.stop.requested.is_cancelled();
-        let passed = self.let_go.pass(|project| self.board.holds(project), goes_on).await?;
-        let Passed { gone, kept, left } = passed;
-        if gone > 0 {
+        let passed = self.parking.release(|project| self.board.holds(project), goes_on).await?;
+        let Passed { released, kept, left } = passed;
+        if released > 0 {
             tracing::info!(
-                events = gone,
+                events = released,
                 kept,
                 left,
                 "what was kept aside of projects that are not paused goes out again"
@@ -153,9 +155,8 @@ impl Resumer {
                     before = now;
                 }
                 () = tokio::time::sleep(CHECK_EVERY) => {
-                    let aside = self.health.queues.borrow().get(self.let_go.topology.held()).copied().unwrap_or(0);
-                    let overdue = before.is_empty() || looked.elapsed() > LOOK_EVERY;
-                    if aside > 0 && overdue {
+                                        let overdue = before.is_empty() || looked.elapsed() > LOOK_EVERY;
+                    if self.parking.parked() > 0 && overdue {
                         return;
                     }
                 }

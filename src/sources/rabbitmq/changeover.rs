@@ -12,6 +12,7 @@ use super::{
     publish::PERSISTENT,
     topology::{Queue, Topology, ladder_queues, lane_queue},
 };
+use crate::pipeline::source::Occasion;
 use lapin::{
     BasicProperties, Channel, Confirmation, Connection,
     message::Delivery,
@@ -33,15 +34,6 @@ const CONFIRM_TIMEOUT: Duration = Duration::from_secs(10);
 /// Between the last new binding and the end of what an old one leads to: the broker may be routing a message by the old ones
 /// alone at that moment, which takes it microseconds.
 pub(super) const SETTLE: Duration = Duration::from_millis(500);
-
-/// Whose word counts where replicas have different lanes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Occasion {
-    /// A process that starts has the configuration that is wanted now.
-    Start,
-    /// One that only lost its connection may be the older: it leaves what another has arranged since.
-    Return,
-}
 
 /// A lane that the configuration no longer names, with messages in it that nobody consumes.
 #[derive(Debug, Clone, PartialEq, Eq)]

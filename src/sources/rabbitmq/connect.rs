@@ -9,7 +9,6 @@ use lapin::{
     tcp::{AMQPUriTcpExt as _, OwnedTLSConfig},
     uri::{AMQPScheme, AMQPUri},
 };
-use rand::RngExt as _;
 use std::{
     collections::HashMap,
     fmt, io,
@@ -23,8 +22,6 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Seconds between heartbeats asked for where the URL names none: a frozen broker was noticed after 1.5 of them,
 /// and with the broker's default of 60 not within 18 s.
 const HEARTBEAT: u16 = 10;
-/// First and longest wait between two rounds of addresses.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
 /// How long the outcome of an attempt may take to be told once lapin's loop has ended; it is told before that, if at all.
 const LAST_WORD: Duration = Duration::from_secs(1);
 /// Longest wait for the broker's goodbye; it is a courtesy, and counts against the grace.
@@ -198,29 +195,6 @@ pub async fn close(connection: Connection) {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::debug!(%error, "the broker connection was gone before it could be closed"),
         Err(_) => tracing::debug!("the broker did not answer the goodbye"),
-    }
-}
-
-/// Growing waits with jitter, so that many replicas do not return at one instant.
-#[derive(Debug)]
-pub struct Backoff(Duration);
-
-impl Backoff {
-    pub fn new() -> Self {
-        Self(BACKOFF.0)
-    }
-
-    /// The next wait: between half of the step and all of it.
-    pub fn next_wait(&mut self) -> Duration {
-        let step = self.0;
-        self.0 = (step * 2).min(BACKOFF.1);
-        step.mul_f64(rand::rng().random_range(0.5..=1.0))
-    }
-}
-
-impl Default for Backoff {
-    fn default() -> Self {
-        Self::new()
     }
 }
 

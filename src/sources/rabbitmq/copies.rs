@@ -3,7 +3,6 @@
 //! Always confirmed before the original is acknowledged, so a crash repeats and never loses.
 
 use super::{
-    connect::Backoff,
     headers::{dead_properties, portable},
     publish::{PublishError, Publisher},
     topology::Topology,
@@ -11,11 +10,18 @@ use super::{
 use crate::{
     event::{Attempt, Dead, Released},
     observe::metrics::Metrics,
-    pipeline::delivery::HOLD,
+    pipeline::backoff::Backoff,
 };
 use lapin::{BasicProperties, Channel};
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use tokio_util::sync::CancellationToken;
+
+/// Longest time that a delivery stays unsettled, deferred by a halt or by a queue that does not take its copy. RabbitMQ
+/// closes the channel of a consumer that acknowledges nothing for 30 minutes.
+pub(super) const HOLD: Duration = Duration::from_secs(10 * 60);
 
 /// Places copies.
 #[derive(Debug)]

@@ -17,6 +17,7 @@ use super::{
     topology::Topology,
 };
 use crate::event::{Event, ProjectId};
+use crate::pipeline::parking::Passed;
 use bytes::Bytes;
 use futures_util::{FutureExt as _, StreamExt as _, future::try_join_all};
 use lapin::{
@@ -57,18 +58,6 @@ pub enum HeldError {
     Publish(#[from] PublishError),
 }
 
-/// What a pass came to.
-#[must_use]
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Passed {
-    /// Confirmed on their way, and taken out.
-    pub gone: u64,
-    /// Passed over, for their projects are paused.
-    pub kept: u64,
-    /// Not looked at: the pass was to end.
-    pub left: u32,
-}
-
 /// Lets go of what was kept aside.
 #[derive(Debug)]
 pub struct LetGo {
@@ -103,7 +92,7 @@ impl LetGo {
             // What stays goes back in its order with the channel. Ending the consumers before would put an event that is on its
             // way to one of them in front of it, and so would a nack of many at once (RabbitMQ 3.10 and 4.0).
             let closed = close_once_heard(&connection, &pass.channel, queue).await;
-            walked.and(closed.map_err(read)).map(|()| Passed { gone, kept, left })
+            walked.and(closed.map_err(read)).map(|()| Passed { released: gone, kept, left })
         };
         let passed = passed.await;
         close(connection).await;

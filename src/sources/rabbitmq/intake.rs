@@ -1,9 +1,7 @@
 //! Events that came by HTTP, on their way to the publishers' exchange: persistent, mandatory, confirmed.
 
-use super::{
-    connect::Backoff,
-    publish::{EventProperties, PublishError, Publisher},
-};
+use super::publish::{EventProperties, PublishError, Publisher};
+use crate::pipeline::backoff::Backoff;
 use crate::{
     event::Event,
     pipeline::intake::{Intake, NotTaken, TraceHeaders},

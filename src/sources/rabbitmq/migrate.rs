@@ -10,7 +10,7 @@
 //! bindings that nobody knew of.
 
 use super::{
-    changeover::{Occasion, SETTLE, StandError, stand},
+    changeover::{SETTLE, StandError, stand},
     connect::{ConnectError, Connector, close},
     declare::{DeclareError, declare, differences},
     headers::portable,
@@ -18,6 +18,7 @@ use super::{
     publish::{PublishError, Publisher},
     topology::{Queue, Topology},
 };
+use crate::pipeline::source::Occasion;
 use lapin::{
     Channel, Connection, ExchangeKind,
     options::{

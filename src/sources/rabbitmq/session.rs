@@ -3,9 +3,9 @@
 //! Any channel error, a stream that ends unasked and a lost connection all end the session; the owner opens another.
 
 use super::{
-    changeover::{Occasion, StandError, stand},
+    changeover::{StandError, stand},
     connect::{ConnectError, Connector, close},
-    copies::{Copies, Original},
+    copies::{Copies, HOLD, Original},
     depths::{Depths, Unknown, watch_depths},
     headers::{header_bytes, replays},
     settle::{AmqpReceipt, Settler},
@@ -16,7 +16,10 @@ use super::{
 use crate::{
     event::Attempt,
     observe::{health::Health, metrics::Metrics, trace::Traces},
-    pipeline::delivery::{Delivery, Message, Unsettled},
+    pipeline::{
+        delivery::{Delivery, Message, Unsettled},
+        source::{Demand, Occasion},
+    },
 };
 use futures_util::{
     StreamExt as _,
@@ -43,24 +46,12 @@ const OPEN_TIMEOUT: Duration = Duration::from_secs(60);
 /// Longest wait for the last settlements to be written, for all channels together.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How much the broker may send.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Flow {
-    Nothing,
-    /// One unsettled delivery per rung: enough to try whether Svix is back.
-    One,
-    /// Each rung's prefetch.
-    Full,
-}
-
-impl Flow {
-    /// Deliveries that `rung` may have unsettled; `None`: it is not consumed.
-    fn prefetch(self, rung: &Rung) -> Option<u16> {
-        match self {
-            Self::Nothing => None,
-            Self::One => Some(1),
-            Self::Full => Some(rung.prefetch),
-        }
+/// Deliveries that `rung` may have unsettled under `demand`; `None`: it is not consumed.
+fn prefetch(demand: Demand, rung: &Rung) -> Option<u16> {
+    match demand {
+        Demand::Nothing => None,
+        Demand::One => Some(1),
+        Demand::Full => Some(rung.prefetch),
     }
 }
 
@@ -79,7 +70,7 @@ pub enum OpenError {
 
 /// What ended a session.
 #[derive(Debug, thiserror::Error)]
-pub enum Ended {
+pub enum SessionEnded {
     #[error("the broker closed the channel or the connection: {0}")]
     Broker(#[from] lapin::Error),
     #[error("the broker cancelled a consumer, as when a queue is deleted")]
@@ -147,9 +138,9 @@ pub struct Session {
     connection: Connection,
     rungs: Vec<OpenRung>,
     streams: SelectAll<BoxStream<'static, Incoming>>,
-    /// Counts the changes of flow, so that the end of a stream we cancelled is not taken for a loss.
+    /// Counts the changes of demand, so that the end of a stream we cancelled is not taken for a loss.
     epoch: u64,
-    flow: Flow,
+    demand: Demand,
     shared: Shared,
 }
 
@@ -206,25 +197,25 @@ impl Session {
         let mut streams = SelectAll::new();
         streams.push(connection.events_listener().map(Incoming::Connection).boxed());
         streams.push(depths.boxed());
-        Ok(Self { connection, rungs, streams, epoch: 0, flow: Flow::Nothing, shared })
+        Ok(Self { connection, rungs, streams, epoch: 0, demand: Demand::Nothing, shared })
     }
 
     /// Starts or stops consuming. What the broker sent before a stop still comes out of [`Session::next`].
-    pub async fn set_flow(&mut self, flow: Flow) -> Result<(), Ended> {
-        if flow == self.flow {
+    pub async fn set_demand(&mut self, demand: Demand) -> Result<(), SessionEnded> {
+        if demand == self.demand {
             return Ok(());
         }
-        self.flow = flow;
+        self.demand = demand;
         self.epoch += 1;
-        tokio::time::timeout(ORDER_TIMEOUT, self.apply_flow()).await.unwrap_or(Err(Ended::Silent))
+        tokio::time::timeout(ORDER_TIMEOUT, self.apply_demand()).await.unwrap_or(Err(SessionEnded::Silent))
     }
 
-    async fn apply_flow(&mut self) -> Result<(), Ended> {
+    async fn apply_demand(&mut self) -> Result<(), SessionEnded> {
         for (index, open) in self.rungs.iter_mut().enumerate() {
             if let Some(tag) = open.consumer.take() {
                 open.channel.basic_cancel(tag, BasicCancelOptions::default()).await?;
             }
-            let Some(prefetch) = self.flow.prefetch(&open.rung) else { continue };
+            let Some(prefetch) = prefetch(self.demand, &open.rung) else { continue };
             open.channel.basic_qos(prefetch, BasicQosOptions::default()).await?;
             let tag: ShortString =
                 format!("hookbro.{}.{}.{}", open.rung.lane, open.rung.attempt.get(), self.epoch).into();
@@ -253,13 +244,13 @@ impl Session {
     }
 
     /// The next delivery. Safe to drop while it waits.
-    pub async fn next(&mut self) -> Result<Delivery<AmqpReceipt>, Ended> {
+    pub async fn next(&mut self) -> Result<Delivery<AmqpReceipt>, SessionEnded> {
         while let Some(incoming) = self.streams.next().await {
             match incoming {
                 Incoming::Delivery(rung, delivery, permit) => return Ok(self.delivery(rung, delivery, permit)),
                 Incoming::Failed(error) | Incoming::Connection(Event::Error(error)) => return Err(error.into()),
-                Incoming::StreamEnded(epoch) if epoch == self.epoch && self.flow != Flow::Nothing => {
-                    return Err(if self.connected() { Ended::Cancelled } else { Ended::Closed });
+                Incoming::StreamEnded(epoch) if epoch == self.epoch && self.demand != Demand::Nothing => {
+                    return Err(if self.connected() { SessionEnded::Cancelled } else { SessionEnded::Closed });
                 }
                 Incoming::Connection(Event::ConnectionBlocked(reason)) => {
                     tracing::warn!(reason, "the broker blocks this connection");
@@ -267,22 +258,22 @@ impl Session {
                 Incoming::Depths(depths) => self.look(&depths)?,
                 Incoming::Unanswered => {
                     self.shared.metrics.watchdog_reconnects.inc();
-                    return Err(Ended::Unanswered(self.shared.watchdog));
+                    return Err(SessionEnded::Unanswered(self.shared.watchdog));
                 }
                 Incoming::StreamEnded(_) | Incoming::Connection(_) => {}
             }
         }
-        Err(Ended::Closed)
+        Err(SessionEnded::Closed)
     }
 
     /// Looks for a consumer that is owed a delivery for too long. A pause that waits for one event to try is looked at
     /// too: from a dead consumer that event would never come.
-    fn look(&mut self, depths: &Depths) -> Result<(), Ended> {
+    fn look(&mut self, depths: &Depths) -> Result<(), SessionEnded> {
         let now = Instant::now();
         for open in &mut self.rungs {
-            let Some(prefetch) = self.flow.prefetch(&open.rung) else { continue };
+            let Some(prefetch) = prefetch(self.demand, &open.rung) else { continue };
             let ready = depths.get(&open.rung.queue).copied().unwrap_or(0);
-            // Each unsettled delivery holds its rung's settler. Those taken before the last change of flow are counted
+            // Each unsettled delivery holds its rung's settler. Those taken before the last change of demand are counted
             // too, though the broker no longer does: then room shows late, and never wrongly.
             let unsettled = Arc::strong_count(&open.settler) - 1;
             // Without a permit, what was sent may be waiting for what an earlier session left in hand.
@@ -293,7 +284,7 @@ impl Session {
                 Sign::Deaf(silent) => {
                     self.shared.metrics.watchdog_reconnects.inc();
                     self.shared.health.deaf(&open.rung.queue);
-                    return Err(Ended::Deaf { queue: open.rung.queue.clone(), silent });
+                    return Err(SessionEnded::Deaf { queue: open.rung.queue.clone(), silent });
                 }
             }
         }
@@ -341,6 +332,7 @@ impl Session {
             queue: Arc::clone(&open.queue),
             routing_key: delivery.routing_key.as_str().to_owned(),
             received,
+            deadline: received + HOLD,
             trace,
             waited: open.rung.waited,
             next_delay: open.rung.next_delay,

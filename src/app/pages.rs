@@ -1,6 +1,6 @@
 //! What is served at `admin.listen`, put together from what each group of pages needs.
 
-use super::exit::Failure;
+use super::error::AppError;
 use crate::operate::{desk::Desk, hooks_desk::HooksDesk, pause_desk::PauseDesk};
 use crate::{
     config::Settings,
@@ -34,8 +34,8 @@ impl Desks {
         metrics: &Arc<Metrics>,
         health: &Arc<Health>,
         stop: CancellationToken,
-    ) -> Result<(Self, Router), Failure> {
-        let view = SvixView::new(&settings.svix).map_err(|error| Failure::Configuration(error.to_string()))?;
+    ) -> Result<(Self, Router), AppError> {
+        let view = SvixView::new(&settings.svix).map_err(|error| AppError::Configuration(error.to_string()))?;
         let topology = Topology::new(&settings.broker);
         let queues: Vec<_> = topology.queues.iter().map(|queue| &queue.name).collect();
         let ops = http::Ops {

@@ -1,6 +1,6 @@
 //! Starts and ends the listener for events by HTTP, beside the service.
 
-use super::exit::Failure;
+use super::error::AppError;
 use crate::{
     config::IngestSettings,
     http,
@@ -31,7 +31,7 @@ pub(super) async fn start(
     metrics: Arc<Metrics>,
     requested: &CancellationToken,
     grace: Duration,
-) -> Result<Ingesting, Failure> {
+) -> Result<Ingesting, AppError> {
     let stop = requested.child_token();
     let Some(listen) = ingest.listen else { return Ok(Ingesting { stop, task: None }) };
     let entrance = Entrance::new(Topology::new(broker));
