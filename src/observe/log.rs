@@ -169,7 +169,7 @@ mod tests {
         let lines: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         let [line] = lines.as_slice() else { panic!("{text}") };
         assert_eq!(line["level"], "INFO");
-        assert_eq!(line["target"], "hookbro::telemetry::log::tests");
+        assert_eq!(line["target"], "hookbro::observe::log::tests");
         assert!(line["timestamp"].as_str().unwrap().ends_with('Z'));
         let fields = serde_json::json!({"message": "delivered\nindeed", "event.id": "evt_1", "attempts": 2});
         assert_eq!(line["fields"], fields);

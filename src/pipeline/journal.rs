@@ -42,7 +42,7 @@ pub struct Entry {
     pub in_hand: Duration,
     /// Svix's id of the message.
     pub message: Option<Box<str>>,
-    /// One line in hookbro's own words; see `svix/classify.rs` for what it may hold.
+    /// One line in hookbro's own words; of a harmless alphabet where it quotes anybody else.
     pub detail: Option<String>,
     /// The wait before the next attempt, if there is one.
     pub next_after: Option<Duration>,

@@ -7,6 +7,7 @@ mod architecture;
 mod chaos;
 mod cluster;
 mod commands;
+mod conformance;
 mod connect;
 mod contract;
 mod dead;
