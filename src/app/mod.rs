@@ -2,8 +2,10 @@
 
 mod error;
 mod ingest;
+mod operations;
 mod pages;
 mod service;
 
 pub use error::AppError;
+pub use operations::{audit_log, dead_letters, endpoints};
 pub use service::serve;

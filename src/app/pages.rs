@@ -1,7 +1,10 @@
 //! What is served at `admin.listen`, put together from what each group of pages needs.
 
 use super::error::AppError;
-use crate::operate::{desk::Desk, hooks_desk::HooksDesk, pause_desk::PauseDesk};
+use crate::operate::{
+    dead_letters::{self, Bounds},
+    endpoints, project_pauses,
+};
 use crate::{
     config::Settings,
     http,
@@ -22,7 +25,7 @@ const DESK_GRACE: Duration = Duration::from_secs(2);
 
 /// What is under way behind the pages, and has to end before the process does.
 pub(super) struct Desks {
-    dead: Arc<Desk<BrokerDead, AuditLog>>,
+    dead: Arc<dead_letters::Operations<BrokerDead, AuditLog>>,
 }
 
 impl Desks {
@@ -50,10 +53,17 @@ impl Desks {
         };
         let tokens = &settings.admin.tokens;
         let audit = Arc::new(AuditLog::beside(&reader));
-        let dead = BrokerDead::new(settings.broker.access.clone(), topology, state_folder(), Arc::clone(health), stop);
-        let desk = Arc::new(Desk::new(dead, Arc::clone(&audit), settings.redaction.clone()));
+        let dead = BrokerDead::new(
+            settings.broker.access.clone(),
+            topology,
+            state_folder(),
+            Bounds::BESIDE_DELIVERIES,
+            Some(Arc::clone(health)),
+            stop,
+        );
+        let desk = Arc::new(dead_letters::Operations::new(dead, Arc::clone(&audit), settings.redaction.clone()));
         let hooks = SvixHooks::new(&settings.svix);
-        let hooks = Arc::new(HooksDesk::new(hooks, Arc::clone(&audit), settings.routing.routes.clone()));
+        let hooks = Arc::new(endpoints::Operations::new(hooks, Arc::clone(&audit), settings.routing.routes.clone()));
         let api = Arc::new(http::Api {
             tokens: tokens.clone(),
             timeline: reader,
@@ -61,7 +71,7 @@ impl Desks {
             routes: settings.routing.routes.clone(),
             board: Arc::clone(pauses.board()),
         });
-        let pausing = Arc::new(PauseDesk::new(Arc::clone(pauses), Arc::clone(&audit)));
+        let pausing = Arc::new(project_pauses::Operations::new(Arc::clone(pauses), Arc::clone(&audit)));
         let forms = http::Forms::default();
         let router = http::router(ops.clone())
             .merge(http::audit_router(Arc::clone(&audit), tokens.clone()))

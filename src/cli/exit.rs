@@ -5,7 +5,7 @@ use crate::{
     config::ConfigError,
     observe::TelemetryError,
     sinks::svix::ManageError,
-    sources::rabbitmq::{ConnectError, DeadQueueError, DeclareError, MigrateError, PublishError, StandError},
+    sources::rabbitmq::{ConnectError, DeclareError, MigrateError, PublishError, StandError},
 };
 use std::{fmt, process::ExitCode};
 
@@ -68,12 +68,6 @@ impl From<ConnectError> for Failure {
 
 impl From<DeclareError> for Failure {
     fn from(error: DeclareError) -> Self {
-        Self::Broker(error.to_string())
-    }
-}
-
-impl From<DeadQueueError> for Failure {
-    fn from(error: DeadQueueError) -> Self {
         Self::Broker(error.to_string())
     }
 }

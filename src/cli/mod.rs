@@ -1,6 +1,7 @@
 //! Floor 4: the command line. One place prints errors and picks the exit code.
 
 mod apps;
+mod audit;
 mod certificates;
 mod check;
 mod completions;
@@ -9,7 +10,6 @@ mod events;
 mod exit;
 mod feed;
 mod man;
-mod moment;
 mod output;
 mod publish;
 mod run;

@@ -1,14 +1,19 @@
 //! `hookbro topology`: the objects on the broker, shown or declared.
 
 use super::{
+    audit::{self, AuditArgs},
     exit::{Failure, runtime},
     output::{self, Output},
 };
 use crate::{
     config::Settings,
+    operate::{
+        audit::Change,
+        change::{Made, change},
+    },
     sources::{
         rabbitmq as amqp,
-        rabbitmq::{Argument, Queue, Topology},
+        rabbitmq::{Argument, Migration, Queue, Topology},
     },
 };
 use serde_json::{Map, Value, json};
@@ -33,15 +38,17 @@ enum Action {
         /// Do it. Without this, only say which queues differ.
         #[arg(long)]
         yes: bool,
+        #[command(flatten)]
+        audit: AuditArgs,
     },
 }
 
 pub(super) fn run(args: &TopologyArgs, settings: Settings) -> Result<(), Failure> {
     let topology = Topology::new(&settings.broker);
-    match args.action {
+    match &args.action {
         Action::Show { output: Output::Table } => output::print(&as_table(&topology)),
         Action::Show { output: Output::Json } => output::print(&format!("{:#}\n", as_json(&topology))),
-        Action::Migrate { yes } => runtime()?.block_on(migrate(&settings, &topology, yes)),
+        Action::Migrate { yes, audit } => runtime()?.block_on(migrate(settings, topology, *yes, audit)),
         Action::Declare => runtime()?.block_on(async {
             let connector = amqp::Connector::new(settings.broker.access.clone());
             let connection = connector.connect("hookbro topology").await?;
@@ -53,28 +60,50 @@ pub(super) fn run(args: &TopologyArgs, settings: Settings) -> Result<(), Failure
     }
 }
 
-async fn migrate(settings: &Settings, topology: &Topology, yes: bool) -> Result<(), Failure> {
+async fn migrate(settings: Settings, topology: Topology, yes: bool, audited: &AuditArgs) -> Result<(), Failure> {
+    let opened = open(&settings, &topology).await?;
+    let plan: Vec<_> = opened.plan().await?.into_iter().map(|queue| queue.name.clone()).collect();
+    opened.close().await;
+    if plan.is_empty() {
+        return output::print("nothing differs\n");
+    }
+    if !yes {
+        plan.iter().try_for_each(|queue| output::print(&format!("would migrate `{queue}`\n")))?;
+        return output::print("--yes does it\n");
+    }
+    let audit = audited.open(&settings.journal).await?;
+    let asked = Change {
+        actor: audit::actor(),
+        action: "topology.migrate",
+        project: None,
+        target: Some(settings.broker.queue.clone()),
+        detail: Some(plan.join(" ")),
+    };
+    let migrated = change(&audit, asked, async move { migrate_now(&settings, &topology).await }).await;
+    audit.close().await;
+    migrated.map_err(|error| audit::not_made(error, |failure| failure))?;
+    output::print("done; replicas with the old settings will refuse to reconnect: roll out the new ones now\n")
+}
+
+async fn open<'t>(settings: &Settings, topology: &'t Topology) -> Result<Migration<'t>, Failure> {
     let access = &settings.broker.access;
     let publisher = amqp::Publisher::new(access.clone(), "hookbro migrate");
-    let migration = amqp::Migration::open(amqp::Connector::new(access.clone()), publisher, topology).await?;
+    Ok(Migration::open(amqp::Connector::new(access.clone()), publisher, topology).await?)
+}
+
+/// Migrates what differs now, and says so queue by queue.
+async fn migrate_now(settings: &Settings, topology: &Topology) -> Result<Made<()>, Failure> {
+    let migration = open(settings, topology).await?;
     let plan = migration.plan().await?;
-    if yes && !plan.is_empty() {
-        migration.prepare(&plan).await?;
-    }
+    migration.prepare(&plan).await?;
+    let mut messages = 0;
     for queue in &plan {
-        let said = if yes {
-            format!("migrated `{}` with {} messages\n", queue.name, migration.migrate(queue).await?)
-        } else {
-            format!("would migrate `{}`\n", queue.name)
-        };
-        output::print(&said)?;
+        let moved = migration.migrate(queue).await?;
+        messages += moved;
+        output::print(&format!("migrated `{}` with {moved} messages\n", queue.name))?;
     }
     migration.close().await;
-    output::print(match (plan.is_empty(), yes) {
-        (true, _) => "nothing differs\n",
-        (false, true) => "done; replicas with the old settings will refuse to reconnect: roll out the new ones now\n",
-        (false, false) => "--yes does it\n",
-    })
+    Ok(Made { value: (), summary: format!("migrated {} queues with {messages} messages", plan.len()) })
 }
 
 fn as_table(topology: &Topology) -> String {

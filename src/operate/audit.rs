@@ -17,6 +17,8 @@ pub enum Identity {
     Local,
     /// The holder of a token: its fingerprint, never the token.
     Token(String),
+    /// Whoever runs the command line: the operating system's name of the user.
+    CommandLine(String),
 }
 
 impl fmt::Display for Identity {
@@ -24,6 +26,7 @@ impl fmt::Display for Identity {
         match self {
             Self::Local => f.write_str("local"),
             Self::Token(fingerprint) => write!(f, "token:{fingerprint}"),
+            Self::CommandLine(user) => write!(f, "cli:{user}"),
         }
     }
 }
@@ -144,7 +147,7 @@ pub struct AuditPage {
 pub enum Unwritten {
     #[error(
         "nothing was changed, since changes are written down in the journal and it is off (journal.url = \"off\"): give it a \
-         place, or use the command line"
+         place, or use the command line with --no-audit"
     )]
     Off,
     #[error(
@@ -183,5 +186,6 @@ mod tests {
             assert!(claim(wrong).is_err(), "{wrong:?}");
         }
         assert_eq!(Identity::Token("0123456789ab".into()).to_string(), "token:0123456789ab");
+        assert_eq!(Identity::CommandLine("anna".into()).to_string(), "cli:anna");
     }
 }

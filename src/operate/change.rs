@@ -10,7 +10,7 @@ use std::{fmt::Display, sync::Arc};
 #[derive(Debug)]
 pub struct Made<T> {
     pub value: T,
-    pub said: String,
+    pub summary: String,
 }
 
 /// Why there is nothing to show for a change.
@@ -40,7 +40,7 @@ where
         let noted = audit.begin(&change).await.map_err(NotMade::Unwritten)?;
         // Within a task, so that a panic is an ending too.
         let (ending, detail, made) = match tokio::spawn(make).await {
-            Ok(Ok(Made { value, said })) => (Ending::Done, said, Ok(value)),
+            Ok(Ok(Made { value, summary })) => (Ending::Done, summary, Ok(value)),
             Ok(Err(error)) => (Ending::Failed, error.to_string(), Err(NotMade::Failed(error))),
             Err(_) => (Ending::Failed, "a defect of hookbro ended it midway".to_owned(), Err(NotMade::Broken)),
         };
@@ -111,7 +111,7 @@ pub mod tests {
     }
 
     async fn made() -> Result<Made<u8>, Infallible> {
-        Ok(Made { value: 7, said: "seven".to_owned() })
+        Ok(Made { value: 7, summary: "seven".to_owned() })
     }
 
     #[tokio::test]

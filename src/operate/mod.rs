@@ -2,13 +2,12 @@
 
 pub mod audit;
 pub mod change;
-pub mod dead;
-pub mod dead_event;
-pub mod desk;
-pub mod hooks;
-pub mod hooks_desk;
-pub mod pause_desk;
+pub mod dead_letters;
+pub mod endpoint_admin;
+pub mod endpoints;
+pub mod project_pauses;
 pub mod sanitize;
+pub mod time_argument;
 pub mod timeline;
 pub mod told;
 pub mod words;

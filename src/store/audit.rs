@@ -2,6 +2,8 @@
 //! the journal's writer, and on disk before anybody hears that it is written.
 
 use super::{
+    open::{OpenError, open},
+    place::Place,
     read::Reader,
     writer::{Places, time_of},
 };
@@ -10,7 +12,7 @@ use crate::operate::{
     timeline::Unread,
 };
 use jiff::Timestamp;
-use sqlx::{AnyPool, Row as _, any::AnyRow};
+use sqlx::{AnyPool, Connection as _, Row as _, any::AnyRow};
 use std::{
     sync::{Mutex, PoisonError},
     time::Duration,
@@ -18,6 +20,8 @@ use std::{
 
 /// Longest wait for one row, a connection included: an operator waits for it, and a change behind it.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest wait of a command for its store: its operator waits for it, and may go on without.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(15);
 /// Places that are tried: a second process has one of them once in a million years of changes.
 const TRIES: usize = 4;
 
@@ -45,6 +49,29 @@ impl AuditLog {
     /// In the store that `reader` reads.
     pub fn beside(reader: &Reader) -> Self {
         Self { reader: reader.clone(), places: Mutex::new(Places::new()) }
+    }
+
+    /// In the store at `url`, for a process that does not write the journal; another one may. A file at the default place
+    /// must stand already: elsewhere than in hookbro's own folder nobody would ever look into it.
+    pub async fn open(url: &str) -> Result<Self, OpenError> {
+        let place = Place::of(url).map_err(OpenError::Url)?;
+        if let Place::File(path) = &place
+            && url.is_empty()
+            && !path.exists()
+        {
+            return Err(OpenError::Missing);
+        }
+        let (writer, pools) = tokio::time::timeout(OPEN_TIMEOUT, open(&place)).await.unwrap_or(Err(OpenError::Slow))?;
+        // It has brought the schema up to date; rows go over the audit's own.
+        writer.close().await?;
+        Ok(Self::beside(&Reader::of(pools)))
+    }
+
+    /// Closes the connections of a log that [`AuditLog::open`] made.
+    pub async fn close(&self) {
+        if let Ok(pools) = self.reader.pools() {
+            pools.close().await;
+        }
     }
 
     async fn write(&self, row: Row<'_>) -> Result<i64, Unwritten> {

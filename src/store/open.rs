@@ -54,8 +54,10 @@ pub enum OpenError {
     Store(#[from] sqlx::Error),
     #[error("cannot bring its schema up to date: {0}")]
     Schema(#[from] MigrateError),
-    #[error("not open within {OPEN_TIMEOUT:?}")]
+    #[error("it did not open in time")]
     Slow,
+    #[error("it does not exist: run this where hookbro runs, with its STATE_DIRECTORY, or set journal.url")]
+    Missing,
     #[error("journal.url {0}")]
     Url(String),
 }

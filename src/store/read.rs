@@ -35,12 +35,19 @@ pub struct Reader {
 #[derive(Debug, Clone)]
 struct Store {
     pools: watch::Receiver<Option<Pools>>,
-    losses: Arc<Losses>,
+    /// What this process is losing, if it writes the journal.
+    losses: Option<Arc<Losses>>,
 }
 
 impl Reader {
     pub(super) fn new(pools: watch::Receiver<Option<Pools>>, losses: Arc<Losses>) -> Self {
-        Self { store: Some(Store { pools, losses }) }
+        Self { store: Some(Store { pools, losses: Some(losses) }) }
+    }
+
+    /// That of a store which is open, in a process that does not write the journal.
+    pub(super) fn of(pools: Pools) -> Self {
+        let (_, pools) = watch::channel(Some(pools));
+        Self { store: Some(Store { pools, losses: None }) }
     }
 
     /// That of a journal which is off.
@@ -241,7 +248,7 @@ impl Timeline for Reader {
     async fn gaps(&self, from: Timestamp, until: Timestamp) -> Result<Vec<Gap>, Unread> {
         let written = self.look(async |pool| gaps::between(pool, from, until).await).await?;
         // What is being lost at this very moment is not written down yet.
-        let current = self.store.as_ref().and_then(|store| store.losses.current());
+        let current = self.store.as_ref().and_then(|store| store.losses.as_ref()?.current());
         let current = current.filter(|gap| gap.from <= until && gap.until.is_none_or(|end| end >= from));
         Ok(current.into_iter().chain(written).collect())
     }

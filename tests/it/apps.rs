@@ -22,6 +22,8 @@ use svix_sandbox::{Fault, FaultKind, Outcome};
 struct Place {
     svix: TestSvix,
     settings: Vec<(String, String)>,
+    /// With the journal, where changes are written down.
+    _folder: tempfile::TempDir,
 }
 
 impl Place {
@@ -31,10 +33,17 @@ impl Place {
 
     async fn with(more: &[(&str, &str)]) -> Self {
         let svix = TestSvix::start().await;
-        let settings = [("broker.url", "amqp://127.0.0.1:1"), ("svix.url", &svix.url()), ("svix.token", TOKEN)];
+        let folder = tempfile::tempdir().unwrap();
+        let journal = format!("sqlite:{}", folder.path().join("journal.sqlite3").display());
+        let settings = [
+            ("broker.url", "amqp://127.0.0.1:1"),
+            ("svix.url", &svix.url()),
+            ("svix.token", TOKEN),
+            ("journal.url", &journal),
+        ];
         let settings = settings.iter().filter(|(key, _)| !more.iter().any(|(other, _)| other.starts_with(key)));
         let settings = settings.chain(more).map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-        Self { svix, settings }
+        Self { svix, settings, _folder: folder }
     }
 
     fn run(&self, args: &[&str]) -> Output {

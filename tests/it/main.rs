@@ -4,6 +4,7 @@
 mod alive;
 mod apps;
 mod architecture;
+mod audit;
 mod chaos;
 mod cluster;
 mod commands;

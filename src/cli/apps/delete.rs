@@ -1,16 +1,19 @@
 //! `apps delete`.
 
-use super::{CALLS, OriginArg, Place, Row, project};
+use super::{Asked, AuditArgs, CALLS, Changes, OriginArg, Place, Row, project};
 use crate::{
     cli::{exit::Failure, output},
     event::ProjectId,
-    sinks::svix::Origin,
+    sinks::svix::{Management, Origin},
 };
 use futures_util::{StreamExt as _, stream};
 use indicatif::ProgressBar;
 use std::{
+    cell::Cell,
     collections::BTreeMap,
+    future::ready,
     io::{BufRead, IsTerminal as _},
+    sync::Arc,
 };
 
 #[derive(Debug, clap::Args)]
@@ -27,6 +30,8 @@ pub(super) struct DeleteArgs {
     /// Do it without asking. Without this, ask on a terminal, and elsewhere only say what would be deleted.
     #[arg(long)]
     yes: bool,
+    #[command(flatten)]
+    audit: AuditArgs,
 }
 
 pub(super) async fn delete(args: &DeleteArgs, place: &Place) -> Result<(), Failure> {
@@ -47,22 +52,50 @@ pub(super) async fn delete(args: &DeleteArgs, place: &Place) -> Result<(), Failu
             return Err(Failure::Running("not confirmed: nothing was deleted".into()));
         }
     }
-    let (bar, mut deleted) = (ProgressBar::new(rows.len() as u64), 0_u64);
-    let mut calls =
-        stream::iter(&rows).map(|row| place.svix.delete_application(&row.application.id)).buffer_unordered(CALLS);
+    let changes = place.changes(&args.audit).await?;
+    let deleted = delete_all(&changes, &rows).await;
+    changes.audit.close().await;
+    output::print(&format!("deleted {} applications\n", deleted?))
+}
+
+/// Deletes until one fails; what is under way then ends first, and is counted.
+async fn delete_all(changes: &Changes<'_>, rows: &[Row]) -> Result<u64, Failure> {
+    let (bar, failed) = (ProgressBar::new(rows.len() as u64), Cell::new(false));
+    let mut calls = stream::iter(rows)
+        .take_while(|_| ready(!failed.get()))
+        .map(|row| delete_one(changes, row))
+        .buffer_unordered(CALLS);
+    let (mut deleted, mut first) = (0_u64, None);
     while let Some(done) = calls.next().await {
-        // One that is gone by now was somebody else's doing.
-        deleted += u64::from(done.map_err(|error| {
-            let before = format!("{deleted} applications were deleted before that");
-            match Failure::from(error) {
-                Failure::Svix(text) => Failure::Svix(format!("{text}; {before}")),
-                other => other,
-            }
-        })?);
+        match done {
+            // One that is gone by now was somebody else's doing.
+            Ok(was_there) => deleted += u64::from(was_there),
+            // The first says most.
+            Err(failure) => drop(first.get_or_insert(failure)),
+        }
+        failed.set(first.is_some());
         bar.inc(1);
     }
     bar.finish_and_clear();
-    output::print(&format!("deleted {deleted} applications\n"))
+    match first {
+        None => Ok(deleted),
+        Some(Failure::Svix(text)) => {
+            Err(Failure::Svix(format!("{text}; {deleted} applications were deleted before that")))
+        }
+        Some(other) => Err(other),
+    }
+}
+
+async fn delete_one(changes: &Changes<'_>, row: &Row) -> Result<bool, Failure> {
+    let project = if let [only] = row.projects.as_slice() { Some(only.to_string()) } else { None };
+    let detail = Some(format!("origin {}", row.origin.as_str()));
+    let asked = Asked { action: "app.delete", project, target: row.name().to_owned(), detail };
+    let id = row.application.id.clone();
+    let make = |svix: Arc<Management>| async move {
+        let was_there = svix.delete_application(&id).await?;
+        Ok((was_there, if was_there { "deleted" } else { "it was gone already" }.to_owned()))
+    };
+    changes.make(asked, make).await
 }
 
 async fn chosen(args: &DeleteArgs, place: &Place) -> Result<Vec<Row>, Failure> {

@@ -6,15 +6,23 @@ mod list;
 mod portal;
 mod provision;
 
-use super::exit::{Failure, runtime};
+use super::{
+    audit::{self, AuditArgs, CommandAudit},
+    exit::{Failure, runtime},
+};
 use crate::{
     config::Settings,
     event::ProjectId,
     observe as telemetry,
+    operate::{
+        audit::Change,
+        change::{Made, change},
+    },
     pipeline::route::{Destination, Routes},
-    sinks::svix::{Application, Management, Origin, projects_of},
+    sinks::svix::{Application, ManageError, Management, Origin, projects_of},
+    store,
 };
-use std::io::IsTerminal as _;
+use std::{io::IsTerminal as _, sync::Arc};
 
 /// Calls to Svix at once: a Svix server was recorded to gain nothing beyond sixteen, and its plans limit calls.
 const CALLS: usize = 8;
@@ -39,11 +47,49 @@ enum Action {
 
 /// Svix, and where projects go there.
 struct Place {
-    svix: Management,
+    svix: Arc<Management>,
     routes: Routes,
+    journal: store::Settings,
+}
+
+/// What is changed at Svix, one audited change after another.
+struct Changes<'p> {
+    place: &'p Place,
+    audit: Arc<CommandAudit>,
+}
+
+impl Changes<'_> {
+    /// Makes one change; `make` answers what it came to, and that in one line.
+    async fn make<T: Send + 'static, F>(
+        &self,
+        asked: Asked,
+        make: impl FnOnce(Arc<Management>) -> F,
+    ) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<(T, String), ManageError>> + Send + 'static,
+    {
+        let Asked { action, project, target, detail } = asked;
+        let asked = Change { actor: audit::actor(), action, project, target: Some(target), detail };
+        let made = make(Arc::clone(&self.place.svix));
+        let made = async move { made.await.map(|(value, summary)| Made { value, summary }) };
+        change(&self.audit, asked, made).await.map_err(|error| audit::not_made(error, Failure::from))
+    }
+}
+
+/// A change as the audit has it.
+struct Asked {
+    action: &'static str,
+    project: Option<String>,
+    target: String,
+    detail: Option<String>,
 }
 
 impl Place {
+    /// Opens the audit for what is to be changed.
+    async fn changes(&self, audit: &AuditArgs) -> Result<Changes<'_>, Failure> {
+        Ok(Changes { place: self, audit: audit.open(&self.journal).await? })
+    }
+
     /// An application with what the settings say about it.
     fn row(&self, application: Application) -> Row {
         Row {
@@ -112,14 +158,15 @@ fn project(text: &str) -> Result<ProjectId, String> {
 pub(super) fn run(args: AppsArgs, settings: Settings) -> Result<(), Failure> {
     telemetry::init(settings.log.format, &settings.log.level, std::io::stderr().is_terminal())?;
     let svix = Management::new(&settings.svix).map_err(|error| Failure::Configuration(error.to_string()))?;
-    let place = Place { svix, routes: settings.routing.routes };
+    let place = Place { svix: Arc::new(svix), routes: settings.routing.routes, journal: settings.journal };
+    let svix = settings.svix;
     runtime()?.block_on(async {
         tokio::spawn(settings.secret_files.watch());
         match args.action {
             Action::List(args) => list::list(&args, &place).await,
             Action::Provision(args) => provision::provision(&args, &place).await,
             Action::Delete(args) => delete::delete(&args, &place).await,
-            Action::Portal(args) => portal::portal(&args, &place).await,
+            Action::Portal(args) => portal::portal(&args, &place, &svix).await,
         }
     })
 }

@@ -2,24 +2,47 @@
 
 use super::{Place, project};
 use crate::{
-    cli::{exit::Failure, output},
+    app,
+    cli::{
+        audit::{self, AuditArgs},
+        exit::Failure,
+        output,
+    },
     event::ProjectId,
-    operate::hooks::NO_PORTAL,
+    operate::{
+        endpoint_admin::{EndpointAdminError, NO_PORTAL},
+        endpoints::Order,
+    },
+    sinks::svix,
 };
+use std::sync::Arc;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct PortalArgs {
     #[arg(value_name = "PROJECT", value_parser = project)]
     project: ProjectId,
+    #[command(flatten)]
+    audit: AuditArgs,
 }
 
 /// The link goes to standard output and nowhere else.
-pub(super) async fn portal(args: &PortalArgs, place: &Place) -> Result<(), Failure> {
+pub(super) async fn portal(args: &PortalArgs, place: &Place, svix: &svix::Settings) -> Result<(), Failure> {
     let (project, to) = (&args.project, place.routes.destination(&args.project));
-    let link = place.svix.portal(to.app()).await?.ok_or_else(|| {
-        let app = to.app();
-        Failure::Svix(format!("{project}: there is no application {app}; `hookbro apps provision` makes it"))
+    let audit = args.audit.open(&place.journal).await?;
+    let endpoints = app::endpoints(svix, &place.routes, Arc::clone(&audit));
+    let link = endpoints.order(audit::actor(), project, Order::Portal).await;
+    audit.close().await;
+    let link = link.map_err(|error| {
+        audit::not_made(error, |error| match error {
+            EndpointAdminError::Missing(_) => {
+                let app = to.app();
+                Failure::Svix(format!("{project}: there is no application {app}; `hookbro apps provision` makes it"))
+            }
+            EndpointAdminError::Access(text) => Failure::Configuration(text),
+            EndpointAdminError::Refused(text) | EndpointAdminError::Away(text) => Failure::Svix(text),
+        })
     })?;
+    let link = link.unwrap_or_default();
     if link == NO_PORTAL {
         eprintln!("hookbro: this Svix is the open-source server, which has no customer portal");
     }

@@ -1,13 +1,13 @@
 //! `apps provision`.
 
-use super::{Place, project};
+use super::{Asked, AuditArgs, Changes, Place, project};
 use crate::{
     cli::{exit::Failure, output},
     event::{EventType, ProjectId},
     pipeline::route::Destination,
-    sinks::svix::Made,
+    sinks::svix::{Made, Management},
 };
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct ProvisionArgs {
@@ -19,6 +19,8 @@ pub(super) struct ProvisionArgs {
     /// The event types that the endpoint wants, comma-separated; all, if not given. Unknown ones are registered.
     #[arg(long, value_name = "TYPE,…", value_delimiter = ',', requires = "endpoint", value_parser = event_type)]
     event_types: Vec<EventType>,
+    #[command(flatten)]
+    audit: AuditArgs,
 }
 
 fn address(text: &str) -> Result<url::Url, String> {
@@ -31,48 +33,93 @@ fn event_type(text: &str) -> Result<EventType, String> {
 }
 
 pub(super) async fn provision(args: &ProvisionArgs, place: &Place) -> Result<(), Failure> {
-    for kind in args.event_types.iter().collect::<BTreeSet<_>>() {
-        if place.svix.ensure_event_type(kind).await? == Made::Now {
+    let changes = place.changes(&args.audit).await?;
+    let provisioned = all(args, &changes).await;
+    changes.audit.close().await;
+    provisioned
+}
+
+async fn all(args: &ProvisionArgs, changes: &Changes<'_>) -> Result<(), Failure> {
+    for kind in args.event_types.iter().cloned().collect::<BTreeSet<_>>() {
+        let asked = Asked { action: "event_type.register", project: None, target: kind.to_string(), detail: None };
+        let of = kind.clone();
+        let make = |svix: Arc<Management>| async move {
+            let made = svix.ensure_event_type(&of).await?;
+            Ok((made, summary(made, "registered")))
+        };
+        if changes.make(asked, make).await? == Made::Now {
             output::print(&format!("registered event type {kind}\n"))?;
         }
     }
     for project in &args.projects {
-        application(project, place).await?;
-        let Some(url) = &args.endpoint else { continue };
-        let to = place.routes.destination(project);
-        let (made, endpoint) = place.svix.ensure_endpoint(to.app(), url.as_str(), &args.event_types).await?;
-        let wanted: BTreeSet<_> = args.event_types.iter().map(EventType::as_str).collect();
-        let has: BTreeSet<_> = endpoint.filter_types.iter().flatten().map(String::as_str).collect();
-        output::print(&match made {
-            Made::Now => format!("{project}: created endpoint {} to {url}\n", endpoint.id),
-            Made::Before => format!("{project}: endpoint {} to {url} stands\n", endpoint.id),
-        })?;
-        if wanted != has {
-            eprintln!(
-                "hookbro: {project}: endpoint {} takes {} and is left so; change it in the portal",
-                endpoint.id,
-                if has.is_empty() {
-                    "every event type".to_owned()
-                } else {
-                    has.into_iter().collect::<Vec<_>>().join(",")
-                },
-            );
+        application(project, changes).await?;
+        if let Some(url) = &args.endpoint {
+            endpoint(project, url, &args.event_types, changes).await?;
         }
     }
     Ok(())
 }
 
-async fn application(project: &ProjectId, place: &Place) -> Result<(), Failure> {
-    match place.routes.destination(project) {
+fn summary(made: Made, now: &str) -> String {
+    match made {
+        Made::Now => now.to_owned(),
+        Made::Before => "it stands already".to_owned(),
+    }
+}
+
+async fn endpoint(
+    project: &ProjectId,
+    url: &url::Url,
+    kinds: &[EventType],
+    changes: &Changes<'_>,
+) -> Result<(), Failure> {
+    let app = changes.place.routes.destination(project).app().clone();
+    // Without path and query, which may hold a secret.
+    let detail =
+        format!("application {app}, types {}", kinds.iter().map(EventType::as_str).collect::<Vec<_>>().join(" "));
+    let detail = if kinds.is_empty() { format!("application {app}, every type") } else { detail };
+    let target = url.origin().ascii_serialization();
+    let asked = Asked { action: "endpoint.create", project: Some(project.to_string()), target, detail: Some(detail) };
+    let (to, types) = (url.clone(), kinds.to_vec());
+    let make = |svix: Arc<Management>| async move {
+        let (made, endpoint) = svix.ensure_endpoint(&app, to.as_str(), &types).await?;
+        let summary = summary(made, &format!("created {}", endpoint.id));
+        Ok(((made, endpoint), summary))
+    };
+    let (made, endpoint) = changes.make(asked, make).await?;
+    let wanted: BTreeSet<_> = kinds.iter().map(EventType::as_str).collect();
+    let has: BTreeSet<_> = endpoint.filter_types.iter().flatten().map(String::as_str).collect();
+    output::print(&match made {
+        Made::Now => format!("{project}: created endpoint {} to {url}\n", endpoint.id),
+        Made::Before => format!("{project}: endpoint {} to {url} stands\n", endpoint.id),
+    })?;
+    if wanted != has {
+        eprintln!(
+            "hookbro: {project}: endpoint {} takes {} and is left so; change it in the portal",
+            endpoint.id,
+            if has.is_empty() { "every event type".to_owned() } else { has.into_iter().collect::<Vec<_>>().join(",") },
+        );
+    }
+    Ok(())
+}
+
+async fn application(project: &ProjectId, changes: &Changes<'_>) -> Result<(), Failure> {
+    match changes.place.routes.destination(project) {
         Destination::OfProject(app) => {
-            let said = match place.svix.create_application(project).await? {
+            let (name, target) = (Some(project.to_string()), app.to_string());
+            let (asked, of) = (Asked { action: "app.provision", project: name, target, detail: None }, project.clone());
+            let make = |svix: Arc<Management>| async move {
+                let made = svix.create_application(&of).await?;
+                Ok((made, summary(made, "created")))
+            };
+            let said = match changes.make(asked, make).await? {
                 Made::Now => "created",
                 Made::Before => "stands",
             };
             output::print(&format!("{project}: application {app} {said}\n"))
         }
         // The operator's own, which hookbro never makes.
-        Destination::Mapped(app) => match place.svix.application(&app).await? {
+        Destination::Mapped(app) => match changes.place.svix.application(&app).await? {
             Some(_) => output::print(&format!("{project}: application {app} stands, by routing.apps\n")),
             None => Err(Failure::Configuration(format!(
                 "routing.apps sends {project} to {app}, which is no application of this organisation: make it in Svix, or \

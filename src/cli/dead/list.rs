@@ -1,19 +1,21 @@
-//! `dead list` and `dead show`.
+//! `dead list`, `dead show` and `dead export`: what changes nothing.
 
-use super::{Place, filter::FilterArgs};
+use super::{Operations, failure, filter::FilterArgs};
 use crate::{
     cli::{
         exit::Failure,
         output::{self, Output, Stdout},
     },
-    operate::{
-        dead as record,
-        dead_event::{DeadEvent, DeadFilter},
-    },
-    sources::rabbitmq::InHand,
+    operate::dead_letters::{self as record, Browsed, DeadLetter, DeadLetterFilter},
+    sources::rabbitmq as amqp,
 };
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    io::{self, BufWriter, ErrorKind, Write},
+    ops::ControlFlow,
+    path::PathBuf,
+};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct ListArgs {
@@ -40,7 +42,7 @@ enum Group {
 }
 
 impl Group {
-    fn of(self, event: &DeadEvent) -> Option<String> {
+    fn of(self, event: &DeadLetter) -> Option<String> {
         match self {
             Self::Reason => Some(event.reason.as_str().to_owned()),
             Self::Project => event.project.clone(),
@@ -52,12 +54,12 @@ impl Group {
     }
 }
 
-pub(super) async fn list(args: &ListArgs, place: &Place) -> Result<(), Failure> {
-    let filter = args.filter.filter();
+pub(super) async fn list(args: &ListArgs, operations: &Operations) -> Result<(), Failure> {
+    let filter = args.filter.filter()?;
     if let Some(group) = args.group_by {
-        let mut counts: BTreeMap<Option<String>, u64> = BTreeMap::new();
-        browse(place, &filter, usize::MAX, |event| {
-            *counts.entry(group.of(&event.event)).or_default() += 1;
+        let counts: BTreeMap<Option<String>, u64> = BTreeMap::new();
+        let (counts, _) = browse(operations, filter, usize::MAX, counts, move |counts, browsed| {
+            *counts.entry(group.of(browsed.letter)).or_default() += 1;
             Ok(())
         })
         .await?;
@@ -65,8 +67,8 @@ pub(super) async fn list(args: &ListArgs, place: &Place) -> Result<(), Failure> 
     }
     let most = if args.limit == 0 { usize::MAX } else { args.limit };
     let more = match args.output {
-        Output::Json => list_json(place, &filter, most).await?,
-        Output::Table => list_table(place, &filter, most).await?,
+        Output::Json => list_json(operations, filter, most).await?,
+        Output::Table => list_table(operations, filter, most).await?,
     };
     if more {
         eprintln!("hookbro: only the first {most} are shown; see --limit");
@@ -75,12 +77,11 @@ pub(super) async fn list(args: &ListArgs, place: &Place) -> Result<(), Failure> 
 }
 
 /// One array, written as it is read: a long list takes no more memory than a short one.
-async fn list_json(place: &Place, filter: &DeadFilter, most: usize) -> Result<bool, Failure> {
-    let mut out = Stdout::new();
-    let mut before = "[";
-    let more = browse(place, filter, most, |event| {
-        out.write(&format!("{before}\n  {}", record::head(&event.event)))?;
-        before = ",";
+async fn list_json(operations: &Operations, filter: DeadLetterFilter, most: usize) -> Result<bool, Failure> {
+    let begun = (Stdout::new(), "[");
+    let ((mut out, before), more) = browse(operations, filter, most, begun, |(out, before), browsed| {
+        out.write(&format!("{before}\n  {}", record::head(browsed.letter)))?;
+        *before = ",";
         Ok(())
     })
     .await?;
@@ -89,12 +90,11 @@ async fn list_json(place: &Place, filter: &DeadFilter, most: usize) -> Result<bo
     Ok(more)
 }
 
-async fn list_table(place: &Place, filter: &DeadFilter, most: usize) -> Result<bool, Failure> {
-    let keys = ["failed_at", "reason", "status", "attempts", "project", "type", "id", "detail"];
-    let mut rows = Vec::new();
-    let more = browse(place, filter, most, |event| {
-        let record = record::head(&event.event);
-        rows.push(keys.map(|key| match &record[key] {
+async fn list_table(operations: &Operations, filter: DeadLetterFilter, most: usize) -> Result<bool, Failure> {
+    const KEYS: [&str; 8] = ["failed_at", "reason", "status", "attempts", "project", "type", "id", "detail"];
+    let (rows, more) = browse(operations, filter, most, Vec::new(), |rows, browsed| {
+        let record = record::head(browsed.letter);
+        rows.push(KEYS.map(|key| match &record[key] {
             Value::Null => "-".to_owned(),
             Value::String(text) => text.clone(),
             other => other.to_string(),
@@ -102,7 +102,7 @@ async fn list_table(place: &Place, filter: &DeadFilter, most: usize) -> Result<b
         Ok(())
     })
     .await?;
-    output::print(&output::table(keys.map(|key| key.to_uppercase()), rows))?;
+    output::print(&output::table(KEYS.map(|key| key.to_uppercase()), rows))?;
     Ok(more)
 }
 
@@ -127,18 +127,18 @@ pub(super) struct ShowArgs {
     body: bool,
 }
 
-pub(super) async fn show(args: &ShowArgs, place: &Place) -> Result<(), Failure> {
-    let filter = DeadFilter { ids: vec![args.id.clone()], ..DeadFilter::default() };
-    let mut found = Vec::new();
-    let redaction = &place.settings.redaction;
-    browse(place, &filter, usize::MAX, |in_hand| {
-        let (event, mut properties) = (&in_hand.event, in_hand.properties());
-        let mut record = if args.body {
-            record::whole(event)
+pub(super) async fn show(args: ShowArgs, operations: &Operations) -> Result<(), Failure> {
+    let ShowArgs { id, body } = args;
+    let filter = DeadLetterFilter { ids: vec![id.clone()], ..DeadLetterFilter::default() };
+    let redaction = operations.redaction().clone();
+    let (found, _) = browse(operations, filter, usize::MAX, Vec::new(), move |found, browsed| {
+        let mut properties = browsed.properties();
+        let mut record = if body {
+            record::whole(browsed.letter)
         } else {
             // A publisher may have put the same into headers.
             redaction.value(&mut properties);
-            record::redacted(event, redaction)
+            record::redacted(browsed.letter, &redaction)
         };
         record["properties"] = properties;
         found.push(record);
@@ -146,31 +146,76 @@ pub(super) async fn show(args: &ShowArgs, place: &Place) -> Result<(), Failure> 
     })
     .await?;
     if found.is_empty() {
-        return Err(Failure::Running(format!("no dead event has the id {}", args.id)));
+        return Err(Failure::Running(format!("no dead event has the id {id}")));
     }
     output::print(&format!("{:#}\n", Value::Array(found)))
 }
 
-/// Shows matching events to `see`, at most `most` of them; says whether there were more. All of them stay.
-async fn browse(
-    place: &Place,
-    filter: &DeadFilter,
-    most: usize,
-    mut see: impl FnMut(&InHand) -> Result<(), Failure>,
-) -> Result<bool, Failure> {
-    let mut queue = place.open().await?;
-    let mut seen = 0;
-    while let Some(in_hand) = queue.next().await? {
-        if !filter.matches(&in_hand.event) {
-            continue;
+#[derive(Debug, clap::Args)]
+pub(super) struct ExportArgs {
+    #[command(flatten)]
+    filter: FilterArgs,
+    /// Where to; standard output if not given.
+    #[arg(long, value_name = "FILE")]
+    to: Option<PathBuf>,
+    /// Hide what `redact.fields` names. Such an export is for reading: it cannot be published again.
+    #[arg(long)]
+    redact: bool,
+}
+
+pub(super) async fn export(args: &ExportArgs, operations: &Operations) -> Result<(), Failure> {
+    let filter = args.filter.filter()?;
+    let to: Box<dyn Write + Send> = match &args.to {
+        Some(path) => {
+            let unwritten = |error| Failure::Running(format!("cannot write {}: {error}", path.display()));
+            Box::new(BufWriter::new(amqp::create(path).map_err(unwritten)?))
         }
-        if seen == most {
-            queue.close().await;
-            return Ok(true);
-        }
-        see(&in_hand)?;
-        seen += 1;
+        None => Box::new(BufWriter::new(io::stdout())),
+    };
+    let redaction = args.redact.then(|| operations.redaction().clone());
+    let begun = (to, Ok(()));
+    let exported = operations.browse(filter, begun, move |(to, written): &mut (_, io::Result<()>), browsed| {
+        let record = match &redaction {
+            Some(redaction) => record::redacted(browsed.letter, redaction),
+            None => record::whole(browsed.letter),
+        };
+        *written = writeln!(to, "{record}");
+        if written.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    });
+    let (mut to, written) = exported.await.map_err(failure)?;
+    match written.and_then(|()| to.flush()) {
+        // As with every list: the reader has seen enough.
+        Err(error) if args.to.is_none() && error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        written => Ok(written?),
     }
-    queue.close().await;
-    Ok(false)
+}
+
+/// Shows `see` at most `most` of what `filter` selects; gives back what it gathers in, and whether there were more.
+async fn browse<S: Send + 'static>(
+    operations: &Operations,
+    filter: DeadLetterFilter,
+    most: usize,
+    state: S,
+    mut see: impl FnMut(&mut S, &Browsed<'_>) -> Result<(), Failure> + Send + 'static,
+) -> Result<(S, bool), Failure> {
+    struct Seen<S> {
+        state: S,
+        seen: usize,
+        more: bool,
+        failed: Option<Failure>,
+    }
+    let begun = Seen { state, seen: 0, more: false, failed: None };
+    let browsed = operations.browse(filter, begun, move |all, browsed| {
+        if all.seen == most {
+            all.more = true;
+            return ControlFlow::Break(());
+        }
+        all.seen += 1;
+        all.failed = see(&mut all.state, &browsed).err();
+        if all.failed.is_none() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    });
+    match browsed.await.map_err(failure)? {
+        Seen { failed: Some(failure), .. } => Err(failure),
+        Seen { state, more, .. } => Ok((state, more)),
+    }
 }

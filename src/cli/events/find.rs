@@ -8,11 +8,10 @@ use super::{
 use crate::{
     cli::{
         exit::Failure,
-        moment::moment,
         output::{self, Output, Stdout},
     },
     operate::{
-        sanitize as plain,
+        sanitize as plain, time_argument,
         told::{Gap, Line, story},
     },
 };
@@ -26,10 +25,10 @@ pub(super) struct FindArgs {
     #[command(flatten)]
     filter: FilterArgs,
     /// Delivered last at this time or later: RFC 3339, or so long ago, as in `2h`.
-    #[arg(long, value_name = "TIME", value_parser = moment)]
+    #[arg(long, value_name = "TIME", value_parser = time_argument::parse)]
     since: Option<Timestamp>,
     /// Delivered last before this time.
-    #[arg(long, value_name = "TIME", value_parser = moment)]
+    #[arg(long, value_name = "TIME", value_parser = time_argument::parse)]
     until: Option<Timestamp>,
     /// Show so many at most; `0` for all.
     #[arg(long, default_value_t = 1_000)]

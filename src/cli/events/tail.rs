@@ -12,12 +12,11 @@ use super::{
 use crate::{
     cli::{
         exit::Failure,
-        moment::moment,
         output::{Output, Stdout},
         signals,
     },
     operate::{
-        sanitize as plain,
+        sanitize as plain, time_argument,
         told::{Gap, story},
     },
 };
@@ -43,7 +42,7 @@ pub(super) struct TailArgs {
     #[command(flatten)]
     filter: FilterArgs,
     /// Begin with what was delivered at this time or later, instead of the newest few.
-    #[arg(long, value_name = "TIME", value_parser = moment)]
+    #[arg(long, value_name = "TIME", value_parser = time_argument::parse)]
     since: Option<Timestamp>,
     /// Begin with so many of the newest at most, 5,000 being the most that one look takes.
     #[arg(long, default_value_t = 10)]

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     event::{AppId, EndpointId, EventId, EventType},
-    operate::hooks::{HookEndpoint, HookError, Hooks},
+    operate::endpoint_admin::{self as admin, EndpointAdmin, EndpointAdminError},
 };
 use jiff::Timestamp;
 use std::time::Duration;
@@ -28,40 +28,40 @@ impl SvixHooks {
         &self,
         missing: &str,
         ask: impl AsyncFnOnce(&Management) -> Result<Option<T>, ManageError>,
-    ) -> Result<T, HookError> {
-        let management = Management::new(&self.0).map_err(|error| HookError::Away(error.to_string()))?;
+    ) -> Result<T, EndpointAdminError> {
+        let management = Management::new(&self.0).map_err(|error| EndpointAdminError::Away(error.to_string()))?;
         match tokio::time::timeout(TIMEOUT, ask(&management)).await {
             Ok(Ok(Some(told))) => Ok(told),
-            Ok(Ok(None)) => Err(HookError::Missing(missing.to_owned())),
+            Ok(Ok(None)) => Err(EndpointAdminError::Missing(missing.to_owned())),
             Ok(Err(error)) => Err(failed(&error)),
-            Err(_) => {
-                Err(HookError::Away("no answer from Svix in time; see its portal before asking again".to_owned()))
-            }
+            Err(_) => Err(EndpointAdminError::Away(
+                "no answer from Svix in time; see its portal before asking again".to_owned(),
+            )),
         }
     }
 }
 
-fn failed(error: &ManageError) -> HookError {
+fn failed(error: &ManageError) -> EndpointAdminError {
     let text = error.to_string();
     match error {
         ManageError::Refused { status, .. } => match status.as_u16() {
-            400 | 404 | 409 | 413 | 422 => HookError::Refused(text),
-            _ => HookError::Away(text),
+            400 | 404 | 409 | 413 | 422 => EndpointAdminError::Refused(text),
+            _ => EndpointAdminError::Away(text),
         },
-        ManageError::Access(_)
-        | ManageError::NoAnswer { .. }
-        | ManageError::Foreign { .. }
-        | ManageError::Endless { .. } => HookError::Away(text),
+        ManageError::Access(_) => EndpointAdminError::Access(text),
+        ManageError::NoAnswer { .. } | ManageError::Foreign { .. } | ManageError::Endless { .. } => {
+            EndpointAdminError::Away(text)
+        }
     }
 }
 
-fn line(endpoint: Endpoint) -> HookEndpoint {
+fn line(endpoint: Endpoint) -> admin::Endpoint {
     let Endpoint { id, url, disabled, filter_types } = endpoint;
-    HookEndpoint { id, url, disabled, event_types: filter_types }
+    admin::Endpoint { id, url, disabled, event_types: filter_types }
 }
 
-impl Hooks for SvixHooks {
-    async fn endpoints(&self, app: &AppId) -> Result<Vec<HookEndpoint>, HookError> {
+impl EndpointAdmin for SvixHooks {
+    async fn endpoints(&self, app: &AppId) -> Result<Vec<admin::Endpoint>, EndpointAdminError> {
         let missing = "Svix has no application of this project";
         self.ask(missing, async |svix| {
             if svix.application(app).await?.is_none() {
@@ -72,26 +72,31 @@ impl Hooks for SvixHooks {
         .await
     }
 
-    async fn test(&self, app: &AppId, endpoint: &EndpointId, kind: &EventType) -> Result<String, HookError> {
+    async fn test(&self, app: &AppId, endpoint: &EndpointId, kind: &EventType) -> Result<String, EndpointAdminError> {
         let missing = "Svix has no such project, endpoint or event type";
         self.ask(missing, async |svix| svix.send_example(app, endpoint, kind).await).await
     }
 
-    async fn recover(&self, app: &AppId, endpoint: &EndpointId, since: Timestamp) -> Result<String, HookError> {
+    async fn recover(
+        &self,
+        app: &AppId,
+        endpoint: &EndpointId,
+        since: Timestamp,
+    ) -> Result<String, EndpointAdminError> {
         let missing = "Svix has no such project or endpoint";
         self.ask(missing, async |svix| svix.recover(app, endpoint, since).await).await
     }
 
-    async fn resend(&self, app: &AppId, event: &EventId, endpoint: &EndpointId) -> Result<(), HookError> {
+    async fn resend(&self, app: &AppId, event: &EventId, endpoint: &EndpointId) -> Result<(), EndpointAdminError> {
         let missing = "Svix has no such message or endpoint in this project";
         // No URL carries a dot segment.
         if matches!(event.as_str(), "." | "..") {
-            return Err(HookError::Missing(missing.to_owned()));
+            return Err(EndpointAdminError::Missing(missing.to_owned()));
         }
         self.ask(missing, async |svix| Ok(svix.resend(app, event, endpoint).await?.then_some(()))).await
     }
 
-    async fn portal(&self, app: &AppId) -> Result<String, HookError> {
+    async fn portal(&self, app: &AppId) -> Result<String, EndpointAdminError> {
         self.ask("Svix has no application of this project", async |svix| svix.portal(app).await).await
     }
 }

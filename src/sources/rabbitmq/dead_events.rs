@@ -1,5 +1,4 @@
-//! The dead queue as a running hookbro looks into it, beside the deliveries of the same process: within less memory and
-//! patience than the command line has.
+//! The dead-letter queue as operations use it, within the bounds that their process sets.
 
 use super::{
     access::Access,
@@ -10,32 +9,18 @@ use super::{
     replay::{Replay, Replayed},
     topology::Topology,
 };
-use crate::{
-    observe::health::Health,
-    operate::{
-        dead::{DeadError, DeadEvents, DeadLine, DeadPage, DeadWhole, Dealt, Progress},
-        dead_event::DeadFilter,
-    },
+use crate::observe::health::Health;
+use crate::operate::dead_letters::{
+    Action, Bounds, Browsed, DeadLetterFilter, DeadLetters, DeadLettersError, Outcome, Progress,
 };
 use std::{
+    num::NonZeroU32,
     ops::ControlFlow,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
 use tokio_util::sync::CancellationToken;
-
-/// Most events that are looked through: some 100 MiB of memory at usual sizes while they are replayed, in a process that
-/// has deliveries to make.
-const MOST: usize = 20_000;
-/// Longest wait for another process to be done.
-const LOCK_PATIENCE: Duration = Duration::from_secs(5);
-/// Longest look, from the connection on. Twenty thousand events take a second.
-const LOOK_TIMEOUT: Duration = Duration::from_secs(40);
-/// The same for the beginning of a change, which may have to restore an order first.
-const BEGIN_TIMEOUT: Duration = Duration::from_secs(150);
-/// Longest replay: before the broker's `consumer_timeout` (30 minutes by default) ends it.
-const REPLAY_TIMEOUT: Duration = Duration::from_secs(25 * 60);
 
 /// The dead queue of one topology.
 #[derive(Debug)]
@@ -43,9 +28,11 @@ pub struct BrokerDead {
     connector: Connector,
     access: Access,
     topology: Topology,
-    /// Where discarded events are written to.
+    /// Where discarded events are written to, unless a change names a file.
     folder: PathBuf,
-    health: Arc<Health>,
+    bounds: Bounds,
+    /// Of the running process, whose watch over the dead-letter queue must know what it takes out itself.
+    health: Option<Arc<Health>>,
     stop: CancellationToken,
 }
 
@@ -55,121 +42,153 @@ impl BrokerDead {
         access: Access,
         topology: Topology,
         folder: PathBuf,
-        health: Arc<Health>,
+        bounds: Bounds,
+        health: Option<Arc<Health>>,
         stop: CancellationToken,
     ) -> Self {
-        Self { connector: Connector::new(access.clone()), access, topology, folder, health, stop }
+        Self { connector: Connector::new(access.clone()), access, topology, folder, bounds, health, stop }
     }
 
-    async fn open(&self) -> Result<DeadQueue, DeadError> {
-        let patience = Patience { events: MOST, lock: LOCK_PATIENCE };
+    /// Runs `work`, which takes dead letters out of their queue.
+    async fn taking<T>(&self, work: impl Future<Output = T>) -> T {
+        match &self.health {
+            Some(health) => health.taking_dead(work).await,
+            None => work.await,
+        }
+    }
+
+    async fn open(&self) -> Result<DeadQueue, DeadLettersError> {
+        let patience = Patience { events: self.bounds.letters, lock: self.bounds.lock };
         DeadQueue::open_within(&self.connector, &self.topology, patience).await.map_err(failed)
     }
 
-    /// Given up after a while, its connection goes with the look and the broker has everything back.
-    async fn look<T>(
-        &self,
-        look: impl AsyncFnOnce(&mut DeadQueue) -> Result<T, DeadQueueError>,
-    ) -> Result<T, DeadError> {
-        let looking = async {
-            let mut queue = self.open().await?;
-            let looked = look(&mut queue).await.map_err(failed);
-            queue.close().await;
-            looked
-        };
-        tokio::time::timeout(LOOK_TIMEOUT, looking).await.unwrap_or(Err(DeadError::Slow))
-    }
-
-    async fn begin(&self) -> Result<DeadQueue, DeadError> {
-        tokio::time::timeout(BEGIN_TIMEOUT, self.open()).await.unwrap_or(Err(DeadError::Slow))
+    async fn begin(&self, action: Action) -> Result<DeadQueue, DeadLettersError> {
+        tokio::select! {
+            () = self.stop.cancelled() => {
+                Err(DeadLettersError::Midway { action, done: 0, why: STOPPING.to_owned() })
+            }
+            begun = within(self.bounds.begin, self.open()) => begun,
+        }
     }
 }
 
-fn failed(error: DeadQueueError) -> DeadError {
+/// Given up after a while, its connection goes with it and the broker has everything back.
+async fn within<T>(
+    longest: Option<Duration>,
+    work: impl Future<Output = Result<T, DeadLettersError>>,
+) -> Result<T, DeadLettersError> {
+    match longest {
+        Some(longest) => tokio::time::timeout(longest, work).await.unwrap_or(Err(DeadLettersError::Slow)),
+        None => work.await,
+    }
+}
+
+/// Why a change that its process ends midway is not made whole.
+const STOPPING: &str = "hookbro is stopping";
+
+fn failed(error: DeadQueueError) -> DeadLettersError {
     match error {
-        DeadQueueError::TooMany { left, most, .. } => DeadError::TooMany { there: left.into(), most },
-        DeadQueueError::Locked { .. } => DeadError::Locked(error.to_string()),
+        DeadQueueError::TooMany { left, most, .. } => DeadLettersError::TooMany { there: left.into(), most },
+        DeadQueueError::Locked { .. } => DeadLettersError::Locked(error.to_string()),
         DeadQueueError::Connect(_)
         | DeadQueueError::Read { .. }
         | DeadQueueError::Replay(_)
-        | DeadQueueError::Defect(_) => DeadError::Away(error.to_string()),
+        | DeadQueueError::Defect(_) => DeadLettersError::Away(error.to_string()),
     }
 }
 
-impl DeadEvents for BrokerDead {
-    async fn page(&self, filter: &DeadFilter, skip: u64, limit: usize) -> Result<DeadPage, DeadError> {
-        self.look(async |queue| {
-            let mut page = DeadPage::default();
-            while let Some(in_hand) = queue.next().await? {
-                if !filter.matches(&in_hand.event) {
-                    continue;
+impl DeadLetters for BrokerDead {
+    async fn browse(
+        &self,
+        filter: &DeadLetterFilter,
+        mut visit: impl FnMut(Browsed<'_>) -> ControlFlow<()> + Send,
+    ) -> Result<(), DeadLettersError> {
+        let browsing = async {
+            let mut queue = self.open().await?;
+            let browsed = loop {
+                match queue.next().await {
+                    Ok(Some(in_hand)) => {
+                        let properties = || in_hand.properties();
+                        if filter.matches(&in_hand.event) && visit(Browsed::new(&in_hand.event, &properties)).is_break()
+                        {
+                            break Ok(());
+                        }
+                    }
+                    Ok(None) => break Ok(()),
+                    Err(error) => break Err(failed(error)),
                 }
-                page.total += 1;
-                if page.total > skip && page.events.len() < limit {
-                    page.events.push(DeadLine::of(in_hand.event));
-                }
-            }
-            Ok(page)
-        })
-        .await
+            };
+            queue.close().await;
+            browsed
+        };
+        within(self.bounds.browse, browsing).await
     }
 
-    async fn whole(&self, filter: &DeadFilter, limit: usize) -> Result<Vec<DeadWhole>, DeadError> {
-        self.look(async |queue| {
-            let mut found = Vec::new();
-            while let Some(in_hand) = queue.next().await? {
-                if found.len() < limit && filter.matches(&in_hand.event) {
-                    let properties = in_hand.properties();
-                    found.push(DeadWhole { event: in_hand.event, properties });
-                }
-            }
-            Ok(found)
-        })
-        .await
-    }
-
-    async fn replay(&self, filter: &DeadFilter, progress: &Progress) -> Result<Dealt, DeadError> {
-        let queue = self.begin().await?;
+    async fn replay(
+        &self,
+        filter: &DeadLetterFilter,
+        rate: Option<NonZeroU32>,
+        progress: &Progress,
+    ) -> Result<Outcome, DeadLettersError> {
+        let queue = self.begin(Action::Replay).await?;
+        progress.begin(queue.left().into());
         let publisher = Publisher::new(self.access.clone(), "hookbro replay");
         let (began, mut why) = (Instant::now(), None);
         let seen = |replayed| {
             progress.look();
             progress.changed_so_far(replayed);
             if self.stop.is_cancelled() {
-                why = Some("hookbro is stopping".to_owned());
-            } else if began.elapsed() > REPLAY_TIMEOUT {
-                why = Some(format!("a replay takes {} minutes at most", REPLAY_TIMEOUT.as_secs() / 60));
+                why = Some(STOPPING.to_owned());
+            } else if let Some(longest) = self.bounds.replay.filter(|longest| began.elapsed() > *longest) {
+                why = Some(format!("a replay takes {} minutes at most", longest.as_secs() / 60));
             }
             if why.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
+        let pace = rate.map(|rate| {
+            let mut pace = tokio::time::interval(Duration::from_secs(1) / rate.get());
+            // At most this rate: what a stall has missed is not made up for.
+            pace.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            pace
+        });
         let replay = Replay::new(queue, publisher, &self.topology);
-        let Replayed { events, stopped_by } =
-            self.health.taking_dead(dead_work::replay(replay, filter, None, seen)).await;
+        let Replayed { events, stopped_by } = self.taking(dead_work::replay(replay, filter, pace, seen)).await;
         progress.changed_so_far(events);
         match stopped_by.map(|error| error.to_string()).or(why) {
-            None => Ok(Dealt { events, file: None }),
-            Some(why) => Err(DeadError::Midway { done: events, why }),
+            None => Ok(Outcome { events, file: None }),
+            Some(why) => Err(DeadLettersError::Midway { action: Action::Replay, done: events, why }),
         }
     }
 
-    async fn discard(&self, filter: &DeadFilter, progress: &Progress) -> Result<Dealt, DeadError> {
-        let queue = self.begin().await?;
-        let path = self.folder.join(dead_work::discard_file(self.topology.dead()));
+    async fn discard(
+        &self,
+        filter: &DeadLetterFilter,
+        to: Option<&Path>,
+        progress: &Progress,
+    ) -> Result<Outcome, DeadLettersError> {
+        let queue = self.begin(Action::Discard).await?;
+        progress.begin(queue.left().into());
+        let path = to.map_or_else(|| self.folder.join(dead_work::discard_file(self.topology.dead())), Path::to_owned);
         let seen = || {
             progress.look();
             if self.stop.is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
-        match self.health.taking_dead(dead_work::discard(queue, filter, &path, seen)).await {
+        match self.taking(dead_work::discard(queue, filter, &path, seen)).await {
             Ok(events) => {
                 progress.changed_so_far(events);
-                Ok(Dealt { events, file: Some(path.display().to_string()) })
+                Ok(Outcome { events, file: Some(path.display().to_string()) })
             }
-            Err(error @ DiscardError::File { .. }) => Err(DeadError::File(format!(
-                "{error}: discarded events are written to $STATE_DIRECTORY or the working folder first"
-            ))),
+            Err(error @ DiscardError::File { .. }) => Err(DeadLettersError::File(match to {
+                Some(_) => error.to_string(),
+                None => format!(
+                    "{error}: discarded events are written to $STATE_DIRECTORY or the working folder first, unless \
+                     `hookbro dead discard --to` names a file"
+                ),
+            })),
             Err(DiscardError::Before(error)) => Err(failed(error)),
-            Err(error @ DiscardError::Midway { .. }) => Err(DeadError::Away(error.to_string())),
-            Err(DiscardError::Stopped) => Err(DeadError::Midway { done: 0, why: "hookbro is stopping".to_owned() }),
+            Err(error @ DiscardError::Midway { .. }) => Err(DeadLettersError::Away(error.to_string())),
+            Err(DiscardError::Stopped) => {
+                Err(DeadLettersError::Midway { action: Action::Discard, done: 0, why: STOPPING.to_owned() })
+            }
         }
     }
 }

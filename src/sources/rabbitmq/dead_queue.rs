@@ -8,13 +8,13 @@ use super::{
     connect::{ConnectError, Connector, close},
     headers::dead_event,
     heard::close_once_heard,
-    lock::{LOCK_TIMEOUT, NotHeld, lock},
+    lock::{NotHeld, lock},
     look::{Begun, Look, MOST},
     publish::PublishError,
     shown,
     topology::Topology,
 };
-use crate::operate::dead_event::DeadEvent;
+use crate::operate::dead_letters::DeadLetter;
 use lapin::{BasicProperties, Connection, options::BasicAckOptions, types::DeliveryTag};
 use serde_json::Value;
 use std::time::Duration;
@@ -49,13 +49,6 @@ pub struct Patience {
     pub lock: Duration,
 }
 
-impl Default for Patience {
-    /// That of a process which does nothing else.
-    fn default() -> Self {
-        Self { events: MOST, lock: LOCK_TIMEOUT }
-    }
-}
-
 /// One look through the dead queue, from its oldest event to the newest that stood there at the beginning.
 pub struct DeadQueue {
     queue: String,
@@ -66,7 +59,7 @@ pub struct DeadQueue {
 /// An event in hand: still the broker's until it is removed.
 #[derive(Debug)]
 pub struct InHand {
-    pub event: DeadEvent,
+    pub event: DeadLetter,
     pub claim: Claim,
     pub(super) properties: BasicProperties,
 }
@@ -83,10 +76,6 @@ impl InHand {
 }
 
 impl DeadQueue {
-    pub async fn open(connector: &Connector, topology: &Topology) -> Result<Self, DeadQueueError> {
-        Self::open_within(connector, topology, Patience::default()).await
-    }
-
     /// A look that gives up where it would take more than `patience`. Dropped, its connection is closed.
     pub async fn open_within(
         connector: &Connector,

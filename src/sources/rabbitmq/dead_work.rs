@@ -1,10 +1,10 @@
-//! What is done with a look into the dead queue, from the command line and over HTTP alike: counting, replaying, discarding.
+//! What is done with a look into the dead queue, from the command line and over HTTP alike: replaying and discarding.
 
 use super::{
     dead_queue::{DeadQueue, DeadQueueError},
     replay::{Replay, Replayed},
 };
-use crate::operate::{dead::whole, dead_event::DeadFilter};
+use crate::operate::dead_letters::{DeadLetterFilter, whole};
 use std::{
     fs::{File, OpenOptions},
     io::{self, BufWriter, Write as _},
@@ -27,20 +27,11 @@ pub enum DiscardError {
     Stopped,
 }
 
-/// How many events `filter` means. They stay.
-pub async fn count(queue: &mut DeadQueue, filter: &DeadFilter) -> Result<u64, DeadQueueError> {
-    let mut count = 0;
-    while let Some(in_hand) = queue.next().await? {
-        count += u64::from(filter.matches(&in_hand.event));
-    }
-    Ok(count)
-}
-
 /// Replays what `filter` means, no faster than `pace`. `seen` is told how many are through at each event that is looked at,
 /// and may end it there.
 pub async fn replay(
     mut replay: Replay,
-    filter: &DeadFilter,
+    filter: &DeadLetterFilter,
     mut pace: Option<Interval>,
     mut seen: impl FnMut(u64) -> ControlFlow<()>,
 ) -> Replayed {
@@ -68,7 +59,7 @@ pub fn discard_file(queue: &str) -> String {
 /// Writes what `filter` means to a new file, whole, and deletes it then. `seen` may end it before anything is deleted.
 pub async fn discard(
     mut queue: DeadQueue,
-    filter: &DeadFilter,
+    filter: &DeadLetterFilter,
     path: &Path,
     mut seen: impl FnMut() -> ControlFlow<()>,
 ) -> Result<u64, DiscardError> {

@@ -2,7 +2,7 @@
 
 use crate::{
     event::{Dead, DeadReason, Event},
-    operate::dead_event::DeadEvent,
+    operate::dead_letters::DeadLetter,
 };
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -83,7 +83,7 @@ pub(super) fn delivery_count(properties: &BasicProperties) -> i64 {
 }
 
 /// Reads a message of the dead queue as an event. Where our headers are missing, its body tells what it can.
-pub fn dead_event(properties: &BasicProperties, routing_key: &str, body: Bytes) -> DeadEvent {
+pub fn dead_event(properties: &BasicProperties, routing_key: &str, body: Bytes) -> DeadLetter {
     let said = |name| header(properties, name).and_then(as_text);
     let (id, project, kind) = match Event::parse(body.clone(), usize::MAX) {
         Ok(event) => (Some(event.id.to_string()), Some(event.project.to_string()), Some(event.kind.to_string())),
@@ -91,7 +91,7 @@ pub fn dead_event(properties: &BasicProperties, routing_key: &str, body: Bytes) 
     };
     let reason = said("reason");
     let reason = DeadReason::ALL.into_iter().find(|each| Some(each.as_str()) == reason.as_deref());
-    DeadEvent {
+    DeadLetter {
         id: said("event-id").or(id),
         project: said("project").or(project),
         kind,

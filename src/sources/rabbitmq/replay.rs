@@ -10,7 +10,7 @@ use super::{
     publish::{CHANNELS, PublishError, Publisher},
     topology::Topology,
 };
-use crate::operate::dead_event::DeadEvent;
+use crate::operate::dead_letters::DeadLetter;
 use std::sync::Arc;
 use tokio::task::{JoinError, JoinSet};
 
@@ -70,7 +70,7 @@ impl Replay {
     /// Sends `in_hand` up the ladder anew; it is taken out of the dead queue once that is confirmed.
     pub fn send(&mut self, in_hand: InHand) {
         let publisher = Arc::clone(&self.publisher);
-        let InHand { event: DeadEvent { routing_key, body, .. }, claim, properties } = in_hand;
+        let InHand { event: DeadLetter { routing_key, body, .. }, claim, properties } = in_hand;
         let entry = self.topology.entry(&routing_key).to_owned();
         self.under_way.spawn(async move {
             publisher.publish(&entry, &routing_key, replay_properties(&properties), &body).await.map(|()| claim)

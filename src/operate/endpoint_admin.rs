@@ -11,7 +11,7 @@ pub const PING: &str = "svix.ping";
 
 /// Where a project's messages are delivered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct HookEndpoint {
+pub struct Endpoint {
     pub id: String,
     pub url: String,
     pub disabled: bool,
@@ -21,10 +21,13 @@ pub struct HookEndpoint {
 
 /// Why Svix did not do as it was asked. One line in hookbro's words; no secret, no body.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum HookError {
+pub enum EndpointAdminError {
     /// What it is about is not there.
     #[error("{0}")]
     Missing(String),
+    /// The settings give no way in; it was not asked.
+    #[error("{0}")]
+    Access(String),
     /// It never will, asked like this.
     #[error("{0}")]
     Refused(String),
@@ -34,8 +37,8 @@ pub enum HookError {
 }
 
 /// Whoever can ask Svix. Each answer is bounded in time; nothing is repeated that may have taken effect.
-pub trait Hooks: Send + Sync + 'static {
-    fn endpoints(&self, app: &AppId) -> impl Future<Output = Result<Vec<HookEndpoint>, HookError>> + Send;
+pub trait EndpointAdmin: Send + Sync + 'static {
+    fn endpoints(&self, app: &AppId) -> impl Future<Output = Result<Vec<Endpoint>, EndpointAdminError>> + Send;
 
     /// Sends an example of an event type to one endpoint; answers the message's id.
     fn test(
@@ -43,7 +46,7 @@ pub trait Hooks: Send + Sync + 'static {
         app: &AppId,
         endpoint: &EndpointId,
         kind: &EventType,
-    ) -> impl Future<Output = Result<String, HookError>> + Send;
+    ) -> impl Future<Output = Result<String, EndpointAdminError>> + Send;
 
     /// Has everything delivered again that failed at an endpoint since then; answers the id of the task.
     fn recover(
@@ -51,7 +54,7 @@ pub trait Hooks: Send + Sync + 'static {
         app: &AppId,
         endpoint: &EndpointId,
         since: Timestamp,
-    ) -> impl Future<Output = Result<String, HookError>> + Send;
+    ) -> impl Future<Output = Result<String, EndpointAdminError>> + Send;
 
     /// Has one message delivered again, once, to one endpoint.
     fn resend(
@@ -59,8 +62,8 @@ pub trait Hooks: Send + Sync + 'static {
         app: &AppId,
         event: &EventId,
         endpoint: &EndpointId,
-    ) -> impl Future<Output = Result<(), HookError>> + Send;
+    ) -> impl Future<Output = Result<(), EndpointAdminError>> + Send;
 
     /// A link that logs its bearer into the customer portal: a secret.
-    fn portal(&self, app: &AppId) -> impl Future<Output = Result<String, HookError>> + Send;
+    fn portal(&self, app: &AppId) -> impl Future<Output = Result<String, EndpointAdminError>> + Send;
 }

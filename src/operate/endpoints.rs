@@ -6,7 +6,7 @@ use crate::{
     event::{AppId, EndpointId, EventId, EventType, ProjectId},
     operate::{
         audit::{Actor, Audit, Change},
-        hooks::{HookEndpoint, HookError, Hooks},
+        endpoint_admin::{Endpoint, EndpointAdmin, EndpointAdminError},
     },
     pipeline::route::Routes,
 };
@@ -15,8 +15,8 @@ use std::sync::Arc;
 
 /// Where endpoints are dealt with.
 #[derive(Debug)]
-pub struct HooksDesk<H, A> {
-    hooks: Arc<H>,
+pub struct Operations<H, A> {
+    admin: Arc<H>,
     audit: Arc<A>,
     routes: Routes,
 }
@@ -31,7 +31,7 @@ pub enum Order {
 }
 
 /// What there is to tell of it: Svix's id of what it made, nothing, or the link.
-pub type Told = Option<String>;
+pub type Answer = Option<String>;
 
 impl Order {
     fn described(&self) -> (&'static str, Option<String>, Option<String>) {
@@ -49,40 +49,45 @@ impl Order {
         }
     }
 
-    async fn make(&self, hooks: &impl Hooks, app: &AppId) -> Result<Made<Told>, HookError> {
-        let made = |value, said: String| Ok(Made { value, said });
+    async fn make(&self, admin: &impl EndpointAdmin, app: &AppId) -> Result<Made<Answer>, EndpointAdminError> {
+        let made = |value, summary: String| Ok(Made { value, summary });
         match self {
             Self::Test { endpoint, kind } => {
-                let id = hooks.test(app, endpoint, kind).await?;
+                let id = admin.test(app, endpoint, kind).await?;
                 made(Some(id.clone()), format!("message {id}"))
             }
             Self::Recover { endpoint, since } => {
-                let id = hooks.recover(app, endpoint, *since).await?;
+                let id = admin.recover(app, endpoint, *since).await?;
                 made(Some(id.clone()), format!("task {id}"))
             }
             Self::Resend { event, endpoint } => {
-                hooks.resend(app, event, endpoint).await?;
+                admin.resend(app, event, endpoint).await?;
                 made(None, "resent".to_owned())
             }
-            Self::Portal => made(Some(hooks.portal(app).await?), "a link was given".to_owned()),
+            Self::Portal => made(Some(admin.portal(app).await?), "a link was given".to_owned()),
         }
     }
 }
 
-impl<H: Hooks, A: Audit> HooksDesk<H, A> {
-    pub fn new(hooks: H, audit: Arc<A>, routes: Routes) -> Self {
-        Self { hooks: Arc::new(hooks), audit, routes }
+impl<H: EndpointAdmin, A: Audit> Operations<H, A> {
+    pub fn new(admin: H, audit: Arc<A>, routes: Routes) -> Self {
+        Self { admin: Arc::new(admin), audit, routes }
     }
 
-    pub async fn endpoints(&self, project: &ProjectId) -> Result<Vec<HookEndpoint>, HookError> {
-        self.hooks.endpoints(self.routes.destination(project).app()).await
+    pub async fn endpoints(&self, project: &ProjectId) -> Result<Vec<Endpoint>, EndpointAdminError> {
+        self.admin.endpoints(self.routes.destination(project).app()).await
     }
 
-    pub async fn order(&self, actor: Actor, project: &ProjectId, order: Order) -> Result<Told, NotMade<HookError>> {
+    pub async fn order(
+        &self,
+        actor: Actor,
+        project: &ProjectId,
+        order: Order,
+    ) -> Result<Answer, NotMade<EndpointAdminError>> {
         let (action, target, detail) = order.described();
         let asked = Change { actor, action, project: Some(project.to_string()), target, detail };
-        let (hooks, app) = (Arc::clone(&self.hooks), self.routes.destination(project).app().clone());
-        change(&self.audit, asked, async move { order.make(&*hooks, &app).await }).await
+        let (admin, app) = (Arc::clone(&self.admin), self.routes.destination(project).app().clone());
+        change(&self.audit, asked, async move { order.make(&*admin, &app).await }).await
     }
 }
 
@@ -94,28 +99,28 @@ mod tests {
     /// A Svix with one link, which refuses everything else.
     struct OnlyLinks;
 
-    fn none<T>() -> Result<T, HookError> {
-        Err(HookError::Missing("Svix has no such project or endpoint".to_owned()))
+    fn none<T>() -> Result<T, EndpointAdminError> {
+        Err(EndpointAdminError::Missing("Svix has no such project or endpoint".to_owned()))
     }
 
-    impl Hooks for OnlyLinks {
-        async fn endpoints(&self, _: &AppId) -> Result<Vec<HookEndpoint>, HookError> {
+    impl EndpointAdmin for OnlyLinks {
+        async fn endpoints(&self, _: &AppId) -> Result<Vec<Endpoint>, EndpointAdminError> {
             none()
         }
 
-        async fn test(&self, _: &AppId, _: &EndpointId, _: &EventType) -> Result<String, HookError> {
+        async fn test(&self, _: &AppId, _: &EndpointId, _: &EventType) -> Result<String, EndpointAdminError> {
             none()
         }
 
-        async fn recover(&self, _: &AppId, _: &EndpointId, _: Timestamp) -> Result<String, HookError> {
+        async fn recover(&self, _: &AppId, _: &EndpointId, _: Timestamp) -> Result<String, EndpointAdminError> {
             none()
         }
 
-        async fn resend(&self, _: &AppId, _: &EventId, _: &EndpointId) -> Result<(), HookError> {
+        async fn resend(&self, _: &AppId, _: &EventId, _: &EndpointId) -> Result<(), EndpointAdminError> {
             none()
         }
 
-        async fn portal(&self, app: &AppId) -> Result<String, HookError> {
+        async fn portal(&self, app: &AppId) -> Result<String, EndpointAdminError> {
             Ok(format!("https://portal.example/{app}#key=hunter2"))
         }
     }
@@ -123,13 +128,13 @@ mod tests {
     #[tokio::test]
     async fn a_link_is_given_and_never_written_down_and_refusals_are() {
         let audit = Arc::new(Fake::default());
-        let desk = HooksDesk::new(OnlyLinks, Arc::clone(&audit), Routes::default());
+        let operations = Operations::new(OnlyLinks, Arc::clone(&audit), Routes::default());
         let project = ProjectId::try_new("gigs").unwrap();
         let local = || Actor::new(Identity::Local);
-        let link = desk.order(local(), &project, Order::Portal).await.unwrap().unwrap();
+        let link = operations.order(local(), &project, Order::Portal).await.unwrap().unwrap();
         assert!(link.contains("hunter2"));
         let (endpoint, since) = (EndpointId::try_new("ep_1").unwrap(), Timestamp::now());
-        assert!(desk.order(local(), &project, Order::Recover { endpoint, since }).await.is_err());
+        assert!(operations.order(local(), &project, Order::Recover { endpoint, since }).await.is_err());
         let rows = audit.rows();
         assert!(rows.iter().all(|row| !row.contains("hunter2")), "{rows:?}");
         let refused = "3 failed: Svix has no such project or endpoint";

@@ -17,14 +17,14 @@ pub const MAX_REASON: usize = 200;
 
 /// Where projects are paused and resumed.
 #[derive(Debug)]
-pub struct PauseDesk<P, A> {
+pub struct Operations<P, A> {
     pauses: Arc<Pauses<P>>,
     audit: Arc<A>,
 }
 
 /// Why an order was not carried out.
 #[derive(Debug)]
-pub enum Undone {
+pub enum PauseError {
     /// Its reason is no line to read.
     Reason,
     /// As many are paused as may be.
@@ -37,16 +37,16 @@ pub enum Undone {
 struct Reason(Option<String>);
 
 impl Reason {
-    fn of(given: Option<String>) -> Result<Self, Undone> {
+    fn of(given: Option<String>) -> Result<Self, PauseError> {
         let wrong = |text: &String| text.chars().count() > MAX_REASON || text.chars().any(char::is_control);
         match given.filter(|text| !text.is_empty()) {
-            Some(text) if wrong(&text) => Err(Undone::Reason),
+            Some(text) if wrong(&text) => Err(PauseError::Reason),
             reason => Ok(Self(reason)),
         }
     }
 }
 
-impl<P: PauseStore, A: Audit> PauseDesk<P, A> {
+impl<P: PauseStore, A: Audit> Operations<P, A> {
     pub fn new(pauses: Arc<Pauses<P>>, audit: Arc<A>) -> Self {
         Self { pauses, audit }
     }
@@ -57,11 +57,11 @@ impl<P: PauseStore, A: Audit> PauseDesk<P, A> {
     }
 
     /// Answers the pause that stands then, which may be an older one.
-    pub async fn pause(&self, actor: Actor, project: &ProjectId, reason: Option<String>) -> Result<Pause, Undone> {
+    pub async fn pause(&self, actor: Actor, project: &ProjectId, reason: Option<String>) -> Result<Pause, PauseError> {
         let reason = Reason::of(reason)?;
         let known = self.pauses.board().paused();
         if known.len() >= MOST_PAUSED && !known.contains_key(project) {
-            return Err(Undone::Full);
+            return Err(PauseError::Full);
         }
         let wanted = Pause {
             // As exact as it is kept, so that it is known again.
@@ -73,20 +73,20 @@ impl<P: PauseStore, A: Audit> PauseDesk<P, A> {
         let (pauses, of) = (Arc::clone(&self.pauses), project.clone());
         let make = async move {
             let stands = pauses.pause(&of, &wanted).await?;
-            let said = if stands == wanted { "paused" } else { "it was paused already" };
-            Ok(Made { value: stands, said: said.to_owned() })
+            let summary = if stands == wanted { "paused" } else { "it was paused already" };
+            Ok(Made { value: stands, summary: summary.to_owned() })
         };
-        change(&self.audit, noted(actor, "project.pause", project, reason), make).await.map_err(Undone::NotMade)
+        change(&self.audit, noted(actor, "project.pause", project, reason), make).await.map_err(PauseError::NotMade)
     }
 
-    pub async fn resume(&self, actor: Actor, project: &ProjectId, reason: Option<String>) -> Result<(), Undone> {
+    pub async fn resume(&self, actor: Actor, project: &ProjectId, reason: Option<String>) -> Result<(), PauseError> {
         let reason = Reason::of(reason)?;
         let (pauses, of) = (Arc::clone(&self.pauses), project.clone());
         let make = async move {
             pauses.resume(&of).await?;
-            Ok(Made { value: (), said: "resumed".to_owned() })
+            Ok(Made { value: (), summary: "resumed".to_owned() })
         };
-        change(&self.audit, noted(actor, "project.resume", project, reason), make).await.map_err(Undone::NotMade)
+        change(&self.audit, noted(actor, "project.resume", project, reason), make).await.map_err(PauseError::NotMade)
     }
 }
 
@@ -127,20 +127,21 @@ mod tests {
     #[tokio::test]
     async fn a_pause_and_its_end_are_written_down_and_a_reason_that_is_no_line_changes_nothing() {
         let (audit, board) = (Arc::new(Fake::default()), Arc::new(Board::new(Arc::new(Metrics::new().unwrap()))));
-        let desk = PauseDesk::new(Arc::new(Pauses::new(Stored::default(), Arc::clone(&board))), Arc::clone(&audit));
+        let operations =
+            Operations::new(Arc::new(Pauses::new(Stored::default(), Arc::clone(&board))), Arc::clone(&audit));
         let (gigs, local) = (ProjectId::try_new("gigs").unwrap(), || Actor::new(Identity::Local));
         for wrong in ["ü".repeat(MAX_REASON + 1), "two\nlines".to_owned()] {
             let (pause, resume) = (Some(wrong.clone()), Some(wrong));
-            assert!(matches!(desk.pause(local(), &gigs, pause).await, Err(Undone::Reason)));
-            assert!(matches!(desk.resume(local(), &gigs, resume).await, Err(Undone::Reason)));
+            assert!(matches!(operations.pause(local(), &gigs, pause).await, Err(PauseError::Reason)));
+            assert!(matches!(operations.resume(local(), &gigs, resume).await, Err(PauseError::Reason)));
         }
         assert!(audit.rows().is_empty() && !board.holds(&gigs));
         let longest = "ü".repeat(MAX_REASON);
-        let first = desk.pause(local(), &gigs, Some(longest.clone())).await.unwrap();
+        let first = operations.pause(local(), &gigs, Some(longest.clone())).await.unwrap();
         assert_eq!(first.reason, Some(longest));
-        assert_eq!(desk.pause(local(), &gigs, Some(String::new())).await.unwrap(), first);
+        assert_eq!(operations.pause(local(), &gigs, Some(String::new())).await.unwrap(), first);
         assert!(board.holds(&gigs));
-        desk.resume(local(), &gigs, None).await.unwrap();
+        operations.resume(local(), &gigs, None).await.unwrap();
         assert!(!board.holds(&gigs));
         let expected = [
             ("local project.pause", "1 done: paused"),

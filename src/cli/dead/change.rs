@@ -1,0 +1,128 @@
+//! `dead replay` and `dead discard`.
+
+use super::{Operations, failure, filter::FilterArgs, looking};
+use crate::{
+    app,
+    cli::{
+        audit::{self, AuditArgs},
+        exit::Failure,
+        output, signals,
+    },
+    config::Settings,
+    operate::dead_letters::{Action, DeadLetterFilter, Options, Outcome, Progress, REPEATS, Refused, Started},
+};
+use indicatif::{ProgressBar, ProgressStyle};
+use std::{num::NonZeroU32, path::PathBuf, sync::Arc, time::Duration};
+
+/// How often progress is drawn, where it is.
+const DRAW_EVERY: Duration = Duration::from_millis(100);
+
+/// Which events a change is about, and whether to make it.
+#[derive(Debug, clap::Args)]
+struct Chosen {
+    #[command(flatten)]
+    filter: FilterArgs,
+    /// All of them; needed where no filter is given.
+    #[arg(long)]
+    all: bool,
+    /// Do it. Without this, only say what would be done.
+    #[arg(long)]
+    yes: bool,
+    #[command(flatten)]
+    audit: AuditArgs,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct ReplayArgs {
+    #[command(flatten)]
+    chosen: Chosen,
+    /// Events a second at most.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    rate: Option<u32>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct DiscardArgs {
+    #[command(flatten)]
+    chosen: Chosen,
+    /// The NDJSON file that they are written to first; must not exist yet.
+    #[arg(long, value_name = "FILE")]
+    to: Option<PathBuf>,
+}
+
+pub(super) async fn replay(args: &ReplayArgs, settings: &Settings) -> Result<(), Failure> {
+    let options = Options { rate: args.rate.and_then(NonZeroU32::new), to: None };
+    make(&args.chosen, settings, Action::Replay, options).await
+}
+
+pub(super) async fn discard(args: &DiscardArgs, settings: &Settings) -> Result<(), Failure> {
+    make(&args.chosen, settings, Action::Discard, Options { rate: None, to: args.to.clone() }).await
+}
+
+/// Makes the change, or says how many events it would concern.
+async fn make(chosen: &Chosen, settings: &Settings, action: Action, options: Options) -> Result<(), Failure> {
+    let (filter, verb) = (chosen.filter.filter()?, action.as_str());
+    if filter.is_all() && !chosen.all {
+        return Err(Failure::Usage(format!("give a filter, or --all to {verb} every dead event")));
+    }
+    if !chosen.yes {
+        let count = looking(settings).count(filter).await.map_err(failure)?;
+        return output::print(&format!("would {verb} {count} events; --yes does it\n"));
+    }
+    let audit = chosen.audit.open(&settings.journal).await?;
+    if action == Action::Replay {
+        eprintln!("hookbro: {REPEATS}");
+    }
+    let stop = signals::listen().await?.requested;
+    let operations = app::dead_letters(settings, Arc::clone(&audit), stop.clone());
+    let made = watched(&operations, action, filter, options).await;
+    audit.close().await;
+    match made {
+        Ok(Outcome { events, file: None }) => output::print(&format!("{} {events} events\n", action.past())),
+        Ok(Outcome { events, file: Some(file) }) => {
+            output::print(&format!("{} {events} events, written to {file}\n", action.past()))
+        }
+        // The operator's own doing, and no fault of the broker's.
+        Err(refused) if stop.is_cancelled() => match failure(refused) {
+            Failure::Broker(text) => Err(Failure::Running(text)),
+            other => Err(other),
+        },
+        Err(refused) => Err(failure(refused)),
+    }
+}
+
+/// Makes the change, with its progress on a terminal.
+async fn watched(
+    operations: &Arc<Operations>,
+    action: Action,
+    filter: DeadLetterFilter,
+    options: Options,
+) -> Result<Outcome, Refused> {
+    let mut started: Started = operations.start(audit::actor(), action, filter, options).await?;
+    let (progress, bar) = (Arc::clone(&started.progress), bar());
+    let mut draw = tokio::time::interval(DRAW_EVERY);
+    let ended = started.ended();
+    tokio::pin!(ended);
+    loop {
+        tokio::select! {
+            made = &mut ended => {
+                bar.finish_and_clear();
+                return made;
+            }
+            _ = draw.tick() => show(&bar, &progress),
+        }
+    }
+}
+
+fn bar() -> ProgressBar {
+    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} events, {per_sec}, {eta}");
+    ProgressBar::no_length().with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}
+
+/// Nothing until it is known how many there are.
+fn show(bar: &ProgressBar, progress: &Progress) {
+    if progress.total() > 0 {
+        bar.set_length(progress.total());
+        bar.set_position(progress.looked_at());
+    }
+}
