@@ -4,21 +4,15 @@ use super::{
     asked, guarded,
     query::{Params, refuse},
 };
+use crate::{http::problem::Problem, operate::change::NotMade};
 use crate::{
-    event::DeadReason,
     operate::{
         audit::Audit,
-        dead::{DeadError, DeadEvents, REPEATS, redacted},
-        dead_event::DeadFilter,
+        dead_letters::{
+            self, Action, DeadLetterFilter, DeadLetters, DeadLettersError, FilterError, Job, REPEATS, Refused, redacted,
+        },
     },
     process::secret::SecretList,
-};
-use crate::{
-    http::problem::Problem,
-    operate::{
-        change::NotMade,
-        desk::{Desk, Job, Refused, Work},
-    },
 };
 use axum::{
     Json, Router,
@@ -38,12 +32,12 @@ const BUSY_RETRY: Duration = Duration::from_secs(5);
 const MAX_ID: usize = 256;
 
 struct Dead<D, A> {
-    desk: Arc<Desk<D, A>>,
+    desk: Arc<dead_letters::Operations<D, A>>,
     tokens: SecretList,
 }
 
 /// `/api/v1/dead`; needs the peer's address (`ConnectInfo`).
-pub fn router<D: DeadEvents, A: Audit>(desk: Arc<Desk<D, A>>, tokens: SecretList) -> Router {
+pub fn router<D: DeadLetters, A: Audit>(desk: Arc<dead_letters::Operations<D, A>>, tokens: SecretList) -> Router {
     let state = Arc::new(Dead { desk, tokens: tokens.clone() });
     let routes = Router::new()
         .route("/api/v1/dead", get(list::<D, A>))
@@ -56,32 +50,22 @@ pub fn router<D: DeadEvents, A: Audit>(desk: Arc<Desk<D, A>>, tokens: SecretList
 
 const LIST: [&str; 9] = ["id", "project", "type", "reason", "status", "since", "until", "cursor", "limit"];
 
-async fn list<D: DeadEvents, A: Audit>(
+async fn list<D: DeadLetters, A: Audit>(
     State(dead): State<Arc<Dead<D, A>>>,
     RawQuery(query): RawQuery,
 ) -> Result<Json<Value>, Problem> {
     let params = Params::read(query.as_deref(), &LIST)?;
-    let text = |name: &str| params.text(name).cloned().into_iter().collect::<Vec<_>>();
-    let words = DeadReason::ALL.map(DeadReason::as_str);
-    let word = params.word("reason", &words)?;
-    let filter = DeadFilter {
-        ids: text("id"),
-        projects: text("project"),
-        kinds: text("type"),
-        reasons: DeadReason::ALL.into_iter().filter(|reason| word == Some(reason.as_str())).collect(),
-        statuses: params.status("status")?.into_iter().collect(),
-        since: params.time("since")?,
-        until: params.time("until")?,
-    };
+    let given = DeadLetterFilter::KEYS.iter().filter_map(|key| Some((key, params.text(key)?)));
+    let filter = DeadLetterFilter::parse(given).map_err(|FilterError { key, why }| refuse(&key, &why))?;
     let (skip, limit) = (params.place("cursor")?, params.limit()?);
     let page = dead.desk.page(filter, skip, limit).await.map_err(refused)?;
-    let seen = skip.saturating_add(page.events.len() as u64);
-    let next = (seen < page.total && !page.events.is_empty()).then(|| seen.to_string());
-    let events: Vec<_> = page.events.iter().map(|line| line.record()).collect();
+    let seen = skip.saturating_add(page.letters.len() as u64);
+    let next = (seen < page.total && !page.letters.is_empty()).then(|| seen.to_string());
+    let events: Vec<_> = page.letters.iter().map(|letter| letter.record()).collect();
     Ok(Json(json!({"events": events, "total": page.total, "next": next})))
 }
 
-async fn one<D: DeadEvents, A: Audit>(
+async fn one<D: DeadLetters, A: Audit>(
     State(dead): State<Arc<Dead<D, A>>>,
     Path(id): Path<String>,
     RawQuery(query): RawQuery,
@@ -90,7 +74,7 @@ async fn one<D: DeadEvents, A: Audit>(
     if id.len() > MAX_ID || id.chars().any(char::is_control) {
         return Err(refuse("id", "must have at most 256 bytes and no control characters"));
     }
-    let found = dead.desk.whole(id).await.map_err(refused)?;
+    let found = dead.desk.details(id).await.map_err(refused)?;
     if found.is_empty() {
         return Err(Problem::new(StatusCode::NOT_FOUND, "no dead event has this id"));
     }
@@ -98,14 +82,14 @@ async fn one<D: DeadEvents, A: Audit>(
     let events = found.into_iter().map(|mut whole| {
         // A publisher may have put into headers what is hidden in bodies.
         redaction.value(&mut whole.properties);
-        let mut record = redacted(&whole.event, redaction);
+        let mut record = redacted(&whole.letter, redaction);
         record["properties"] = whole.properties;
         record
     });
     Ok(Json(json!({"events": events.collect::<Vec<_>>()})))
 }
 
-async fn job<D: DeadEvents, A: Audit>(
+async fn job<D: DeadLetters, A: Audit>(
     State(dead): State<Arc<Dead<D, A>>>,
     RawQuery(query): RawQuery,
 ) -> Result<Json<Value>, Problem> {
@@ -120,7 +104,7 @@ fn shown(job: &Job) -> Value {
         Some((at, Err(error))) => ("failed", Some(*at), None, Some(error.to_string())),
     };
     json!({
-        "action": job.work.as_str(),
+        "action": job.action.as_str(),
         "state": state,
         "who": {"identity": job.actor.identity.to_string(), "claimed": job.actor.claimed()},
         "filter": job.filter,
@@ -157,34 +141,40 @@ struct Filter {
     until: Option<Timestamp>,
 }
 
+impl Filter {
+    /// Whoever selects nothing must not be understood to mean everything.
+    fn pairs(self) -> Result<Vec<(&'static str, String)>, String> {
+        let statuses = self.status.map(|all| all.iter().map(f64::to_string).collect());
+        let mut pairs = Vec::new();
+        for (key, values) in [
+            ("id", self.id),
+            ("project", self.project),
+            ("type", self.r#type),
+            ("reason", self.reason),
+            ("status", statuses),
+            ("since", self.since.map(|at| vec![at.to_string()])),
+            ("until", self.until.map(|at| vec![at.to_string()])),
+        ] {
+            if values.as_ref().is_some_and(Vec::is_empty) {
+                return Err(format!("`filter.{key}` is empty; leave it out for any"));
+            }
+            pairs.extend(values.into_iter().flatten().map(|value| (key, value)));
+        }
+        Ok(pairs)
+    }
+}
+
 impl Asked {
-    fn filter(self) -> Result<DeadFilter, Problem> {
+    fn filter(self) -> Result<DeadLetterFilter, Problem> {
         let wrong = |why: String| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, why);
         let filter = match (self.filter, self.all) {
-            (None, true) => return Ok(DeadFilter::default()),
+            (None, true) => return Ok(DeadLetterFilter::default()),
             (Some(filter), false) => filter,
             (Some(_), true) => return Err(wrong("give a `filter` or `\"all\": true`, not both".to_owned())),
             (None, false) => return Err(wrong("give a `filter`, or `\"all\": true` for every dead event".to_owned())),
         };
-        // Whoever selects nothing must not be understood to mean everything.
-        let some = |name: &str, words: Option<Vec<String>>| match words {
-            Some(words) if words.is_empty() => Err(wrong(format!("`filter.{name}` is empty; leave it out for any"))),
-            words => Ok(words.unwrap_or_default()),
-        };
-        let reason = |word: String| {
-            let known = DeadReason::ALL.into_iter().find(|reason| reason.as_str() == word);
-            let words = DeadReason::ALL.map(DeadReason::as_str).join(", ");
-            known.ok_or_else(|| wrong(format!("`filter.reason` must be one of {words}")))
-        };
-        let filter = DeadFilter {
-            ids: some("id", filter.id)?,
-            projects: some("project", filter.project)?,
-            kinds: some("type", filter.r#type)?,
-            reasons: some("reason", filter.reason)?.into_iter().map(reason).collect::<Result<_, _>>()?,
-            statuses: statuses(filter.status).map_err(wrong)?,
-            since: filter.since,
-            until: filter.until,
-        };
+        let filter = DeadLetterFilter::parse(filter.pairs().map_err(wrong)?)
+            .map_err(|FilterError { key, why }| wrong(format!("`filter.{key}` {why}")))?;
         match filter.is_all() {
             true => Err(wrong("the filter excludes nothing; give `\"all\": true` for every dead event".to_owned())),
             false => Ok(filter),
@@ -192,33 +182,29 @@ impl Asked {
     }
 }
 
-fn statuses(given: Option<Vec<f64>>) -> Result<Vec<i64>, String> {
-    let Some(given) = given else { return Ok(Vec::new()) };
-    let known = |status: f64| (100..=599_i32).find(|known| f64::from(*known) == status).map(i64::from);
-    let statuses: Option<Vec<_>> = given.into_iter().map(known).collect();
-    let refused = || "`filter.status` must be one or more numbers from 100 to 599; leave it out for any".to_owned();
-    statuses.filter(|statuses| !statuses.is_empty()).ok_or_else(refused)
+async fn replay<D: DeadLetters, A: Audit>(State(dead): State<Arc<Dead<D, A>>>, request: Request) -> Response {
+    deal(&dead, Action::Replay, request).await.unwrap_or_else(Problem::into_response)
 }
 
-async fn replay<D: DeadEvents, A: Audit>(State(dead): State<Arc<Dead<D, A>>>, request: Request) -> Response {
-    deal(&dead, Work::Replay, request).await.unwrap_or_else(Problem::into_response)
+async fn discard<D: DeadLetters, A: Audit>(State(dead): State<Arc<Dead<D, A>>>, request: Request) -> Response {
+    deal(&dead, Action::Discard, request).await.unwrap_or_else(Problem::into_response)
 }
 
-async fn discard<D: DeadEvents, A: Audit>(State(dead): State<Arc<Dead<D, A>>>, request: Request) -> Response {
-    deal(&dead, Work::Discard, request).await.unwrap_or_else(Problem::into_response)
-}
-
-async fn deal<D: DeadEvents, A: Audit>(dead: &Dead<D, A>, work: Work, request: Request) -> Result<Response, Problem> {
+async fn deal<D: DeadLetters, A: Audit>(
+    dead: &Dead<D, A>,
+    work: Action,
+    request: Request,
+) -> Result<Response, Problem> {
     let (actor, asked) = asked::read::<Asked>(&dead.tokens, request).await?;
     let confirmed = asked.confirm;
     let filter = asked.filter()?;
-    let note = (work == Work::Replay).then_some(REPEATS);
+    let note = (work == Action::Replay).then_some(REPEATS);
     if !confirmed {
         let would = dead.desk.count(filter).await.map_err(refused)?;
         let told = json!({"action": work.as_str(), "confirmed": false, "events": would, "file": null, "note": note});
         return Ok(Json(told).into_response());
     }
-    match dead.desk.work(actor, work, filter).await.map_err(refused)? {
+    match dead.desk.make_or_leave(actor, work, filter).await.map_err(refused)? {
         Some(dealt) => {
             let told = json!({
                 "action": work.as_str(),
@@ -243,13 +229,13 @@ pub(in crate::http) fn refused(refused: Refused) -> Problem {
             let detail = "dead events are being looked through; see /api/v1/dead/job, and come again";
             unavailable(detail.to_owned()).retry_after(BUSY_RETRY)
         }
-        Refused::Dead(error) | Refused::NotMade(NotMade::Failed(error)) => match &error {
-            DeadError::TooMany { .. } => Problem::new(StatusCode::CONFLICT, error.to_string()),
-            DeadError::Away(_)
-            | DeadError::Locked(_)
-            | DeadError::Slow
-            | DeadError::File(_)
-            | DeadError::Midway { .. } => unavailable(error.to_string()).retry_after(BUSY_RETRY),
+        Refused::DeadLetters(error) | Refused::NotMade(NotMade::Failed(error)) => match &error {
+            DeadLettersError::TooMany { .. } => Problem::new(StatusCode::CONFLICT, error.to_string()),
+            DeadLettersError::Away(_)
+            | DeadLettersError::Locked(_)
+            | DeadLettersError::Slow
+            | DeadLettersError::File(_)
+            | DeadLettersError::Midway { .. } => unavailable(error.to_string()).retry_after(BUSY_RETRY),
         },
         Refused::NotMade(NotMade::Unwritten(unwritten)) => asked::unwritten(unwritten),
         Refused::NotMade(NotMade::Broken) => {

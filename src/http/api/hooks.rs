@@ -8,7 +8,7 @@ use crate::{
     event::{EndpointId, EventId, EventType, InvalidIdent, ProjectId},
     operate::{
         audit::{Actor, Audit},
-        hooks::{HookError, Hooks, NO_PORTAL, PING},
+        endpoint_admin::{EndpointAdmin, EndpointAdminError, NO_PORTAL, PING},
     },
     process::secret::SecretList,
 };
@@ -16,7 +16,7 @@ use crate::{
     http::problem::Problem,
     operate::{
         change::NotMade,
-        hooks_desk::{HooksDesk, Order, Told},
+        endpoints::{self, Answer, Order},
     },
 };
 use axum::{
@@ -37,14 +37,14 @@ const AWAY_RETRY: Duration = Duration::from_secs(10);
 const MOST: usize = 500;
 
 struct Endpoints<H, A> {
-    desk: Arc<HooksDesk<H, A>>,
+    desk: Arc<endpoints::Operations<H, A>>,
     tokens: SecretList,
 }
 
 type Shared<H, A> = State<Arc<Endpoints<H, A>>>;
 
 /// What is asked of Svix by project; needs the peer's address (`ConnectInfo`).
-pub fn router<H: Hooks, A: Audit>(desk: Arc<HooksDesk<H, A>>, tokens: SecretList) -> Router {
+pub fn router<H: EndpointAdmin, A: Audit>(desk: Arc<endpoints::Operations<H, A>>, tokens: SecretList) -> Router {
     let state = Arc::new(Endpoints { desk, tokens: tokens.clone() });
     let routes = Router::new()
         .route("/api/v1/projects/{project}/endpoints", get(list::<H, A>))
@@ -59,7 +59,7 @@ fn checked<T>(name: &str, text: String, check: fn(String) -> Result<T, InvalidId
     check(text).map_err(|why| refuse(name, &why.to_string()))
 }
 
-async fn list<H: Hooks, A: Audit>(
+async fn list<H: EndpointAdmin, A: Audit>(
     State(state): Shared<H, A>,
     Path(project): Path<String>,
     RawQuery(query): RawQuery,
@@ -79,7 +79,7 @@ struct TestAsked {
     r#type: Option<String>,
 }
 
-async fn test<H: Hooks, A: Audit>(
+async fn test<H: EndpointAdmin, A: Audit>(
     State(state): Shared<H, A>,
     Path((project, endpoint)): Path<(String, String)>,
     request: Request,
@@ -97,7 +97,7 @@ struct RecoverAsked {
     since: Timestamp,
 }
 
-async fn recover<H: Hooks, A: Audit>(
+async fn recover<H: EndpointAdmin, A: Audit>(
     State(state): Shared<H, A>,
     Path((project, endpoint)): Path<(String, String)>,
     request: Request,
@@ -115,7 +115,7 @@ struct ResendAsked {
     endpoint: String,
 }
 
-async fn resend<H: Hooks, A: Audit>(
+async fn resend<H: EndpointAdmin, A: Audit>(
     State(state): Shared<H, A>,
     Path(id): Path<String>,
     request: Request,
@@ -133,7 +133,7 @@ async fn resend<H: Hooks, A: Audit>(
 #[serde(deny_unknown_fields)]
 struct PortalAsked {}
 
-async fn portal<H: Hooks, A: Audit>(
+async fn portal<H: EndpointAdmin, A: Audit>(
     State(state): Shared<H, A>,
     Path(project): Path<String>,
     request: Request,
@@ -146,14 +146,14 @@ async fn portal<H: Hooks, A: Audit>(
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(json!({"url": link, "note": note}))).into_response())
 }
 
-impl<H: Hooks, A: Audit> Endpoints<H, A> {
-    async fn order(&self, actor: Actor, project: String, order: Order) -> Result<Told, Problem> {
+impl<H: EndpointAdmin, A: Audit> Endpoints<H, A> {
+    async fn order(&self, actor: Actor, project: String, order: Order) -> Result<Answer, Problem> {
         let project = checked("project", project, ProjectId::try_new)?;
         self.desk.order(actor, &project, order).await.map_err(not_made)
     }
 }
 
-pub(in crate::http) fn not_made(not_made: NotMade<HookError>) -> Problem {
+pub(in crate::http) fn not_made(not_made: NotMade<EndpointAdminError>) -> Problem {
     match not_made {
         NotMade::Failed(error) => failed(error),
         NotMade::Unwritten(unwritten) => asked::unwritten(unwritten),
@@ -166,10 +166,12 @@ fn field<T>(name: &str, text: String, check: fn(String) -> Result<T, InvalidIden
     check(text).map_err(|why| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, format!("`{name}` {why}")))
 }
 
-pub(in crate::http) fn failed(error: HookError) -> Problem {
+pub(in crate::http) fn failed(error: EndpointAdminError) -> Problem {
     match error {
-        HookError::Missing(detail) => Problem::new(StatusCode::NOT_FOUND, detail),
-        HookError::Refused(detail) => Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail),
-        HookError::Away(detail) => Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).retry_after(AWAY_RETRY),
+        EndpointAdminError::Missing(detail) => Problem::new(StatusCode::NOT_FOUND, detail),
+        EndpointAdminError::Refused(detail) => Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail),
+        EndpointAdminError::Away(detail) | EndpointAdminError::Access(detail) => {
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).retry_after(AWAY_RETRY)
+        }
     }
 }

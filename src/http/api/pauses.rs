@@ -11,7 +11,7 @@ use crate::{
     http::problem::Problem,
     operate::{
         change::NotMade,
-        pause_desk::{MAX_REASON, PauseDesk, Undone},
+        project_pauses::{self, MAX_REASON, PauseError},
     },
 };
 use axum::{
@@ -27,12 +27,12 @@ use std::sync::Arc;
 /// What is needed to change pauses.
 #[derive(Debug)]
 struct Pausing<P, A> {
-    desk: Arc<PauseDesk<P, A>>,
+    desk: Arc<project_pauses::Operations<P, A>>,
     tokens: SecretList,
 }
 
 /// `/api/v1/paused`, and what pauses and resumes; needs the peer's address (`ConnectInfo`).
-pub fn router<P: PauseStore, A: Audit>(desk: Arc<PauseDesk<P, A>>, tokens: SecretList) -> Router {
+pub fn router<P: PauseStore, A: Audit>(desk: Arc<project_pauses::Operations<P, A>>, tokens: SecretList) -> Router {
     let router = Router::new()
         .route("/api/v1/paused", get(list::<P, A>))
         .route("/api/v1/projects/{project}/pause", post(pause::<P, A>))
@@ -87,19 +87,19 @@ async fn read(
     Ok((project, actor, reason))
 }
 
-pub(in crate::http) fn undone(undone: Undone) -> Problem {
+pub(in crate::http) fn undone(undone: PauseError) -> Problem {
     match undone {
-        Undone::Reason => {
+        PauseError::Reason => {
             let detail = format!("`reason` must have at most {MAX_REASON} characters and no control characters");
             Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail).with("field", "reason")
         }
-        Undone::Full => {
+        PauseError::Full => {
             let detail = format!("{MOST_PAUSED} projects are paused already; resume some first");
             Problem::new(StatusCode::CONFLICT, detail)
         }
-        Undone::NotMade(NotMade::Unwritten(why)) => asked::unwritten(why),
-        Undone::NotMade(NotMade::Failed(why)) => unread(&why),
-        Undone::NotMade(NotMade::Broken) => {
+        PauseError::NotMade(NotMade::Unwritten(why)) => asked::unwritten(why),
+        PauseError::NotMade(NotMade::Failed(why)) => unread(&why),
+        PauseError::NotMade(NotMade::Broken) => {
             Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "a defect of hookbro ended it midway")
         }
     }

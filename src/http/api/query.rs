@@ -67,15 +67,6 @@ impl Params {
         self.text(name).map_or(Ok(0), parse)
     }
 
-    /// An HTTP status.
-    pub fn status(&self, name: &str) -> Result<Option<i64>, Problem> {
-        let legal = |status: &i64| (100..=599).contains(status);
-        let parse = |text: &String| {
-            text.parse().ok().filter(legal).ok_or_else(|| refuse(name, "must be a number from 100 to 599"))
-        };
-        self.text(name).map(parse).transpose()
-    }
-
     /// One of a closed list of words.
     pub fn word(&self, name: &str, words: &[&'static str]) -> Result<Option<&'static str>, Problem> {
         let Some(text) = self.text(name) else { return Ok(None) };

@@ -11,7 +11,7 @@ use crate::{
     http::api::unread,
     operate::{
         audit::{Audit, AuditLine, AuditQuery},
-        dead::DeadEvents,
+        dead_letters::DeadLetters,
         sanitize::Plain,
     },
 };
@@ -26,7 +26,7 @@ use std::sync::Arc;
 const PAGE: usize = 50;
 
 /// `GET /audit`.
-pub(super) async fn list<D: DeadEvents, A: Audit>(
+pub(super) async fn list<D: DeadLetters, A: Audit>(
     State(changes): State<Arc<Changes<D, A>>>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Refused> {

@@ -12,8 +12,7 @@ use crate::{
     http::{api::dead::refused, problem::Problem},
     operate::{
         audit::Audit,
-        dead::{DeadEvents, DeadLine},
-        dead_event::DeadFilter,
+        dead_letters::{DeadLetter, DeadLetterFilter, DeadLetterHead, DeadLetters, FilterError},
         sanitize::Plain,
         told::story,
         words,
@@ -31,7 +30,7 @@ use std::sync::Arc;
 const PAGE: usize = 50;
 
 /// `GET /dead`.
-pub(super) async fn list<D: DeadEvents, A: Audit>(
+pub(super) async fn list<D: DeadLetters, A: Audit>(
     State(changes): State<Arc<Changes<D, A>>>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Refused> {
@@ -39,7 +38,7 @@ pub(super) async fn list<D: DeadEvents, A: Audit>(
     let filter = filter(&asked)?;
     let skip: u64 = asked.cursor()?.unwrap_or(0);
     let found = changes.desk.page(filter.clone(), skip, PAGE).await.map_err(refused)?;
-    let seen = skip.saturating_add(found.events.len() as u64);
+    let seen = skip.saturating_add(found.letters.len() as u64);
     let content = html! {
         h1 { "Given up" }
         p.lead { "Events that were refused for good, or failed to the last attempt. They are kept until somebody decides." }
@@ -52,13 +51,13 @@ pub(super) async fn list<D: DeadEvents, A: Audit>(
             (asked.window())
             div.field.do { button { "Show" } a href="/dead" { "Clear" } }
         }
-        @if found.events.is_empty() {
+        @if found.letters.is_empty() {
             p.empty { @if filter.is_all() { "Nothing was given up." } @else { "No event that was given up fits this." } }
         } @else {
             form.select method="post" action=(ACTION) data-select[seen < found.total] {
                 (changes.forms.proof(ACTION))
                 @for (name, value) in kept(&filter) { input type="hidden" name=(name) value=(value); }
-                (table(&found.events))
+                (table(&found.letters))
                 div.bar {
                     label.check {
                         input type="checkbox" name="all" value="yes";
@@ -71,7 +70,7 @@ pub(super) async fn list<D: DeadEvents, A: Audit>(
                 }
             }
         }
-        @if seen < found.total && !found.events.is_empty() {
+        @if seen < found.total && !found.letters.is_empty() {
             p.next {
                 a.button href=(asked.after("/dead", &seen.to_string())) rel="next" { "Younger events" }
                 span.faint { (number(skip + 1)) " to " (number(seen)) " of " (number(found.total)) }
@@ -81,26 +80,16 @@ pub(super) async fn list<D: DeadEvents, A: Audit>(
     Ok(page("Given up", Place::Dead, None, &content).into_response())
 }
 
-fn filter(asked: &Asked) -> Result<DeadFilter, Problem> {
-    let some = |name: &str| asked.get(name).map(str::to_owned).into_iter().collect();
-    let reason = asked.get("reason").map(reason).transpose()?;
-    Ok(DeadFilter {
-        ids: some("id"),
-        projects: some("project"),
-        kinds: some("type"),
-        reasons: reason.into_iter().collect(),
-        since: asked.since(),
-        ..DeadFilter::default()
-    })
-}
-
-pub(super) fn reason(word: &str) -> Result<DeadReason, Problem> {
-    let known = DeadReason::ALL.into_iter().find(|reason| reason.as_str() == word);
-    known.ok_or_else(|| Problem::new(StatusCode::BAD_REQUEST, "`reason` must be one of those that the form has"))
+fn filter(asked: &Asked) -> Result<DeadLetterFilter, Problem> {
+    let given = ["id", "project", "type", "reason"].into_iter();
+    let given = given.filter_map(|key| Some((key, asked.get(key)?.to_owned())));
+    let since = asked.since().map(|since| ("since", since.to_string()));
+    let wrong = |error: FilterError| Problem::new(StatusCode::BAD_REQUEST, error.to_string());
+    DeadLetterFilter::parse(given.chain(since)).map_err(wrong)
 }
 
 /// The filter as fields, so that a decision is about what was seen.
-fn kept(filter: &DeadFilter) -> Vec<(&'static str, String)> {
+fn kept(filter: &DeadLetterFilter) -> Vec<(&'static str, String)> {
     let mut kept = Vec::new();
     let mut keep = |name, values: &[String]| kept.extend(values.iter().map(|value| (name, value.clone())));
     keep("only", &filter.ids);
@@ -111,7 +100,7 @@ fn kept(filter: &DeadFilter) -> Vec<(&'static str, String)> {
     kept
 }
 
-fn table(events: &[DeadLine]) -> Markup {
+fn table(events: &[DeadLetterHead]) -> Markup {
     let shown = |text: &Option<String>| text.as_deref().map(Plain::new);
     html! {
         table.cards {
@@ -126,7 +115,7 @@ fn table(events: &[DeadLine]) -> Markup {
                 th scope="col" { "Why" }
             } }
             tbody {
-                @for (n, DeadLine { event, .. }) in events.iter().enumerate() {
+                @for (n, DeadLetterHead { letter: event, .. }) in events.iter().enumerate() {
                     @let (id, project, kind) = (shown(&event.id), shown(&event.project), shown(&event.kind));
                     tr {
                         td.pick data-name="Select" {
@@ -149,7 +138,7 @@ fn table(events: &[DeadLine]) -> Markup {
     }
 }
 
-fn why(event: &crate::operate::dead_event::DeadEvent) -> Markup {
+fn why(event: &DeadLetter) -> Markup {
     let reason = words::of_reason(event.reason.as_str()).unwrap_or(event.reason.as_str());
     let mut facts = vec![match &event.detail {
         Some(detail) => format!("{reason}: {}", Plain::new(detail)),

@@ -2,7 +2,7 @@
 
 use super::{
     Changes,
-    dead::{ago, reason, who},
+    dead::{ago, who},
     form::Fields,
     page::{Place, Refused, page, sentence},
     parts::{Level, count, number, sign},
@@ -11,9 +11,7 @@ use crate::{
     http::{api::dead::refused, problem::Problem},
     operate::{
         audit::Audit,
-        dead::{DeadEvents, REPEATS},
-        dead_event::DeadFilter,
-        desk::{Job, Work},
+        dead_letters::{Action, DeadLetterFilter, DeadLetters, Job, REPEATS},
         sanitize::Plain,
     },
 };
@@ -34,13 +32,13 @@ const NAMED: usize = 20;
 
 /// What a form wants done, and to what.
 struct Wanted {
-    work: Work,
-    filter: DeadFilter,
+    work: Action,
+    filter: DeadLetterFilter,
     confirmed: bool,
 }
 
 /// `POST /dead`.
-pub(super) async fn deal<D: DeadEvents, A: Audit>(
+pub(super) async fn deal<D: DeadLetters, A: Audit>(
     State(changes): State<Arc<Changes<D, A>>>,
     request: Request,
 ) -> Result<Response, Refused> {
@@ -53,48 +51,49 @@ pub(super) async fn deal<D: DeadEvents, A: Audit>(
         return Ok(page("Sure?", Place::Dead, None, &asked).into_response());
     }
     // What it came to stands on the page, as the last change.
-    changes.desk.work(actor, work, filter).await.map_err(refused)?;
+    changes.desk.make_or_leave(actor, work, filter).await.map_err(refused)?;
     Ok(Redirect::to(ACTION).into_response())
 }
 
 fn wanted(fields: &Fields) -> Result<Wanted, Problem> {
     let wrong = |why: &str| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, why);
     let work = match fields.get("work") {
-        Some("replay") => Work::Replay,
-        Some("discard") => Work::Discard,
+        Some("replay") => Action::Replay,
+        Some("discard") => Action::Discard,
         _ => return Err(wrong("the form does not say what to do")),
     };
-    let strings = |name| fields.all(name).map(str::to_owned).collect::<Vec<_>>();
     let all = fields.get("all").is_some();
-    let ids = if all { strings("only") } else { strings("id") };
-    if ids.is_empty() && !all {
+    // Of what was ticked, the ids; of all that fits, those that the list was asked for.
+    let ids = fields.all(if all { "only" } else { "id" }).map(|id| ("id", id));
+    let others = ["project", "type", "reason", "since"];
+    let others = others.into_iter().flat_map(|key| fields.all(key).map(move |value| (key, value)));
+    let filter = DeadLetterFilter::parse(ids.chain(others)).map_err(|error| wrong(&error.to_string()))?;
+    if filter.ids.is_empty() && !all {
         return Err(wrong("nothing is selected: go back and select events, or all of them"));
     }
-    let since = fields.get("since").map(str::parse).transpose().map_err(|_| wrong("`since` is no time"))?;
-    let filter = DeadFilter {
-        ids,
-        projects: strings("project"),
-        kinds: strings("type"),
-        reasons: fields.all("reason").map(reason).collect::<Result<_, _>>()?,
-        since,
-        ..DeadFilter::default()
-    };
     let confirmed = match (fields.get("confirm"), work) {
         (None, _) => false,
-        (Some(_), Work::Replay) => true,
-        (Some(typed), Work::Discard) => typed.eq_ignore_ascii_case(TYPED),
+        (Some(_), Action::Replay) => true,
+        (Some(typed), Action::Discard) => typed.eq_ignore_ascii_case(TYPED),
     };
     Ok(Wanted { work, filter, confirmed })
 }
 
 /// The question before it is done.
-fn ask(work: Work, filter: &DeadFilter, events: u64, mistyped: bool, fields: &Fields, proof: &Markup) -> Markup {
-    let verb = if work == Work::Replay { "Replay" } else { "Discard" };
+fn ask(
+    work: Action,
+    filter: &DeadLetterFilter,
+    events: u64,
+    mistyped: bool,
+    fields: &Fields,
+    proof: &Markup,
+) -> Markup {
+    let verb = if work == Action::Replay { "Replay" } else { "Discard" };
     html! {
         h1 { (verb) " " (count(events, "event", "events")) "?" }
         @match work {
-            Work::Replay => p.lead { "Each climbs the ladder anew and leaves this list once the broker has confirmed it. " (sentence(REPEATS)) },
-            Work::Discard => p.lead { "They are written to a file beside hookbro first, then they are gone from the broker. Nobody gets them unless that file is published again." },
+            Action::Replay => p.lead { "Each climbs the ladder anew and leaves this list once the broker has confirmed it. " (sentence(REPEATS)) },
+            Action::Discard => p.lead { "They are written to a file beside hookbro first, then they are gone from the broker. Nobody gets them unless that file is published again." },
         }
         @if filter.ids.is_empty() {
             p { "Meant: " strong { (Plain::new(&filter.to_string())) } }
@@ -108,15 +107,15 @@ fn ask(work: Work, filter: &DeadFilter, events: u64, mistyped: bool, fields: &Fi
                 input type="hidden" name=(name) value=(value);
             }
             @match work {
-                Work::Replay => input type="hidden" name="confirm" value="yes";,
-                Work::Discard => div.field {
+                Action::Replay => input type="hidden" name="confirm" value="yes";,
+                Action::Discard => div.field {
                     label for="confirm" { "Type " strong { (TYPED) } " to go on" }
                     input #confirm name="confirm" required autocomplete="off" autocapitalize="off" aria-invalid[mistyped];
                     @if mistyped { p.note.bad role="alert" { (sign(Level::Bad)) "Nothing was discarded: another word was typed." } }
                 },
             }
             div.bar {
-                button class=(if work == Work::Replay { "strong" } else { "danger" }) { (verb) " " (count(events, "event", "events")) }
+                button class=(if work == Action::Replay { "strong" } else { "danger" }) { (verb) " " (count(events, "event", "events")) }
                 a href="/dead" { "Leave them" }
             }
         }
@@ -126,7 +125,7 @@ fn ask(work: Work, filter: &DeadFilter, events: u64, mistyped: bool, fields: &Fi
 /// The change that is under way, or the last one of this process.
 pub(super) fn job(job: &Job) -> Markup {
     let by = who(&job.actor.identity.to_string(), job.actor.claimed());
-    let (level, said) = match (&job.ended, job.work) {
+    let (level, said) = match (&job.ended, job.action) {
         (None, work) => {
             let (seen, done) = (number(job.progress.looked_at()), number(job.progress.changed()));
             (
@@ -134,10 +133,10 @@ pub(super) fn job(job: &Job) -> Markup {
                 format!("A {} is under way: {seen} looked at, {done} done. Reload to see more", work.as_str()),
             )
         }
-        (Some((_, Ok(dealt))), Work::Replay) => {
+        (Some((_, Ok(dealt))), Action::Replay) => {
             (Level::Good, format!("{} replayed", count(dealt.events, "event", "events")))
         }
-        (Some((_, Ok(dealt))), Work::Discard) => {
+        (Some((_, Ok(dealt))), Action::Discard) => {
             let file =
                 dealt.file.as_deref().map(|file| format!(", written to {}", Plain::new(file))).unwrap_or_default();
             (Level::Good, format!("{} discarded{file}", count(dealt.events, "event", "events")))

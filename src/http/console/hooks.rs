@@ -14,8 +14,8 @@ use crate::{
     },
     operate::{
         audit::Audit,
-        hooks::{HookEndpoint, Hooks, NO_PORTAL, PING},
-        hooks_desk::Order,
+        endpoint_admin::{Endpoint, EndpointAdmin, NO_PORTAL, PING},
+        endpoints::Order,
         sanitize::Plain,
     },
 };
@@ -48,7 +48,7 @@ fn endpoint(id: Option<&str>) -> Result<EndpointId, Problem> {
 }
 
 /// `GET /projects/{project}/endpoints`.
-pub(super) async fn list<H: Hooks, A: Audit>(
+pub(super) async fn list<H: EndpointAdmin, A: Audit>(
     State(endpoints): Shared<H, A>,
     Path(name): Path<String>,
 ) -> Result<Response, Refused> {
@@ -71,7 +71,7 @@ pub(super) async fn list<H: Hooks, A: Audit>(
     Ok(page("Endpoints", Place::Projects, None, &content).into_response())
 }
 
-fn shown(one: &HookEndpoint, action: &str, proof: &Markup) -> Markup {
+fn shown(one: &Endpoint, action: &str, proof: &Markup) -> Markup {
     let (id, url) = (Plain::new(&one.id), Plain::new(&one.url));
     html! {
         section aria-label={"Endpoint " (url)} {
@@ -111,7 +111,7 @@ fn shown(one: &HookEndpoint, action: &str, proof: &Markup) -> Markup {
 }
 
 /// `POST /projects/{project}/endpoints`.
-pub(super) async fn order<H: Hooks, A: Audit>(
+pub(super) async fn order<H: EndpointAdmin, A: Audit>(
     State(endpoints): Shared<H, A>,
     Path(name): Path<String>,
     request: Request,
@@ -160,7 +160,7 @@ fn said(order: &Order, told: &str) -> Markup {
 }
 
 /// `POST /resend`.
-pub(super) async fn resend<H: Hooks, A: Audit>(
+pub(super) async fn resend<H: EndpointAdmin, A: Audit>(
     State(endpoints): Shared<H, A>,
     request: Request,
 ) -> Result<Response, Refused> {

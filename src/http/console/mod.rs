@@ -29,12 +29,12 @@ pub use form::Forms;
 pub use glance::Queues;
 
 use super::{Api, Ops, problem::Problem};
-use crate::operate::{desk::Desk, hooks_desk::HooksDesk, pause_desk::PauseDesk};
+use crate::operate::{dead_letters, endpoints, project_pauses};
 use crate::{
     operate::{
         audit::Audit,
-        dead::DeadEvents,
-        hooks::Hooks,
+        dead_letters::DeadLetters,
+        endpoint_admin::EndpointAdmin,
         timeline::{MessageView, Timeline},
     },
     pipeline::pauses::PauseStore,
@@ -87,14 +87,14 @@ pub fn router<T: Timeline, M: MessageView>(console: Console<T, M>) -> Router {
 /// What the pages that change something are made of.
 #[derive(Debug)]
 pub struct Changes<D, A> {
-    pub desk: Arc<Desk<D, A>>,
+    pub desk: Arc<dead_letters::Operations<D, A>>,
     pub audit: Arc<A>,
     pub tokens: SecretList,
     pub forms: Forms,
 }
 
 /// `/dead` and `/audit`; needs the peer's address (`ConnectInfo`).
-pub fn changes_router<D: DeadEvents, A: Audit>(changes: Changes<D, A>) -> Router {
+pub fn changes_router<D: DeadLetters, A: Audit>(changes: Changes<D, A>) -> Router {
     let tokens = changes.tokens.clone();
     let pages = Router::new()
         .route("/dead", get(dead::list::<D, A>).post(deal::deal::<D, A>))
@@ -105,13 +105,13 @@ pub fn changes_router<D: DeadEvents, A: Audit>(changes: Changes<D, A>) -> Router
 /// What the pages about endpoints are made of.
 #[derive(Debug)]
 pub struct Endpoints<H, A> {
-    pub desk: Arc<HooksDesk<H, A>>,
+    pub desk: Arc<endpoints::Operations<H, A>>,
     pub tokens: SecretList,
     pub forms: Forms,
 }
 
 /// `/projects/{project}/endpoints` and `/resend`; needs the peer's address (`ConnectInfo`).
-pub fn endpoints_router<H: Hooks, A: Audit>(endpoints: Endpoints<H, A>) -> Router {
+pub fn endpoints_router<H: EndpointAdmin, A: Audit>(endpoints: Endpoints<H, A>) -> Router {
     let tokens = endpoints.tokens.clone();
     let pages = Router::new()
         .route("/projects/{project}/endpoints", get(hooks::list::<H, A>).post(hooks::order::<H, A>))
@@ -122,7 +122,7 @@ pub fn endpoints_router<H: Hooks, A: Audit>(endpoints: Endpoints<H, A>) -> Route
 /// What pauses and resumes projects.
 #[derive(Debug)]
 pub struct Pausing<P, A> {
-    pub desk: Arc<PauseDesk<P, A>>,
+    pub desk: Arc<project_pauses::Operations<P, A>>,
     pub tokens: SecretList,
     pub forms: Forms,
 }

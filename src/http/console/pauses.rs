@@ -10,7 +10,7 @@ use super::{
 use crate::{
     event::ProjectId,
     http::api::pauses::undone,
-    operate::{audit::Audit, pause_desk::MAX_REASON, sanitize::Plain},
+    operate::{audit::Audit, project_pauses::MAX_REASON, sanitize::Plain},
     pipeline::pauses::{MOST_PAUSED, Pause, PauseStore, Paused},
 };
 use axum::{
