@@ -4,7 +4,7 @@ use super::exit::Failure;
 use crate::{
     app,
     operate::{
-        audit::{Actor, Audit, AuditPage, AuditQuery, Change, Ending, Identity, Noted, Unwritten},
+        audit::{Actor, Audit, AuditEntry, AuditPage, AuditQuery, Change, Ending, Identity, Unwritten},
         change::NotMade,
         timeline::Unread,
     },
@@ -62,16 +62,16 @@ impl CommandAudit {
 }
 
 impl Audit for CommandAudit {
-    async fn begin(&self, change: &Change) -> Result<Noted, Unwritten> {
+    async fn begin(&self, change: &Change) -> Result<AuditEntry, Unwritten> {
         match self {
             Self::Log(log) => log.begin(change).await,
-            Self::Nowhere => Ok(Noted(0)),
+            Self::Nowhere => Ok(AuditEntry(0)),
         }
     }
 
-    async fn end(&self, noted: Noted, ending: Ending, detail: &str) -> Result<(), Unwritten> {
+    async fn end(&self, entry: AuditEntry, ending: Ending, detail: &str) -> Result<(), Unwritten> {
         let Self::Log(log) = self else { return Ok(()) };
-        let written = log.end(noted, ending, detail).await;
+        let written = log.end(entry, ending, detail).await;
         if written.is_err() {
             let outcome = ending.as_str();
             eprintln!(

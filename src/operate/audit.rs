@@ -99,13 +99,13 @@ impl Ending {
 /// A change that was written down and may now be made.
 #[must_use]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Noted(pub i64);
+pub struct AuditEntry(pub i64);
 
 /// A change as it is read again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuditLine {
-    /// Its place, for the cursor.
-    pub place: i64,
+    /// Its row, for the cursor.
+    pub row_id: i64,
     pub at: Timestamp,
     pub identity: String,
     pub claimed: Option<String>,
@@ -129,7 +129,7 @@ pub struct AuditEnd {
 #[derive(Debug, Clone, Default)]
 pub struct AuditQuery {
     pub project: Option<String>,
-    /// Only what lies before this place.
+    /// Only what lies before this row.
     pub before: Option<i64>,
     pub limit: usize,
 }
@@ -165,10 +165,15 @@ pub enum Unwritten {
 /// Where changes are written down. Rows are only added.
 pub trait Audit: Send + Sync + 'static {
     /// Writes down what is about to be changed. Bounded in time.
-    fn begin(&self, change: &Change) -> impl Future<Output = Result<Noted, Unwritten>> + Send;
+    fn begin(&self, change: &Change) -> impl Future<Output = Result<AuditEntry, Unwritten>> + Send;
 
     /// Writes down how it ended.
-    fn end(&self, noted: Noted, ending: Ending, detail: &str) -> impl Future<Output = Result<(), Unwritten>> + Send;
+    fn end(
+        &self,
+        entry: AuditEntry,
+        ending: Ending,
+        detail: &str,
+    ) -> impl Future<Output = Result<(), Unwritten>> + Send;
 
     /// What was changed, newest first.
     fn changes(&self, query: &AuditQuery) -> impl Future<Output = Result<AuditPage, Unread>> + Send;

@@ -37,7 +37,7 @@ where
 {
     let audit = Arc::clone(audit);
     let task = tokio::spawn(async move {
-        let noted = audit.begin(&change).await.map_err(NotMade::Unwritten)?;
+        let entry = audit.begin(&change).await.map_err(NotMade::Unwritten)?;
         // Within a task, so that a panic is an ending too.
         let (ending, detail, made) = match tokio::spawn(make).await {
             Ok(Ok(Made { value, summary })) => (Ending::Done, summary, Ok(value)),
@@ -48,7 +48,7 @@ where
         let (who, claimed) = (actor.identity.to_string(), actor.claimed());
         let outcome = ending.as_str();
         tracing::info!(who, claimed, action, project, target, outcome, detail, "an operator's change");
-        if let Err(error) = audit.end(noted, ending, &detail).await {
+        if let Err(error) = audit.end(entry, ending, &detail).await {
             // It is made, and stands in the audit without an ending: the line above has it.
             tracing::error!(%error, action, outcome, "the ending of a change could not be written down");
         }
@@ -61,7 +61,7 @@ where
 pub mod tests {
     use super::*;
     use crate::operate::{
-        audit::{Actor, AuditPage, AuditQuery, Identity, Noted},
+        audit::{Actor, AuditEntry, AuditPage, AuditQuery, Identity},
         timeline::Unread,
     };
     use std::{
@@ -77,13 +77,13 @@ pub mod tests {
     }
 
     impl Fake {
-        fn push(&self, row: String) -> Result<Noted, Unwritten> {
+        fn push(&self, row: String) -> Result<AuditEntry, Unwritten> {
             if self.away {
                 return Err(Unwritten::Away);
             }
             let mut rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
             rows.push(row);
-            Ok(Noted(i64::try_from(rows.len()).unwrap_or_default()))
+            Ok(AuditEntry(i64::try_from(rows.len()).unwrap_or_default()))
         }
 
         pub(crate) fn rows(&self) -> Vec<String> {
@@ -92,12 +92,12 @@ pub mod tests {
     }
 
     impl Audit for Fake {
-        async fn begin(&self, change: &Change) -> Result<Noted, Unwritten> {
+        async fn begin(&self, change: &Change) -> Result<AuditEntry, Unwritten> {
             self.push(format!("{} {}", change.actor.identity, change.action))
         }
 
-        async fn end(&self, noted: Noted, ending: Ending, detail: &str) -> Result<(), Unwritten> {
-            self.push(format!("{} {}: {detail}", noted.0, ending.as_str())).map(drop)
+        async fn end(&self, entry: AuditEntry, ending: Ending, detail: &str) -> Result<(), Unwritten> {
+            self.push(format!("{} {}: {detail}", entry.0, ending.as_str())).map(drop)
         }
 
         async fn changes(&self, _: &AuditQuery) -> Result<AuditPage, Unread> {

@@ -76,7 +76,7 @@ impl<P: PauseStore, A: Audit> Operations<P, A> {
             let summary = if stands == wanted { "paused" } else { "it was paused already" };
             Ok(Made { value: stands, summary: summary.to_owned() })
         };
-        change(&self.audit, noted(actor, "project.pause", project, reason), make).await.map_err(PauseError::NotMade)
+        change(&self.audit, asked(actor, "project.pause", project, reason), make).await.map_err(PauseError::NotMade)
     }
 
     pub async fn resume(&self, actor: Actor, project: &ProjectId, reason: Option<String>) -> Result<(), PauseError> {
@@ -86,11 +86,11 @@ impl<P: PauseStore, A: Audit> Operations<P, A> {
             pauses.resume(&of).await?;
             Ok(Made { value: (), summary: "resumed".to_owned() })
         };
-        change(&self.audit, noted(actor, "project.resume", project, reason), make).await.map_err(PauseError::NotMade)
+        change(&self.audit, asked(actor, "project.resume", project, reason), make).await.map_err(PauseError::NotMade)
     }
 }
 
-fn noted(actor: Actor, action: &'static str, project: &ProjectId, reason: Reason) -> Change {
+fn asked(actor: Actor, action: &'static str, project: &ProjectId, reason: Reason) -> Change {
     Change { actor, action, project: Some(project.to_string()), target: None, detail: reason.0 }
 }
 

@@ -31,8 +31,8 @@ pub struct Attempt {
 /// An event with its latest delivery first in mind.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EventLine {
-    /// Its place in the journal, for the cursor.
-    pub place: i64,
+    /// Its row in the journal, for the cursor.
+    pub row_id: i64,
     pub project: Option<String>,
     pub id: Option<String>,
     pub kind: Option<String>,
@@ -48,7 +48,7 @@ pub struct EventQuery {
     pub outcome: Option<&'static str>,
     pub since: Option<Timestamp>,
     pub until: Option<Timestamp>,
-    /// Only what lies before this place.
+    /// Only what lies before this row.
     pub before: Option<i64>,
     pub limit: usize,
 }

@@ -8,7 +8,7 @@ use super::{
     writer::{Places, time_of},
 };
 use crate::operate::{
-    audit::{Audit, AuditEnd, AuditLine, AuditPage, AuditQuery, Change, Ending, MAX_DETAIL, Noted, Unwritten},
+    audit::{Audit, AuditEnd, AuditEntry, AuditLine, AuditPage, AuditQuery, Change, Ending, MAX_DETAIL, Unwritten},
     timeline::Unread,
 };
 use jiff::Timestamp;
@@ -145,7 +145,7 @@ async fn page(pool: &AnyPool, query: &AuditQuery) -> Result<AuditPage, sqlx::Err
     }
     let rows = asked.fetch_all(pool).await?;
     let changes = rows.iter().take(limit).map(line).collect::<Result<Vec<_>, _>>()?;
-    let next = changes.last().filter(|_| rows.len() > limit).map(|last| last.place);
+    let next = changes.last().filter(|_| rows.len() > limit).map(|last| last.row_id);
     Ok(AuditPage { changes, next })
 }
 
@@ -160,7 +160,7 @@ fn line(row: &AnyRow) -> Result<AuditLine, sqlx::Error> {
         None => None,
     };
     Ok(AuditLine {
-        place,
+        row_id: place,
         at: time_of(place),
         identity: row.try_get::<Option<_>, _>("identity")?.unwrap_or_default(),
         claimed: row.try_get("claimed")?,
@@ -173,7 +173,7 @@ fn line(row: &AnyRow) -> Result<AuditLine, sqlx::Error> {
 }
 
 impl Audit for AuditLog {
-    async fn begin(&self, change: &Change) -> Result<Noted, Unwritten> {
+    async fn begin(&self, change: &Change) -> Result<AuditEntry, Unwritten> {
         let row = Row {
             identity: Some(change.actor.identity.to_string()),
             claimed: change.actor.claimed(),
@@ -183,12 +183,12 @@ impl Audit for AuditLog {
             detail: change.detail.as_deref().map(shortened),
             ..Row::default()
         };
-        self.write(row).await.map(Noted)
+        self.write(row).await.map(AuditEntry)
     }
 
-    async fn end(&self, noted: Noted, ending: Ending, detail: &str) -> Result<(), Unwritten> {
+    async fn end(&self, entry: AuditEntry, ending: Ending, detail: &str) -> Result<(), Unwritten> {
         let (outcome, detail) = (Some(ending.as_str()), Some(shortened(detail)));
-        self.write(Row { ends: Some(noted.0), outcome, detail, ..Row::default() }).await.map(drop)
+        self.write(Row { ends: Some(entry.0), outcome, detail, ..Row::default() }).await.map(drop)
     }
 
     async fn changes(&self, query: &AuditQuery) -> Result<AuditPage, Unread> {

@@ -149,7 +149,7 @@ async fn events(pool: &AnyPool, query: &EventQuery) -> Result<EventPage, sqlx::E
             return Ok(page);
         }
         let line = line(row)?;
-        last = Some(line.place);
+        last = Some(line.row_id);
         let wanted = query.outcome.is_none_or(|outcome| outcome == line.last.outcome)
             && query.kind.as_ref().is_none_or(|kind| line.kind.as_ref() == Some(kind));
         if wanted && (line.id.is_none() || is_latest(pool, &line).await?) {
@@ -164,7 +164,7 @@ async fn events(pool: &AnyPool, query: &EventQuery) -> Result<EventPage, sqlx::E
 async fn is_latest(pool: &AnyPool, line: &EventLine) -> Result<bool, sqlx::Error> {
     let later = sqlx::query("SELECT 1 FROM attempts WHERE event = $1 AND id > $2 AND project = $3 LIMIT 1")
         .bind(line.id.as_deref())
-        .bind(line.place)
+        .bind(line.row_id)
         .bind(line.project.as_deref())
         .fetch_optional(pool)
         .await?;
@@ -204,7 +204,7 @@ fn line(row: &AnyRow) -> Result<EventLine, sqlx::Error> {
     let place: i64 = row.try_get("id")?;
     let next: Option<i64> = row.try_get("next_us")?;
     Ok(EventLine {
-        place,
+        row_id: place,
         project: row.try_get("project")?,
         id: row.try_get("event")?,
         kind: row.try_get("kind")?,

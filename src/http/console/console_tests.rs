@@ -56,7 +56,7 @@ fn attempt() -> Attempt {
 
 impl Timeline for Hostile {
     async fn events(&self, _: &EventQuery) -> Result<EventPage, Unread> {
-        let line = EventLine { place: 1, project: evil(), id: evil(), kind: evil(), last: attempt() };
+        let line = EventLine { row_id: 1, project: evil(), id: evil(), kind: evil(), last: attempt() };
         Ok(EventPage { events: vec![line], next: Some(1) })
     }
 
