@@ -34,7 +34,7 @@ pub fn dead_letters<A: Audit>(
     let topology = Topology::new(&settings.broker);
     // Where the shell is, and not where a service keeps its state: whoever discards takes the file along.
     let folder = PathBuf::new();
-    let dead = BrokerDead::new(settings.broker.access.clone(), topology, folder, Bounds::ALONE, stop);
+    let dead = BrokerDead::new(settings.broker.access.clone(), topology, folder, Bounds::ALONE, None, stop);
     Arc::new(dead_letters::Operations::new(dead, audit, settings.redaction.clone()))
 }
 

@@ -37,6 +37,7 @@ impl RabbitRig {
             ladder: RetryLadder::try_new(DELAYS.to_vec()).unwrap(),
             watchdog: Duration::from_secs(60),
             lanes: Vec::new(),
+            management_url: Secret::fixed(""),
         };
         let (metrics, health) = (Arc::new(Metrics::new().unwrap()), Arc::new(Health::new()));
         let rig = Self { broker, settings, metrics, health };
