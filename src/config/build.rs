@@ -8,14 +8,8 @@ use super::{
     text::{self, Read},
 };
 use crate::{
-    event::{Redaction, RetryLadder},
-    observe as telemetry,
-    observe::Format,
-    pipeline::route::UnknownProject,
-    process::tls,
-    sinks::svix,
-    sources::rabbitmq as amqp,
-    store as journal,
+    event::Redaction, observe as telemetry, observe::Format, pipeline::route::UnknownProject, process::tls,
+    sinks::svix, sources::rabbitmq as amqp, store as journal,
 };
 use config::ValueKind;
 use std::{ffi::OsString, net::SocketAddr, path::Path};
@@ -104,7 +98,7 @@ fn broker(read: &mut Reader) -> Option<amqp::Settings> {
     });
     let prefetch = read.value("broker.prefetch", |kind| text::integer(kind, 1..=u64::from(u16::MAX)));
     let delivery_limit = read.value("broker.delivery_limit", |kind| text::integer(kind, 1..=MAX_DELIVERY_LIMIT));
-    let ladder = read.value("retry.delays", ladder);
+    let ladder = read.value("retry.delays", rules::ladder);
     let lanes = match &ladder {
         Some(ladder) => lanes::lanes(read, ladder),
         None => None,
@@ -168,15 +162,6 @@ fn tracing(read: &mut Reader) -> Option<telemetry::Settings> {
 fn name(kind: &ValueKind) -> Read<String> {
     let name = text::text(kind)?;
     rules::broker_name(&name).map(|()| name)
-}
-
-pub(super) fn ladder(kind: &ValueKind) -> Read<RetryLadder> {
-    let delay = |(n, text): (usize, String)| {
-        let wrong = || format!("element {} is no duration; expected such as 5s or 1m30s", n + 1);
-        text::parse_duration(&text).ok_or_else(wrong)
-    };
-    let delays = text::list(kind)?.into_iter().enumerate().map(delay).collect::<Read<_>>()?;
-    RetryLadder::try_new(delays).map_err(|e| e.to_string())
 }
 
 fn optional_address(kind: &ValueKind) -> Read<Option<SocketAddr>> {

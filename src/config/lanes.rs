@@ -1,8 +1,8 @@
 //! The one part of the configuration whose keys the operator names: `lanes.NAME.keys`, `.prefetch` and `.delays`.
 
 use super::{
-    build::ladder,
     error::{Mistake, shown},
+    layer::SECTION,
     read::Reader,
     rules,
     text::{self, Read},
@@ -12,40 +12,11 @@ use crate::{
     sources::rabbitmq::{Lane, topic},
 };
 use config::{Value, ValueKind};
-use std::collections::BTreeMap;
 
-/// The section that lanes stand in.
-pub(super) const SECTION: &str = "lanes";
-/// What a lane may be told.
-const FIELDS: [&str; 3] = ["keys", "prefetch", "delays"];
-/// Longest name, in bytes: a queue's name may have 255, of which `broker.queue` takes up to 200.
-const MAX_NAME: usize = 32;
 /// Each lane is some dozen queues on the broker, and as many consumers of every replica.
 const MAX_LANES: usize = 16;
 /// Unacknowledged events of a lane at once, unless it says otherwise: an eighth of Q's default, as of a retry queue.
 const PREFETCH: u16 = 32;
-
-/// What the strongest layer says about each field of each lane.
-#[derive(Default)]
-pub(super) struct GivenLanes(BTreeMap<String, BTreeMap<&'static str, Value>>);
-
-impl GivenLanes {
-    /// Lays one field over the weaker layers' one. `Err` completes the line "`lanes.NAME.field`: …".
-    pub(super) fn give(&mut self, lane: &str, field: &str, kind: ValueKind, origin: &str) -> Read<()> {
-        let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
-        if lane.is_empty() || lane.len() > MAX_NAME || !lane.chars().all(good) {
-            return Err(format!("a lane's name has 1 to {MAX_NAME} of a-z 0-9 - _"));
-        }
-        let Some(field) = FIELDS.into_iter().find(|known| *known == field) else {
-            let likeness = |known: &&str| strsim::jaro(known, field);
-            let nearest = FIELDS.into_iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b))).unwrap_or_default();
-            return Err(format!("unknown key; did you mean {SECTION}.{lane}.{nearest}?"));
-        };
-        let value = Value::new(Some(&origin.to_owned()), kind);
-        self.0.entry(lane.to_owned()).or_default().insert(field, value);
-        Ok(())
-    }
-}
 
 /// The lanes by name. `delays` is the ladder of those that give none.
 pub(super) fn lanes(read: &mut Reader, delays: &RetryLadder) -> Option<Vec<Lane>> {
@@ -57,7 +28,7 @@ pub(super) fn lanes(read: &mut Reader, delays: &RetryLadder) -> Option<Vec<Lane>
         let missing = "is missing; give its routing keys, or [] to deliver what lies in it".to_owned();
         let keys = field("keys").read(Err(missing), keys);
         let prefetch = field("prefetch").read(Ok(PREFETCH), |kind| text::integer(kind, 1..=u64::from(u16::MAX)));
-        let ladder = field("delays").read(Ok(delays.clone()), ladder);
+        let ladder = field("delays").read(Ok(delays.clone()), rules::ladder);
         match (keys, prefetch, ladder) {
             (Ok(keys), Ok(prefetch), Ok(ladder)) => lanes.push(Lane { name: name.clone(), keys, prefetch, ladder }),
             (keys, prefetch, ladder) => wrong.extend(keys.err().into_iter().chain(prefetch.err()).chain(ladder.err())),

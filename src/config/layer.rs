@@ -1,20 +1,49 @@
 //! The layers, weakest first: who gave which known key. A key that nobody knows is a mistake, whatever layer it is in.
 
 use super::{
-    DEFAULTS,
     error::{Mistake, shown},
     keys::{ENV_PREFIX, KEYS, Slot},
-    lanes::{self, GivenLanes},
     secret_file::read_bounded,
+    text::Read,
 };
 use config::{ConfigError as Unparsed, File, FileFormat, Map, Source as _, Value, ValueKind};
 use std::{collections::BTreeMap, ffi::OsString, path::Path};
 
+/// Every key with its default and what it means, as TOML.
+pub const DEFAULTS: &str = include_str!("../../config/default.toml");
+/// The section that lanes stand in.
+pub(super) const SECTION: &str = "lanes";
+/// What a lane may be told.
+const FIELDS: [&str; 3] = ["keys", "prefetch", "delays"];
+/// Longest name, in bytes: a queue's name may have 255, of which `broker.queue` takes up to 200.
+const MAX_LANE_NAME: usize = 32;
 /// Largest configuration file, in bytes. Thousands of routes fit; a device or a log given by mistake does not.
 const MAX_FILE: u64 = 1024 * 1024;
 
+/// What the strongest layer says about each field of each lane.
+#[derive(Default)]
+pub(super) struct GivenLanes(pub(super) BTreeMap<String, BTreeMap<&'static str, Value>>);
+
+impl GivenLanes {
+    /// Lays one field over the weaker layers' one. `Err` completes the line "`lanes.NAME.field`: …".
+    pub(super) fn give(&mut self, lane: &str, field: &str, kind: ValueKind, origin: &str) -> Read<()> {
+        let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
+        if lane.is_empty() || lane.len() > MAX_LANE_NAME || !lane.chars().all(good) {
+            return Err(format!("a lane's name has 1 to {MAX_LANE_NAME} of a-z 0-9 - _"));
+        }
+        let Some(field) = FIELDS.into_iter().find(|known| *known == field) else {
+            let likeness = |known: &&str| strsim::jaro(known, field);
+            let nearest = FIELDS.into_iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b))).unwrap_or_default();
+            return Err(format!("unknown key; did you mean {SECTION}.{lane}.{nearest}?"));
+        };
+        let value = Value::new(Some(&origin.to_owned()), kind);
+        self.0.entry(lane.to_owned()).or_default().insert(field, value);
+        Ok(())
+    }
+}
+
 /// What the strongest layer that names a key says about it.
-/// Holds secrets as they were given: no `Debug`, here and up to [`super::read::Reader`].
+/// Holds secrets as they were given: no `Debug`, here and up to the reader of keys.
 #[derive(Clone)]
 pub(super) struct Given {
     pub(super) slot: Slot,
@@ -65,7 +94,7 @@ impl Layers {
         let mut layer = Layer::new(self);
         // Sorted, so that the same file always says the same.
         for (section, value) in tables.into_iter().collect::<BTreeMap<_, _>>() {
-            if section == lanes::SECTION {
+            if section == SECTION {
                 layer.lane_tables(value.kind, origin);
                 continue;
             }
@@ -170,7 +199,7 @@ impl<'a> Layer<'a> {
 
     fn lane_tables(&mut self, kind: ValueKind, origin: &str) {
         let ValueKind::Table(tables) = kind else {
-            return self.refuse(lanes::SECTION, shown(&kind), origin, "expected a section a lane".to_owned());
+            return self.refuse(SECTION, shown(&kind), origin, "expected a section a lane".to_owned());
         };
         for (lane, value) in tables.into_iter().collect::<BTreeMap<_, _>>() {
             match value.kind {
@@ -192,7 +221,7 @@ impl<'a> Layer<'a> {
             None => Err("expected a lane's name and its key, such as lanes.bulk.keys".to_owned()),
         };
         if let Err(problem) = given {
-            self.refuse(&format!("{}.{path}", lanes::SECTION), value, origin, problem);
+            self.refuse(&format!("{}.{path}", SECTION), value, origin, problem);
         }
     }
 
@@ -212,7 +241,7 @@ impl<'a> Layer<'a> {
 
 /// What stands behind `lanes.`, if `name` is about lanes.
 fn of_lanes(name: &str) -> Option<&str> {
-    match name.strip_prefix(lanes::SECTION)? {
+    match name.strip_prefix(SECTION)? {
         "" => Some(""),
         rest => rest.strip_prefix('.'),
     }
@@ -226,7 +255,7 @@ fn siblings(name: &str) -> String {
         return format!("the keys of {section} are {}", keys.join(", "));
     }
     let mut sections: Vec<_> = KEYS.iter().filter_map(|key| key.split('.').next()).collect();
-    sections.push(lanes::SECTION);
+    sections.push(SECTION);
     sections.dedup();
     format!("the sections are {}", sections.join(", "))
 }

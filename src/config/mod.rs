@@ -1,4 +1,4 @@
-//! Floor 4: words into values. Turns defaults, file, environment and flags into the settings that the floors below own.
+//! Text into values. Turns defaults, file, environment and flags into the settings that the floors below own.
 //!
 //! `layer` says who gave what, `read` turns one key's words into a value and collects mistakes, `build` puts the values
 //! together. `config/default.toml` is the reference of keys, and tested to be.
@@ -19,8 +19,6 @@ mod tests;
 
 pub use build::load;
 pub use error::ConfigError;
+pub use layer::DEFAULTS;
 pub use secret_file::SecretFiles;
 pub use settings::{AdminSettings, IngestSettings, LogSettings, RoutingSettings, Settings};
-
-/// Every key with its default and what it means, as TOML.
-pub const DEFAULTS: &str = include_str!("../../config/default.toml");

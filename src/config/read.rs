@@ -4,8 +4,7 @@ use super::{
     ConfigError, SecretFiles,
     error::{Mistake, shown},
     keys::SECRETS,
-    lanes::GivenLanes,
-    layer::{Given, Layers},
+    layer::{Given, GivenLanes, Layers},
     rules::Rule,
     text::{self, Read},
 };

@@ -2,14 +2,15 @@
 //!
 //! An `Err` completes the line "`key` = `value`: …", and never repeats what it was given: it may be a secret.
 
-use super::text::Read;
+use super::text::{self, Read};
 use crate::{
-    event::{AppId, MAX_ROUTING_KEY, ProjectId},
+    event::{AppId, MAX_ROUTING_KEY, ProjectId, RetryLadder},
     observe as telemetry,
     pipeline::route::Routes,
     process::tls,
     store::Place,
 };
+use config::ValueKind;
 use lapin::uri::{AMQPScheme, AMQPUri, SASLMechanism};
 use standardwebhooks::Webhook;
 use std::collections::HashMap;
@@ -280,6 +281,16 @@ pub(super) fn projects(ids: Vec<String>) -> Read<Vec<ProjectId>> {
 
 pub(super) fn log_level(text: String) -> Read<String> {
     telemetry::filter(&text).map(|_| text).map_err(|e| format!("{e}; expected such as info or info,hookbro=debug"))
+}
+
+/// The delays of a retry ladder.
+pub(super) fn ladder(kind: &ValueKind) -> Read<RetryLadder> {
+    let delay = |(n, text): (usize, String)| {
+        let wrong = || format!("element {} is no duration; expected such as 5s or 1m30s", n + 1);
+        text::parse_duration(&text).ok_or_else(wrong)
+    };
+    let delays = text::list(kind)?.into_iter().enumerate().map(delay).collect::<Read<_>>()?;
+    RetryLadder::try_new(delays).map_err(|e| e.to_string())
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Floor 2: HTTP towards operators. Knows the ports; knows neither broker nor Svix.
+//! HTTP towards operators and producers. Knows the operations; knows neither broker nor Svix.
 
 mod actor;
 mod api;
@@ -12,10 +12,10 @@ mod server;
 
 pub use api::{Api, audit_router, dead_router, hooks_router, pauses_router, router as api_router};
 pub use console::{
-    Changes, Console, Endpoints, Forms, Pausing, Queues, changes_router, endpoints_router, pausing_router,
+    Changes, Console, Endpoints, Forms, Pausing, changes_router, endpoints_router, pausing_router,
     router as console_router,
 };
 pub use ingest::{Ingest, router as ingest_router};
 pub use ingest_auth::Keys;
-pub use ops::{Ops, router};
+pub use ops::{Ops, Queues, router};
 pub use server::{ListenError, serve};

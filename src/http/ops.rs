@@ -1,6 +1,5 @@
 //! What operators and probes ask: metrics, liveness, readiness, status. Answers come from the ports alone.
 
-use super::Queues;
 use crate::observe::{
     health::{Broker, Health, Journal, Svix},
     metrics::Metrics,
@@ -13,10 +12,19 @@ use axum::{
     routing::get,
 };
 use serde_json::{Value, json};
-use std::{sync::Arc, time::SystemTime};
+use std::{collections::BTreeSet, sync::Arc, time::SystemTime};
 
 /// Content type of Prometheus' text format.
 const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Which of the queues whose depths are known are which; all others are waited in.
+#[derive(Debug, Clone, Default)]
+pub struct Queues {
+    pub consumed: BTreeSet<String>,
+    pub dead: String,
+    /// Where events of paused projects lie aside.
+    pub held: String,
+}
 
 /// What the pages are made of.
 #[derive(Debug, Clone)]

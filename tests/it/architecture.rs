@@ -105,3 +105,168 @@ fn every_module_says_what_it_is_for() {
         assert!(test_part || source.starts_with("//!"), "{} begins without a purpose", path.display());
     }
 }
+
+/// Files that are part of a circle today. The rule for all others: inside a room, files import each other one way only.
+/// Empty this list, never add to it; a name that no longer belongs here fails the test.
+const CIRCLES: [&str; 25] = [
+    "cli/apps/delete.rs",
+    "cli/apps/list.rs",
+    "cli/apps/mod.rs",
+    "cli/apps/portal.rs",
+    "cli/apps/provision.rs",
+    "cli/completions.rs",
+    "cli/dead/list.rs",
+    "cli/dead/mod.rs",
+    "cli/dead/take.rs",
+    "cli/man.rs",
+    "cli/mod.rs",
+    "http/api/events.rs",
+    "http/api/mod.rs",
+    "http/api/pauses.rs",
+    "http/api/projects.rs",
+    "sinks/svix/manage/call.rs",
+    "sinks/svix/manage/mod.rs",
+    "sinks/svix/manage/wire.rs",
+    "sources/rabbitmq/access.rs",
+    "sources/rabbitmq/connect.rs",
+    "store/open.rs",
+    "store/read.rs",
+    "store/retention.rs",
+    "store/schema.rs",
+    "store/writer.rs",
+];
+
+/// The paths that a text names behind `super::` and `crate::`, groups spelled out, relative to `folder` (the segments of the
+/// module that `super` stands for).
+fn paths(source: &str, folder: &[String]) -> Vec<Vec<String>> {
+    let mut found = Vec::new();
+    for root in ["super::", "crate::"] {
+        for (at, _) in source.match_indices(root) {
+            // Not the second half of a longer word.
+            if source[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':') {
+                continue;
+            }
+            let base = if root == "crate::" { Vec::new() } else { folder.to_vec() };
+            tree(&source[at + root.len()..], &base, &mut found);
+        }
+    }
+    found
+}
+
+/// Reads one use tree, adds its paths to `found` and answers how many bytes it took.
+fn tree(text: &str, base: &[String], found: &mut Vec<Vec<String>>) -> usize {
+    let mut path = base.to_vec();
+    let mut at = 0;
+    loop {
+        let rest = &text[at..];
+        if rest.starts_with('{') {
+            at += 1;
+            loop {
+                at += text[at..].find(|c: char| !c.is_whitespace() && c != ',').unwrap_or(text.len() - at);
+                if text[at..].is_empty() || text[at..].starts_with('}') {
+                    return (at + 1).min(text.len());
+                }
+                let taken = tree(&text[at..], &path, found);
+                at += taken;
+                // `as name`, or whatever else stands before the next part.
+                at += text[at..].find([',', '}']).unwrap_or(text.len() - at);
+            }
+        }
+        let word: String = rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+        at += word.len();
+        match word.as_str() {
+            "super" => drop(path.pop()),
+            "self" | "" => {}
+            _ => path.push(word),
+        }
+        if !text[at..].starts_with("::") {
+            found.push(path);
+            return at;
+        }
+        at += 2;
+    }
+}
+
+/// A file as the segments of its module, and its text without what is compiled for tests only.
+fn modules() -> Vec<(String, Vec<String>, String)> {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut modules = Vec::new();
+    for path in all("src") {
+        let inside = path.strip_prefix(&src).unwrap().to_str().unwrap().to_owned();
+        let source = fs::read_to_string(&path).unwrap();
+        let text = source.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+        let code: Vec<_> = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+        let only_exports = !code.iter().any(|line| {
+            let line = line.trim_start_matches("pub ").trim_start_matches("async ");
+            ["fn ", "struct ", "enum ", "trait ", "impl", "const ", "static ", "type "]
+                .iter()
+                .any(|k| line.starts_with(k))
+        });
+        let test = inside.contains("_tests.rs") || inside.contains("/tests/") || inside.ends_with("_properties.rs");
+        if !inside.contains('/') || test || (inside.ends_with("/mod.rs") && only_exports) {
+            continue;
+        }
+        let name = inside.trim_end_matches(".rs").trim_end_matches("/mod");
+        modules.push((inside.clone(), name.split('/').map(str::to_owned).collect(), code.join("\n")));
+    }
+    modules
+}
+
+/// For each file the files of its room that it names.
+fn imports_of_files(modules: &[(String, Vec<String>, String)]) -> Vec<Vec<usize>> {
+    let owner = |path: &[String]| {
+        let of = |n: &usize| path.starts_with(&modules[*n].1);
+        (0..modules.len()).filter(of).max_by_key(|n| modules[*n].1.len())
+    };
+    let imports = modules.iter().enumerate().map(|(n, (file, own, text))| {
+        let mut to: Vec<_> = paths(text, &own[..own.len() - 1]).iter().filter_map(|path| owner(path)).collect();
+        if file.ends_with("/mod.rs") {
+            // A folder's own file names its children without `super`, but for re-exports.
+            let text: String = text.split_inclusive(';').filter(|part| !part.contains("pub use ")).collect();
+            let child = |m: &usize| modules[*m].1.len() == own.len() + 1 && modules[*m].1.starts_with(own);
+            let named = |m: &usize| text.contains(&format!("{}::", modules[*m].1.last().unwrap()));
+            to.extend((0..modules.len()).filter(child).filter(named));
+        }
+        to.retain(|m| *m != n && modules[*m].1[0] == own[0]);
+        to
+    });
+    imports.collect()
+}
+
+/// The files that reach themselves again.
+fn circular(imports: &[Vec<usize>]) -> Vec<usize> {
+    let reaches_itself = |start: &usize| {
+        let mut seen = vec![false; imports.len()];
+        let mut open = imports[*start].clone();
+        while let Some(next) = open.pop() {
+            if !std::mem::replace(&mut seen[next], true) {
+                open.extend(&imports[next]);
+            }
+        }
+        seen[*start]
+    };
+    (0..imports.len()).filter(reaches_itself).collect()
+}
+
+#[test]
+fn files_of_a_room_import_each_other_one_way_only() {
+    let modules = modules();
+    let imports = imports_of_files(&modules);
+    assert!(imports.iter().flatten().count() > 200, "hardly any imports were found: does this test still read them?");
+    let mut found: Vec<_> = circular(&imports).into_iter().map(|n| modules[n].0.as_str()).collect();
+    found.sort_unstable();
+    let new: Vec<_> = found.iter().filter(|file| !CIRCLES.contains(file)).collect();
+    let ended: Vec<_> = CIRCLES.iter().filter(|file| !found.contains(file)).collect();
+    assert!(new.is_empty(), "these files import each other in a circle: {new:#?}");
+    assert!(ended.is_empty(), "these files are in no circle any more, take them off the list: {ended:#?}");
+}
+
+#[test]
+fn the_reader_of_paths_spells_out_groups_and_circles_are_seen() {
+    let folder = ["room".to_owned(), "part".to_owned()];
+    let source = "use super::{a::{self, X}, b as c};\nuse super::super::d::Y;\nlet z = crate::room::e::Z; notsuper::f";
+    let found: Vec<_> = paths(source, &folder).iter().map(|path| path.join("::")).collect();
+    let expected = ["room::part::a", "room::part::a::X", "room::part::b", "room::d::Y", "room::e::Z"];
+    assert_eq!(found, expected);
+    assert_eq!(circular(&[vec![1], vec![2], vec![1], vec![0], vec![]]), [1, 2]);
+}

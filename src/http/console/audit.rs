@@ -1,11 +1,10 @@
 //! Who changed what, newest first.
 
 use super::{
-    Changes,
-    asked::Asked,
-    dead::who,
+    components::{Level, badge, time, who},
+    list_query::Asked,
     page::{Place, Refused, page},
-    parts::{Level, badge, time},
+    state::Changes,
 };
 use crate::{
     http::api::unread,

@@ -3,11 +3,11 @@
 use super::*;
 use crate::{
     event::{AppId, EventId, ProjectId},
-    http::Queues,
+    http::{Api, Ops, Queues},
     observe::{health::Health, metrics::Metrics},
     operate::timeline::{
-        Attempt, EventLine, EventPage, EventQuery, EventStory, LastError, ProjectLine, ProjectPage, SvixAttempt,
-        SvixEndpoint, SvixMessage, SvixSide, Unread,
+        Attempt, EventLine, EventPage, EventQuery, EventStory, LastError, MessageView, ProjectLine, ProjectPage,
+        SvixAttempt, SvixEndpoint, SvixMessage, SvixSide, Timeline, Unread,
     },
     pipeline::{
         journal::Gap,
@@ -17,13 +17,15 @@ use crate::{
     process::secret::{Secret, SecretList},
 };
 use axum::{
+    Router,
     body::{Body, to_bytes},
     extract::ConnectInfo,
     http::{Request, header},
     response::Response,
 };
 use jiff::Timestamp;
-use std::net::SocketAddr;
+use serde_json::Value;
+use std::{net::SocketAddr, sync::Arc};
 use tower_service::Service as _;
 
 const EVIL: &str = "\"'><script>alert(1)</script>&\u{202e}";

@@ -1,12 +1,13 @@
 //! One event: where it stands, its way as a picture, step by step, and in words to pass on.
 
 use super::{
-    Console, Forms,
-    hooks::RESEND,
-    lanes,
+    components::{Level, badge, gaps, project_link},
+    endpoints::RESEND,
+    form::Forms,
     page::{Live, Place, Refused, page, sentence},
-    parts::{Level, badge, gaps, project_link},
-    pauses, steps, told,
+    pauses,
+    state::{Console, told},
+    swim_lanes, timeline,
 };
 use crate::{
     event::{PROJECT_PAUSED, ProjectId},
@@ -78,9 +79,9 @@ fn content(told: &Story, forms: &Forms, paused: &Paused) -> Markup {
         (gaps(&told.gaps))
         section aria-labelledby="picture" {
             h2 #picture { "Its way" }
-            div.picture #lanes data-live { (lanes::picture(told, Timestamp::now())) }
+            div.picture #lanes data-live { (swim_lanes::picture(told, Timestamp::now())) }
         }
-        div.pair #steps data-live { (steps::to_svix(told)) (steps::to_endpoints(told, &forms.proof(RESEND))) }
+        div.pair #steps data-live { (timeline::to_svix(told)) (timeline::to_endpoints(told, &forms.proof(RESEND))) }
         section aria-labelledby="words" {
             h2 #words { "In words" }
             p.faint { "To paste into a ticket. It holds nothing of the event's content." }

@@ -1,11 +1,10 @@
 //! Lists of events: filtered, page by page, newest first.
 
 use super::{
-    Console,
-    asked::Asked,
+    components::{event_table, gaps, query},
+    list_query::Asked,
     page::{Place, Refused, page},
-    parts::{event_table, gaps, query},
-    told,
+    state::{Console, told},
 };
 use crate::{
     event::Verdict,

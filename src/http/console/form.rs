@@ -4,7 +4,7 @@
 //! drew it, which no other site can read, and its sender must be a page of this very address.
 
 use crate::http::{actor, problem::Problem};
-use crate::{operate::audit::Actor, process::secret::SecretList};
+use crate::{event::ProjectId, operate::audit::Actor, process::secret::SecretList};
 use axum::{
     body::to_bytes,
     extract::Request,
@@ -110,6 +110,16 @@ fn from_this_site(headers: &HeaderMap) -> Result<(), Problem> {
             Err(Problem::new(StatusCode::FORBIDDEN, "nothing was changed: the form does not come from this console"))
         }
     }
+}
+
+/// A field that cannot be used.
+pub(super) fn wrong(what: &str, why: impl std::fmt::Display) -> Problem {
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, format!("the {what} {why}"))
+}
+
+/// The project that a page's address names.
+pub(super) fn project(name: &str) -> Result<ProjectId, Problem> {
+    ProjectId::try_new(name.to_owned()).map_err(|why| wrong("project", why))
 }
 
 #[cfg(test)]

@@ -1,12 +1,20 @@
-//! What every page has around its content, and pages that say no.
+//! What every page has around its content, the style, script and icon that it loads, and pages that refuse.
 
-use super::assets::{MARK, SCRIPT, STYLE};
 use crate::http::problem::Problem;
 use axum::{
-    http::StatusCode,
+    extract::Path,
+    http::{StatusCode, header},
     response::{Html, IntoResponse, Response},
 };
 use maud::{DOCTYPE, Markup, html};
+
+/// Names that pages ask for; another release has other addresses.
+const STYLE: &str = concat!("/assets/console.css?", env!("CARGO_PKG_VERSION"));
+const SCRIPT: &str = concat!("/assets/console.js?", env!("CARGO_PKG_VERSION"));
+const MARK: &str = concat!("/assets/mark.svg?", env!("CARGO_PKG_VERSION"));
+
+/// A few minutes: what changes within a release, in development, should show soon.
+const KEEP: &str = "private, max-age=300";
 
 /// Where a page is in the menu.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,4 +134,15 @@ pub(super) fn sentence(fragment: &str) -> String {
     let first = letters.next().map(|first| first.to_uppercase().collect::<String>()).unwrap_or_default();
     let end = if fragment.ends_with(['.', '!', '?']) { "" } else { "." };
     format!("{first}{}{end}", letters.as_str())
+}
+
+/// `GET /assets/{name}`.
+pub(super) async fn asset(Path(name): Path<String>) -> Response {
+    let (kind, text) = match name.as_str() {
+        "console.css" => ("text/css; charset=utf-8", include_str!("console.css")),
+        "console.js" => ("text/javascript; charset=utf-8", include_str!("console.js")),
+        "mark.svg" => ("image/svg+xml", include_str!("mark.svg")),
+        _ => return Refused(Problem::new(StatusCode::NOT_FOUND, "there is no such file")).into_response(),
+    };
+    ([(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, KEEP)], text).into_response()
 }

@@ -1,11 +1,10 @@
 //! Projects that are paused: since when, by whom and why; and the forms that pause and resume one.
 
 use super::{
-    Forms, Pausing,
-    dead::who,
-    hooks::{done, project, wrong},
+    components::{Level, badge, done, number, project_link, sign, time, who},
+    form::{Forms, project, wrong},
     page::Refused,
-    parts::{Level, badge, number, project_link, sign, time},
+    state::Pausing,
 };
 use crate::{
     event::ProjectId,

@@ -1,10 +1,11 @@
 //! Projects: what each did of late, and one in full.
 
 use super::{
-    Console, events,
+    components::{Level, badge, event_link, event_table, number, project_link, query, time},
+    events,
     page::{Place, Refused, page},
-    parts::{Level, badge, event_link, event_table, number, project_link, query, time},
-    pauses, told,
+    pauses,
+    state::{Console, told},
 };
 use crate::{
     event::ProjectId,

@@ -3,7 +3,7 @@
 //! The axis of time is compressed, since milliseconds and hours are on one picture: a stretch is as wide as the logarithm of
 //! its length. Widths are per cent of whatever room there is, so that it fits a phone.
 
-use super::parts::Level;
+use super::components::Level;
 use crate::operate::{
     sanitize::Plain,
     told::{Attempt, Call, Story, story},

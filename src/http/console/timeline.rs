@@ -1,9 +1,9 @@
 //! An event's way step by step: the text that the picture is drawn from.
 
 use super::{
-    hooks::RESEND,
+    components::{Level, badge, sign},
+    endpoints::RESEND,
     page::sentence,
-    parts::{Level, badge, sign},
 };
 use crate::operate::{
     sanitize::Plain,

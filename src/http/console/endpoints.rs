@@ -1,13 +1,14 @@
 //! A project's endpoints in Svix: shown, tested, what failed there recovered; a link to the portal; one event sent again.
 
 use super::{
-    Endpoints,
-    asked::{WINDOWS, since},
-    page::{Place, Refused, page, sentence},
-    parts::{Level, badge, sign},
+    components::{Level, badge, done},
+    form::{project, wrong},
+    list_query::{WINDOWS, since},
+    page::{Place, Refused, page},
+    state::Endpoints,
 };
 use crate::{
-    event::{EndpointId, EventId, EventType, ProjectId},
+    event::{EndpointId, EventId, EventType},
     http::{
         api::hooks::{failed, not_made},
         problem::Problem,
@@ -21,7 +22,6 @@ use crate::{
 };
 use axum::{
     extract::{Path, Request, State},
-    http::StatusCode,
     response::{IntoResponse as _, Response},
 };
 use maud::{Markup, html};
@@ -34,14 +34,6 @@ const ORDERS: &str = "/projects/endpoints";
 const MOST: usize = 100;
 
 type Shared<H, A> = State<Arc<Endpoints<H, A>>>;
-
-pub(super) fn wrong(what: &str, why: impl std::fmt::Display) -> Problem {
-    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, format!("the {what} {why}"))
-}
-
-pub(super) fn project(name: &str) -> Result<ProjectId, Problem> {
-    ProjectId::try_new(name.to_owned()).map_err(|why| wrong("project", why))
-}
 
 fn endpoint(id: Option<&str>) -> Result<EndpointId, Problem> {
     EndpointId::try_new(id.unwrap_or_default().to_owned()).map_err(|why| wrong("endpoint", why))
@@ -171,15 +163,6 @@ pub(super) async fn resend<H: EndpointAdmin, A: Audit>(
     let order = Order::Resend { event: event.clone(), endpoint: endpoint(fields.get("endpoint"))? };
     endpoints.desk.order(actor, &project, order.clone()).await.map_err(not_made)?;
     Ok(done(&said(&order, ""), &format!("/events/{event}?project={project}"), "Back to the event"))
-}
-
-pub(super) fn done(said: &Markup, back: &str, name: &str) -> Response {
-    let content = html! {
-        h1 { (sign(Level::Good)) " " (sentence("done")) }
-        (said)
-        p { a href=(back) { (name) } }
-    };
-    page("Done", Place::Elsewhere, None, &content).into_response()
 }
 
 #[cfg(test)]

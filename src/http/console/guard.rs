@@ -1,4 +1,6 @@
-//! Who may open a page: whoever may ask `/api/v1`. A browser presents its token as the password of HTTP Basic, which it
+//! Who may open a page, and what every answer forbids the browser.
+//!
+//! A page is for whoever may ask `/api/v1`. A browser presents its token as the password of HTTP Basic, which it
 //! keeps for itself and sends to nobody else; no cookie is needed.
 
 use super::page;
@@ -6,7 +8,7 @@ use crate::http::{actor::CLAIMED, api::access::admit, problem::Problem};
 use crate::process::secret::SecretList;
 use axum::{
     extract::{ConnectInfo, Request, State},
-    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
@@ -65,4 +67,27 @@ fn refused(problem: &Problem) -> Response {
     };
     let page = page::bare("Who is there?", &content);
     (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, CHALLENGE)], page).into_response()
+}
+
+/// Load nothing from elsewhere and run nothing that stands in a page.
+const POLICY: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; connect-src 'self'; form-action 'self'; \
+     base-uri 'none'; frame-ancestors 'none'",
+);
+
+const ALWAYS: [(HeaderName, HeaderValue); 5] = [
+    (header::CONTENT_SECURITY_POLICY, POLICY),
+    (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+    // Nothing to other sites. Not `no-referrer`, under which browsers send our own forms with `Origin: null`.
+    (header::REFERRER_POLICY, HeaderValue::from_static("same-origin")),
+    (HeaderName::from_static("cross-origin-opener-policy"), HeaderValue::from_static("same-origin")),
+    (HeaderName::from_static("cross-origin-resource-policy"), HeaderValue::from_static("same-origin")),
+];
+
+/// Adds the security headers to an answer.
+pub(super) async fn secure(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    headers.extend(ALWAYS.map(|(name, value)| (Some(name), value)));
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    response
 }

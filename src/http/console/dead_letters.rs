@@ -1,11 +1,11 @@
 //! What was given up: lists to select from. What is done with a selection is known to `deal`.
 
 use super::{
-    Changes,
-    asked::Asked,
-    deal::{ACTION, job},
+    components::{Level, badge, count, event_link, number, project_link, time},
+    dead_letter_actions::{ACTION, job},
+    list_query::Asked,
     page::{Place, Refused, page},
-    parts::{Level, badge, count, event_link, number, project_link, time},
+    state::Changes,
 };
 use crate::{
     event::DeadReason,
@@ -14,13 +14,12 @@ use crate::{
         audit::Audit,
         dead_letters::{DeadLetter, DeadLetterFilter, DeadLetterHead, DeadLetters, FilterError},
         sanitize::Plain,
-        told::story,
         words,
     },
 };
+use axum::http::StatusCode;
 use axum::{
     extract::{RawQuery, State},
-    http::StatusCode,
     response::{IntoResponse as _, Response},
 };
 use maud::{Markup, html};
@@ -147,17 +146,4 @@ fn why(event: &DeadLetter) -> Markup {
     facts.extend(event.attempts.filter(|attempts| *attempts > 1).map(|attempts| format!("after {attempts} attempts")));
     facts.extend((event.replayed > 0).then(|| format!("replayed before, {} times", event.replayed)));
     html! { (facts.join("; ")) }
-}
-
-/// Who acts, as the audit has it.
-pub(super) fn who(identity: &str, claimed: Option<&str>) -> String {
-    match claimed {
-        Some(name) => format!("{} ({identity})", Plain::new(name)),
-        None => identity.to_owned(),
-    }
-}
-
-/// How long ago something was, as coarse as is of use.
-pub(super) fn ago(at: jiff::Timestamp) -> String {
-    format!("{} ago", story::wait(jiff::Timestamp::now().duration_since(at).as_secs_f64().max(0.0)))
 }

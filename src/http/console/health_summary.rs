@@ -1,9 +1,9 @@
 //! Health at a glance: the four questions that are asked at night, each answered from what the process knows itself.
 
 use super::{
-    pace::Pace,
+    components::{Level, count, number},
     page::sentence,
-    parts::{Level, count, number},
+    throughput::Pace,
 };
 use crate::{
     http::ops::Ops,
@@ -12,25 +12,13 @@ use crate::{
 };
 use jiff::Timestamp;
 use prometheus::{Histogram, core::Metric as _};
-use std::{
-    collections::BTreeSet,
-    time::{Instant, SystemTime},
-};
+use std::time::{Instant, SystemTime};
 
 /// A backlog that is worked off within so many seconds is none, beyond so many it is bad.
 const SOON: f64 = 5.0;
 const LATE: f64 = 300.0;
 /// Attempts a second that a standstill counts as, as in the alert rules: one in five minutes.
 const STANDSTILL: f64 = 1.0 / 300.0;
-
-/// Which of the queues whose depths are known are which; all others are waited in.
-#[derive(Debug, Clone, Default)]
-pub struct Queues {
-    pub consumed: BTreeSet<String>,
-    pub dead: String,
-    /// Where events of paused projects lie aside.
-    pub held: String,
-}
 
 /// One question and its answer.
 #[derive(Debug, Clone, PartialEq)]

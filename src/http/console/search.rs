@@ -1,9 +1,10 @@
 //! The search box: takes an event id, a project or a type, and goes where that is shown.
 
 use super::{
-    Console, events,
+    events,
     page::{Place, Refused, page},
     projects,
+    state::Console,
 };
 use crate::{
     event::EventId,

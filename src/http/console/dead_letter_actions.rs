@@ -1,11 +1,10 @@
 //! Replaying and discarding what was selected: asked once more, with the number of events, and then made.
 
 use super::{
-    Changes,
-    dead::{ago, who},
+    components::{Level, ago, count, number, sign, who},
     form::Fields,
     page::{Place, Refused, page, sentence},
-    parts::{Level, count, number, sign},
+    state::Changes,
 };
 use crate::{
     http::{api::dead::refused, problem::Problem},

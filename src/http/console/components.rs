@@ -1,5 +1,6 @@
 //! Pieces that several pages show alike.
 
+use super::page::{Place, page, sentence};
 use crate::{
     event::{EventId, ProjectId},
     operate::{
@@ -8,6 +9,7 @@ use crate::{
         words,
     },
 };
+use axum::response::{IntoResponse as _, Response};
 use jiff::Timestamp;
 use maud::{Markup, html};
 use url::form_urlencoded;
@@ -143,7 +145,7 @@ pub(super) fn gaps(gaps: &[Gap]) -> Markup {
         @if !gaps.is_empty() {
             div.note.watch {
                 (sign(Level::Watch))
-                div { @for gap in gaps { p { (super::page::sentence(&story::gap(gap))) } } }
+                div { @for gap in gaps { p { (sentence(&story::gap(gap))) } } }
             }
         }
     }
@@ -171,4 +173,27 @@ pub(super) fn count(n: u64, one: &str, many: &str) -> String {
 pub(super) fn query(wanted: &[(&str, Option<&str>)]) -> String {
     let given = wanted.iter().filter_map(|(name, value)| Some((*name, (*value)?)));
     form_urlencoded::Serializer::new(String::new()).extend_pairs(given).finish()
+}
+
+/// Who acts, as the audit has it.
+pub(super) fn who(identity: &str, claimed: Option<&str>) -> String {
+    match claimed {
+        Some(name) => format!("{} ({identity})", Plain::new(name)),
+        None => identity.to_owned(),
+    }
+}
+
+/// How long ago something was, as coarse as is of use.
+pub(super) fn ago(at: Timestamp) -> String {
+    format!("{} ago", story::wait(Timestamp::now().duration_since(at).as_secs_f64().max(0.0)))
+}
+
+/// The page after a change was made.
+pub(super) fn done(said: &Markup, back: &str, name: &str) -> Response {
+    let content = html! {
+        h1 { (sign(Level::Good)) " " (sentence("done")) }
+        (said)
+        p { a href=(back) { (name) } }
+    };
+    page("Done", Place::Elsewhere, None, &content).into_response()
 }

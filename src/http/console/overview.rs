@@ -1,13 +1,13 @@
 //! The overview: health at a glance, counters, which project is in trouble, and what went wrong last.
 
 use super::{
-    Console,
+    components::{self, Level, number, sign},
     events::trouble,
-    glance::{self, Answer, Where, settled},
+    health_summary::{self, Answer, Where, settled},
     page::{Live, Place, Refused, page, sentence},
-    parts::{self, Level, number, sign},
     pauses,
     projects::worst,
+    state::Console,
 };
 use crate::{
     event::Verdict,
@@ -53,7 +53,7 @@ fn shown(part: Result<Markup, Refused>) -> Markup {
 }
 
 fn now<T, M>(console: &Console<T, M>) -> Markup {
-    let answers = glance::answers(&console.ops, &console.pace);
+    let answers = health_summary::answers(&console.ops, &console.pace);
     let level = answers.iter().map(|answer| answer.level).max().unwrap_or(Level::Unknown);
     let headline = match level {
         Level::Good => "All is well",
@@ -95,7 +95,7 @@ fn counters(ops: &Ops) -> Markup {
             }
         }
         @if ops.metrics.unsettled_drops.get() > 0 {
-            (parts::badge(Level::Watch, "deliveries were dropped without a verdict"))
+            (components::badge(Level::Watch, "deliveries were dropped without a verdict"))
         }
     }
 }

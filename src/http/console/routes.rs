@@ -1,0 +1,77 @@
+//! The addresses of the pages, and who may open them.
+
+use super::{
+    audit, dead_letter_actions, dead_letters, endpoints, event, events, guard, overview,
+    page::{self, Refused},
+    pauses, projects, search,
+    state::{Changes, Console, Endpoints, Pausing},
+};
+use crate::{
+    http::problem::Problem,
+    operate::{
+        audit::Audit,
+        dead_letters::DeadLetters,
+        endpoint_admin::EndpointAdmin,
+        timeline::{MessageView, Timeline},
+    },
+    pipeline::pauses::PauseStore,
+    process::secret::SecretList,
+};
+use axum::{
+    Router,
+    http::StatusCode,
+    middleware,
+    routing::{get, post},
+};
+use std::sync::Arc;
+
+/// `/` and what is below it; needs the peer's address (`ConnectInfo`).
+pub fn router<T: Timeline, M: MessageView>(console: Console<T, M>) -> Router {
+    let tokens = console.api.tokens.clone();
+    let pages = Router::new()
+        .route("/", get(overview::home::<T, M>))
+        .route("/live", get(overview::live::<T, M>))
+        .route("/find", get(search::find::<T, M>))
+        .route("/events", get(events::list::<T, M>))
+        .route("/events/{id}", get(event::one::<T, M>))
+        .route("/projects", get(projects::list::<T, M>))
+        .route("/projects/{project}", get(projects::one::<T, M>))
+        .fallback(async || Refused(Problem::new(StatusCode::NOT_FOUND, "there is no such page")));
+    // The page that says no wants its looks too, and they hold nothing.
+    let assets = Router::new().route("/assets/{name}", get(page::asset)).layer(middleware::map_response(guard::secure));
+    guarded(pages.with_state(Arc::new(console)), tokens).merge(assets)
+}
+
+/// `/dead` and `/audit`; needs the peer's address (`ConnectInfo`).
+pub fn changes_router<D: DeadLetters, A: Audit>(changes: Changes<D, A>) -> Router {
+    let tokens = changes.tokens.clone();
+    let pages = Router::new()
+        .route("/dead", get(dead_letters::list::<D, A>).post(dead_letter_actions::deal::<D, A>))
+        .route("/audit", get(audit::list::<D, A>));
+    guarded(pages.with_state(Arc::new(changes)), tokens)
+}
+
+/// `/projects/{project}/endpoints` and `/resend`; needs the peer's address (`ConnectInfo`).
+pub fn endpoints_router<H: EndpointAdmin, A: Audit>(endpoints: Endpoints<H, A>) -> Router {
+    let tokens = endpoints.tokens.clone();
+    let pages = Router::new()
+        .route("/projects/{project}/endpoints", get(endpoints::list::<H, A>).post(endpoints::order::<H, A>))
+        .route("/resend", post(endpoints::resend::<H, A>));
+    guarded(pages.with_state(Arc::new(endpoints)), tokens)
+}
+
+/// `/projects/{project}/pause`; needs the peer's address (`ConnectInfo`).
+pub fn pausing_router<P: PauseStore, A: Audit>(pausing: Pausing<P, A>) -> Router {
+    let tokens = pausing.tokens.clone();
+    let pages = Router::new().route("/projects/{project}/pause", post(pauses::order::<P, A>));
+    guarded(pages.with_state(Arc::new(pausing)), tokens)
+}
+
+/// For those alone who may, and with what browsers have to know.
+fn guarded(pages: Router, tokens: SecretList) -> Router {
+    let wrong = async || Refused(Problem::new(StatusCode::METHOD_NOT_ALLOWED, "not with this method"));
+    pages
+        .method_not_allowed_fallback(wrong)
+        .layer(middleware::from_fn_with_state(tokens, guard::check))
+        .layer(middleware::map_response(guard::secure))
+}

@@ -1,0 +1,60 @@
+//! What the handlers of the pages work with.
+
+use super::{form::Forms, page::Refused, throughput::Pace};
+use crate::{
+    http::{Api, Ops, problem::Problem},
+    operate::{dead_letters, endpoints, project_pauses},
+    process::secret::SecretList,
+};
+use axum::http::StatusCode;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use std::sync::Arc;
+
+/// What the pages are made of.
+#[derive(Debug)]
+pub struct Console<T, M> {
+    pub(super) api: Arc<Api<T, M>>,
+    pub(super) ops: Ops,
+    pub(super) pace: Pace,
+    pub(super) forms: Forms,
+}
+
+impl<T, M> Console<T, M> {
+    pub fn new(api: Arc<Api<T, M>>, ops: Ops, forms: Forms) -> Self {
+        Self { api, ops, pace: Pace::default(), forms }
+    }
+}
+
+/// What the pages that change something are made of.
+#[derive(Debug)]
+pub struct Changes<D, A> {
+    pub desk: Arc<dead_letters::Operations<D, A>>,
+    pub audit: Arc<A>,
+    pub tokens: SecretList,
+    pub forms: Forms,
+}
+
+/// What the pages about endpoints are made of.
+#[derive(Debug)]
+pub struct Endpoints<H, A> {
+    pub desk: Arc<endpoints::Operations<H, A>>,
+    pub tokens: SecretList,
+    pub forms: Forms,
+}
+
+/// What pauses and resumes projects.
+#[derive(Debug)]
+pub struct Pausing<P, A> {
+    pub desk: Arc<project_pauses::Operations<P, A>>,
+    pub tokens: SecretList,
+    pub forms: Forms,
+}
+
+/// An answer of `/api/v1` as it is told.
+pub(super) fn told<T: DeserializeOwned>(answer: Value) -> Result<T, Refused> {
+    serde_json::from_value(answer).map_err(|_| {
+        let detail = "the console does not understand this hookbro's own answer, which is a defect: please report it";
+        Refused(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, detail))
+    })
+}
