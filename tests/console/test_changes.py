@@ -23,11 +23,11 @@ class Deciding(Console):
                 page.keyboard.press("Space")
             page.get_by_role("button", name="Replay…").focus()
             page.keyboard.press("Enter")
-            page.get_by_role("heading", name="Replay 2 events?").wait_for()
+            page.get_by_role("heading", name="Replay 2 dead letters?").wait_for()
             self.assertEqual(self.world.delivered("evt_again_0"), 0)
-            page.get_by_role("button", name="Replay 2 events").click()
+            page.get_by_role("button", name="Replay 2 dead letters").click()
             page.wait_for_url(f"{self.world.url}/dead")
-            self.assertIn("2 events replayed", page.get_by_role("main").inner_text())
+            self.assertIn("2 dead letters replayed", page.get_by_role("main").inner_text())
             for name in ("evt_again_0", "evt_again_1"):
                 until(f"{name} is in Svix", lambda: self.world.delivered(name) == 1)
             self.assertEqual((self.world.delivered("evt_again_2"), self.dead("evt_again_2")), (0, True))
@@ -41,14 +41,14 @@ class Deciding(Console):
             watched.check = lambda: self.assertEqual(watched.wrongs, [])
             page = watched.page
             watched.open("/dead?id=evt_gone_0")
-            page.get_by_label("All 1 event that fit").check()
+            page.get_by_label("All 1 dead letter that match").check()
             page.get_by_role("button", name="Discard…").click()
             for typed, gone in (("disregard", False), ("discard", True)):
-                page.get_by_label("Type discard to go on").fill(typed)
-                page.get_by_role("button", name="Discard 1 event").click()
+                page.get_by_label("Type discard to confirm").fill(typed)
+                page.get_by_role("button", name="Discard 1 dead letter").click()
                 self.assertEqual(page.get_by_role("alert").count(), 0 if gone else 1)
                 self.assertEqual(self.dead("evt_gone_0"), not gone)
-            self.assertIn("1 event discarded, written to", page.get_by_role("main").inner_text())
+            self.assertIn("1 dead letter discarded, written to", page.get_by_role("main").inner_text())
             self.assertTrue(any("evt_gone_0" in file.read_text() for file in self.world.folder.rglob("*.ndjson")))
 
     def test_nothing_is_done_where_nothing_is_selected(self):
@@ -68,7 +68,7 @@ class Deciding(Console):
                 ("Link to the customer portal", "no customer portal"),
             ]:
                 watched.open("/projects/spare")
-                page.get_by_role("link", name="Its endpoints").click()
+                page.get_by_role("link", name="Endpoints").click()
                 self.assertIn(SPARE_HOOK, page.get_by_role("main").inner_text())
                 page.get_by_role("button", name=button).click()
                 done.wait_for()
@@ -89,7 +89,7 @@ class Deciding(Console):
             page, main = watched.page, watched.page.get_by_role("main")
             watched.open("/projects/rested")
             self.assertNotIn("The project is paused", main.inner_text())
-            page.get_by_label("Reason, if you like").fill(f"under repair {SCRIPT}")
+            page.get_by_label("Reason (optional)").fill(f"under repair {SCRIPT}")
             page.get_by_role("button", name="Pause this project").click()
             page.get_by_role("link", name="Back to the project").click()
             page.get_by_role("button", name="Resume this project").wait_for()
@@ -103,11 +103,11 @@ class Deciding(Console):
             self.world.publish(json.dumps(event("evt_rested_1", "rested")))
             self.world.settled("evt_rested_1", "released")
             watched.open("/events/evt_rested_1")
-            for part in ("Its project is paused", "The project is paused since", "kept aside"):
+            for part in ("Its project is paused", "The project is paused since", "Its events are parked"):
                 self.assertIn(part, main.inner_text())
             watched.open("/")
             page.locator("#paused").get_by_role("link", name="rested").wait_for()
-            counter = page.locator("#counters div").filter(has=page.get_by_text("kept aside (paused projects)")).last
+            counter = page.locator("#counters div").filter(has=page.get_by_text("parked (paused projects)")).last
             counter.get_by_text("1", exact=True).wait_for()
             self.assertEqual(self.world.delivered("evt_rested_1"), 0)
             watched.open("/events/evt_rested_1")
@@ -136,7 +136,7 @@ class Deciding(Console):
             page.goto(f"{self.world.locked}/dead?id=evt_gone_1")
             page.get_by_label("Select evt_gone_1").check()
             page.get_by_role("button", name="Replay…").click()
-            page.get_by_role("button", name="Replay 1 event").click()
+            page.get_by_role("button", name="Replay 1 dead letter").click()
             page.wait_for_url(f"{self.world.locked}/dead")
             page.goto(f"{self.world.locked}/audit")
             self.assertRegex(page.locator("tbody tr").first.inner_text(), r"anna \(token:[0-9a-f]{12}\)")

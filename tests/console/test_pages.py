@@ -43,10 +43,10 @@ class Finding(Console):
             page.get_by_role("button", name="Find").click()
             page.wait_for_url("**/events/evt_well")
             self.assertIn("evt_well", page.title())
-            told = page.locator("#told").inner_text()
+            told = page.locator("#description").inner_text()
             for part in ("accepted by Svix", "https://legacy.acme.example/in", "upstream timed out", "next attempt at"):
                 self.assertIn(part, told)
-            lanes = page.locator("svg.lanes .label").all_text_contents()
+            lanes = page.locator("svg.swim-lanes .label").all_text_contents()
             self.assertEqual(lanes[:3], ["Queue", "Attempt", "Svix"])
             self.assertEqual(len(lanes), 6)
             self.assertEqual(page.locator("svg.mark.to-come").count(), 1)
@@ -55,10 +55,10 @@ class Finding(Console):
         with self.page() as watched:
             watched.open("/events/evt_sick")
             page = watched.page
-            self.assertIn("Delay", page.locator("svg.lanes .label").all_text_contents())
-            self.assertEqual(page.locator("svg.lanes .delay").count(), 3)
-            self.assertIn("20 min", page.locator("svg.lanes").text_content())
-            self.assertIn("Attempt 4 is due", page.locator("#stand").inner_text())
+            self.assertIn("Delay", page.locator("svg.swim-lanes .label").all_text_contents())
+            self.assertEqual(page.locator("svg.swim-lanes .delay").count(), 3)
+            self.assertIn("20 min", page.locator("svg.swim-lanes").text_content())
+            self.assertIn("Attempt 4 is due", page.locator("#state").inner_text())
 
     def test_projects_and_types_are_found_too_and_nothing_is_said_in_words(self):
         with self.page() as watched:
@@ -68,7 +68,7 @@ class Finding(Console):
                 watched.page.keyboard.press("Enter")
                 watched.page.wait_for_url(self.world.url + place)
             self.assertEqual(watched.open("/find?q=evt_nowhere.x"), 404)
-            self.assertIn("journal knows no event", watched.page.locator("main").inner_text())
+            self.assertIn("journal has no event", watched.page.locator("main").inner_text())
 
     def test_filters_stay_in_their_form_and_pages_follow_each_other(self):
         with self.page() as watched:
@@ -108,7 +108,7 @@ class Living(Console):
             self.world.one_more()
             until("the counter rises", lambda: int(re.sub(r"\D", "", delivered.inner_text())) > before)
             watched.page.get_by_role("button", name="Pause").click()
-            self.assertEqual(watched.page.locator("#pulse").inner_text().split("\n")[0].split("Go")[0].strip(), "paused")
+            self.assertEqual(watched.page.locator("#pulse").inner_text().split("\n")[0].split("Resume")[0].strip(), "paused")
 
     def test_the_words_of_a_timeline_are_copied(self):
         with self.page(permissions=["clipboard-read", "clipboard-write"]) as watched:
@@ -116,7 +116,7 @@ class Living(Console):
             watched.page.get_by_role("button", name="Copy").click()
             watched.page.get_by_role("button", name="Copied").wait_for()
             copied = watched.page.evaluate("() => navigator.clipboard.readText()")
-            self.assertEqual(copied, watched.page.locator("#told").text_content())
+            self.assertEqual(copied, watched.page.locator("#description").text_content())
             self.assertIn("Svix refuses it", copied)
 
     def test_everything_is_there_without_scripts(self):
@@ -128,11 +128,11 @@ class Living(Console):
             page.get_by_role("searchbox").fill("evt_well")
             page.get_by_role("button", name="Find").click()
             page.wait_for_url("**/events/evt_well")
-            self.assertIn("upstream timed out", page.locator("#told").inner_text())
-            self.assertEqual(page.locator("svg.lanes svg.mark").count() > 5, True)
+            self.assertIn("upstream timed out", page.locator("#description").inner_text())
+            self.assertEqual(page.locator("svg.swim-lanes svg.mark").count() > 5, True)
             page.get_by_role("link", name="Projects", exact=True).click()
             page.get_by_role("link", name="dev", exact=True).click()
-            page.get_by_role("link", name="All its events").click()
+            page.get_by_role("link", name="All events of this project").click()
             page.get_by_label("Outcome").select_option("dead")
             page.get_by_role("button", name="Show").click()
             self.assertIn("evt_refused_0", page.locator("main").inner_text())
@@ -145,7 +145,7 @@ class ForEverybody(Console):
             watched.open("/")
             page.keyboard.press("Tab")
             skip = page.evaluate("() => document.activeElement.textContent")
-            self.assertEqual(skip, "Skip to the content")
+            self.assertEqual(skip, "Skip to content")
             page.keyboard.press("Enter")
             self.assertEqual(page.evaluate("() => document.activeElement.id"), "content")
             page.keyboard.press("/")
@@ -154,7 +154,7 @@ class ForEverybody(Console):
             page.keyboard.press("Enter")
             page.wait_for_url("**/events/evt_well")
             reached = self.walk(page)
-            for wanted in ("Overview", "Events", "Projects", "Given up", "Changes", "acme-mobile", "Copy", "Find", "Pause"):
+            for wanted in ("Overview", "Events", "Projects", "Dead letters", "Changes", "acme-mobile", "Copy", "Find", "Pause"):
                 self.assertIn(wanted, reached)
 
     def walk(self, page):

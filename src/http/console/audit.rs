@@ -2,8 +2,8 @@
 
 use super::{
     components::{Level, badge, time, who},
-    list_query::Asked,
-    page::{Place, Refused, page},
+    list_query::ListQuery,
+    page::{NavItem, Refused, page},
     state::Changes,
 };
 use crate::{
@@ -29,24 +29,24 @@ pub(super) async fn list<D: DeadLetters, A: Audit>(
     State(changes): State<Arc<Changes<D, A>>>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Refused> {
-    let asked = Asked::read(query.as_deref());
-    let before = asked.cursor()?;
-    let query = AuditQuery { project: asked.get("project").map(str::to_owned), before, limit: PAGE };
+    let list_query = ListQuery::read(query.as_deref());
+    let before = list_query.cursor()?;
+    let query = AuditQuery { project: list_query.get("project").map(str::to_owned), before, limit: PAGE };
     let found = changes.audit.changes(&query).await.map_err(|error| unread(&error))?;
     let content = html! {
         h1 { "Changes" }
-        p.lead { "What operators changed, written down before it was made and again when it had ended." }
+        p.lead { "Every change that operators made: who, what, when and how it ended." }
         form.filter action="/audit" {
-            (asked.line("project", "Project", "any"))
+            (list_query.line("project", "Project", "any"))
             div.field.do { button { "Show" } a href="/audit" { "Clear" } }
         }
-        @if found.changes.is_empty() { p.empty { "Nobody changed anything here." } }
+        @if found.changes.is_empty() { p.empty { "No changes." } }
         @else { (table(&found.changes)) }
         @if let Some(next) = found.next {
-            p.next { a.button href=(asked.after("/audit", &next.to_string())) rel="next" { "Older changes" } }
+            p.next { a.button href=(list_query.after("/audit", &next.to_string())) rel="next" { "Older changes" } }
         }
     };
-    Ok(page("Changes", Place::Audit, None, &content).into_response())
+    Ok(page("Changes", NavItem::Audit, None, &content).into_response())
 }
 
 fn table(lines: &[AuditLine]) -> Markup {
@@ -70,7 +70,7 @@ fn table(lines: &[AuditLine]) -> Markup {
                 td data-name="Project" { (shown(&line.project)) }
                 td.why data-name="To what" { (shown(&line.target.clone().or_else(|| line.detail.clone()))) }
                 td data-name="Ended" { @match &line.ended {
-                    None => (badge(Level::Watch, "not known")),
+                    None => (badge(Level::Watch, "unknown")),
                     Some(end) => {
                         (badge(if end.outcome == "done" { Level::Good } else { Level::Bad }, &end.outcome))
                         @if let Some(detail) = &end.detail { " " span.faint { (Plain::new(detail)) } }

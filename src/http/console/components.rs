@@ -1,6 +1,6 @@
 //! Pieces that several pages show alike.
 
-use super::page::{Place, page, sentence};
+use super::page::{NavItem, page, sentence};
 use crate::{
     event::{EventId, ProjectId},
     operate::{
@@ -195,5 +195,5 @@ pub(super) fn done(said: &Markup, back: &str, name: &str) -> Response {
         (said)
         p { a href=(back) { (name) } }
     };
-    page("Done", Place::Elsewhere, None, &content).into_response()
+    page("Done", NavItem::Elsewhere, None, &content).into_response()
 }

@@ -29,7 +29,7 @@ function follow(from, every) {
   button.className = "quiet";
   const say = (text) => { if (state.textContent !== text) state.textContent = text; };
   const state = document.createElement("span");
-  const show = () => { button.textContent = paused ? "Go on" : "Pause"; say(paused ? "paused" : `live, every ${every} s`); };
+  const show = () => { button.textContent = paused ? "Resume" : "Pause"; say(paused ? "paused" : `live, every ${every} s`); };
   button.addEventListener("click", () => { paused = !paused; show(); if (!paused) look(); });
   pulse.replaceChildren(state, button);
   show();
@@ -42,10 +42,10 @@ function follow(from, every) {
       takeOver(new DOMParser().parseFromString(await answer.text(), "text/html"));
       failures = 0;
       body.classList.remove("stale");
-      say(body.dataset.from ? `live, every ${every} s` : "settled");
+      say(body.dataset.from ? `live, every ${every} s` : "finished");
     } catch {
       failures += 1;
-      if (failures >= 2) { body.classList.add("stale"); say("hookbro does not answer: what is shown is old"); }
+      if (failures >= 2) { body.classList.add("stale"); say("hookbro does not answer: this page is out of date"); }
     }
   }
 

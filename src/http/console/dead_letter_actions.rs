@@ -3,7 +3,7 @@
 use super::{
     components::{Level, ago, count, number, sign, who},
     form::Fields,
-    page::{Place, Refused, page, sentence},
+    page::{NavItem, Refused, page, sentence},
     state::Changes,
 };
 use crate::{
@@ -37,7 +37,7 @@ struct Wanted {
 }
 
 /// `POST /dead`.
-pub(super) async fn deal<D: DeadLetters, A: Audit>(
+pub(super) async fn submit<D: DeadLetters, A: Audit>(
     State(changes): State<Arc<Changes<D, A>>>,
     request: Request,
 ) -> Result<Response, Refused> {
@@ -47,7 +47,7 @@ pub(super) async fn deal<D: DeadLetters, A: Audit>(
         let events = changes.desk.count(filter.clone()).await.map_err(refused)?;
         let mistyped = fields.get("confirm").is_some();
         let asked = ask(work, &filter, events, mistyped, &fields, &changes.forms.proof(ACTION));
-        return Ok(page("Sure?", Place::Dead, None, &asked).into_response());
+        return Ok(page("Confirm", NavItem::DeadLetters, None, &asked).into_response());
     }
     // What it came to stands on the page, as the last change.
     changes.desk.make_or_leave(actor, work, filter).await.map_err(refused)?;
@@ -68,7 +68,7 @@ fn wanted(fields: &Fields) -> Result<Wanted, Problem> {
     let others = others.into_iter().flat_map(|key| fields.all(key).map(move |value| (key, value)));
     let filter = DeadLetterFilter::parse(ids.chain(others)).map_err(|error| wrong(&error.to_string()))?;
     if filter.ids.is_empty() && !all {
-        return Err(wrong("nothing is selected: go back and select events, or all of them"));
+        return Err(wrong("nothing is selected: go back and select dead letters, or all of them"));
     }
     let confirmed = match (fields.get("confirm"), work) {
         (None, _) => false,
@@ -89,13 +89,13 @@ fn ask(
 ) -> Markup {
     let verb = if work == Action::Replay { "Replay" } else { "Discard" };
     html! {
-        h1 { (verb) " " (count(events, "event", "events")) "?" }
+        h1 { (verb) " " (count(events, "dead letter", "dead letters")) "?" }
         @match work {
-            Action::Replay => p.lead { "Each climbs the ladder anew and leaves this list once the broker has confirmed it. " (sentence(REPEATS)) },
-            Action::Discard => p.lead { "They are written to a file beside hookbro first, then they are gone from the broker. Nobody gets them unless that file is published again." },
+            Action::Replay => p.lead { "hookbro sends each one again with a full set of retries, and removes it from this list once the broker has confirmed it. " (sentence(REPEATS)) },
+            Action::Discard => p.lead { "hookbro writes them to a file on its own disk, then deletes them from the broker. They are not delivered unless you publish that file again." },
         }
         @if filter.ids.is_empty() {
-            p { "Meant: " strong { (Plain::new(&filter.to_string())) } }
+            p { "Filter: " strong { (Plain::new(&filter.to_string())) } }
         } @else {
             ul { @for id in filter.ids.iter().take(NAMED) { li { span.id { (Plain::new(id)) } } } }
             @if filter.ids.len() > NAMED { p.faint { "and " (number((filter.ids.len() - NAMED) as u64)) " more" } }
@@ -108,14 +108,14 @@ fn ask(
             @match work {
                 Action::Replay => input type="hidden" name="confirm" value="yes";,
                 Action::Discard => div.field {
-                    label for="confirm" { "Type " strong { (TYPED) } " to go on" }
+                    label for="confirm" { "Type " strong { (TYPED) } " to confirm" }
                     input #confirm name="confirm" required autocomplete="off" autocapitalize="off" aria-invalid[mistyped];
-                    @if mistyped { p.note.bad role="alert" { (sign(Level::Bad)) "Nothing was discarded: another word was typed." } }
+                    @if mistyped { p.note.bad role="alert" { (sign(Level::Bad)) "Nothing was discarded: the word does not match." } }
                 },
             }
             div.bar {
-                button class=(if work == Action::Replay { "strong" } else { "danger" }) { (verb) " " (count(events, "event", "events")) }
-                a href="/dead" { "Leave them" }
+                button class=(if work == Action::Replay { "strong" } else { "danger" }) { (verb) " " (count(events, "dead letter", "dead letters")) }
+                a href="/dead" { "Cancel" }
             }
         }
     }
@@ -129,16 +129,19 @@ pub(super) fn job(job: &Job) -> Markup {
             let (seen, done) = (number(job.progress.looked_at()), number(job.progress.changed()));
             (
                 Level::Watch,
-                format!("A {} is under way: {seen} looked at, {done} done. Reload to see more", work.as_str()),
+                format!(
+                    "A {} is in progress: {seen} checked, {done} done. Reload the page to update it",
+                    work.as_str()
+                ),
             )
         }
-        (Some((_, Ok(dealt))), Action::Replay) => {
-            (Level::Good, format!("{} replayed", count(dealt.events, "event", "events")))
+        (Some((_, Ok(result))), Action::Replay) => {
+            (Level::Good, format!("{} replayed", count(result.events, "dead letter", "dead letters")))
         }
-        (Some((_, Ok(dealt))), Action::Discard) => {
+        (Some((_, Ok(result))), Action::Discard) => {
             let file =
-                dealt.file.as_deref().map(|file| format!(", written to {}", Plain::new(file))).unwrap_or_default();
-            (Level::Good, format!("{} discarded{file}", count(dealt.events, "event", "events")))
+                result.file.as_deref().map(|file| format!(", written to {}", Plain::new(file))).unwrap_or_default();
+            (Level::Good, format!("{} discarded{file}", count(result.events, "dead letter", "dead letters")))
         }
         (Some((_, Err(error))), work) => {
             (Level::Bad, format!("the {} failed: {}", work.as_str(), Plain::new(&error.to_string())))

@@ -1,10 +1,10 @@
-//! What was given up: lists to select from. What is done with a selection is known to `deal`.
+//! The list of dead letters, to select from; `dead_letter_actions` replays and discards them.
 
 use super::{
     components::{Level, badge, count, event_link, number, project_link, time},
     dead_letter_actions::{ACTION, job},
-    list_query::Asked,
-    page::{Place, Refused, page},
+    list_query::ListQuery,
+    page::{NavItem, Refused, page},
     state::Changes,
 };
 use crate::{
@@ -33,25 +33,25 @@ pub(super) async fn list<D: DeadLetters, A: Audit>(
     State(changes): State<Arc<Changes<D, A>>>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Refused> {
-    let asked = Asked::read(query.as_deref());
-    let filter = filter(&asked)?;
-    let skip: u64 = asked.cursor()?.unwrap_or(0);
+    let list_query = ListQuery::read(query.as_deref());
+    let filter = filter(&list_query)?;
+    let skip: u64 = list_query.cursor()?.unwrap_or(0);
     let found = changes.desk.page(filter.clone(), skip, PAGE).await.map_err(refused)?;
     let seen = skip.saturating_add(found.letters.len() as u64);
     let content = html! {
-        h1 { "Given up" }
-        p.lead { "Events that were refused for good, or failed to the last attempt. They are kept until somebody decides." }
+        h1 { "Dead letters" }
+        p.lead { "These events could not be delivered: Svix rejected them, or every attempt failed. They stay here until you replay or discard them." }
         @if let Some(last) = changes.desk.job() { (job(&last)) }
         form.filter action="/dead" {
-            (asked.line("project", "Project", "any"))
-            (asked.line("type", "Type", "any"))
-            (asked.choice("reason", "Reason", DeadReason::ALL.map(DeadReason::as_str)))
-            (asked.line("id", "Event id", "any"))
-            (asked.window())
+            (list_query.line("project", "Project", "any"))
+            (list_query.line("type", "Type", "any"))
+            (list_query.choice("reason", "Reason", DeadReason::ALL.map(DeadReason::as_str)))
+            (list_query.line("id", "Event id", "any"))
+            (list_query.window())
             div.field.do { button { "Show" } a href="/dead" { "Clear" } }
         }
         @if found.letters.is_empty() {
-            p.empty { @if filter.is_all() { "Nothing was given up." } @else { "No event that was given up fits this." } }
+            p.empty { @if filter.is_all() { "There are no dead letters." } @else { "No dead letters match this filter." } }
         } @else {
             form.select method="post" action=(ACTION) data-select[seen < found.total] {
                 (changes.forms.proof(ACTION))
@@ -60,9 +60,9 @@ pub(super) async fn list<D: DeadLetters, A: Audit>(
                 div.bar {
                     label.check {
                         input type="checkbox" name="all" value="yes";
-                        "All " (count(found.total, "event", "events"))
-                        @if !filter.is_all() { " that fit the filter" }
-                        @if seen < found.total { ", shown or not" }
+                        "All " (count(found.total, "dead letter", "dead letters"))
+                        @if !filter.is_all() { " that match the filter" }
+                        @if seen < found.total { ", including those on other pages" }
                     }
                     button.strong name="work" value="replay" { "Replay…" }
                     button.danger name="work" value="discard" { "Discard…" }
@@ -71,18 +71,18 @@ pub(super) async fn list<D: DeadLetters, A: Audit>(
         }
         @if seen < found.total && !found.letters.is_empty() {
             p.next {
-                a.button href=(asked.after("/dead", &seen.to_string())) rel="next" { "Younger events" }
+                a.button href=(list_query.after("/dead", &seen.to_string())) rel="next" { "Newer dead letters" }
                 span.faint { (number(skip + 1)) " to " (number(seen)) " of " (number(found.total)) }
             }
         }
     };
-    Ok(page("Given up", Place::Dead, None, &content).into_response())
+    Ok(page("Dead letters", NavItem::DeadLetters, None, &content).into_response())
 }
 
-fn filter(asked: &Asked) -> Result<DeadLetterFilter, Problem> {
+fn filter(list_query: &ListQuery) -> Result<DeadLetterFilter, Problem> {
     let given = ["id", "project", "type", "reason"].into_iter();
-    let given = given.filter_map(|key| Some((key, asked.get(key)?.to_owned())));
-    let since = asked.since().map(|since| ("since", since.to_string()));
+    let given = given.filter_map(|key| Some((key, list_query.get(key)?.to_owned())));
+    let since = list_query.since().map(|since| ("since", since.to_string()));
     let wrong = |error: FilterError| Problem::new(StatusCode::BAD_REQUEST, error.to_string());
     DeadLetterFilter::parse(given.chain(since)).map_err(wrong)
 }
@@ -103,10 +103,10 @@ fn table(events: &[DeadLetterHead]) -> Markup {
     let shown = |text: &Option<String>| text.as_deref().map(Plain::new);
     html! {
         table.cards {
-            caption.away { "Events that were given up, oldest first" }
+            caption.away { "Dead letters, oldest first" }
             thead { tr {
                 th scope="col" { span.away { "Selected" } }
-                th scope="col" { "Given up" }
+                th scope="col" { "Failed at" }
                 th scope="col" { "Reason" }
                 th scope="col" { "Event" }
                 th scope="col" { "Type" }
@@ -121,10 +121,10 @@ fn table(events: &[DeadLetterHead]) -> Markup {
                             @if let Some(value) = &event.id {
                                 input type="checkbox" name="id" value=(value) id={"pick-" (n)} aria-label={"Select " (Plain::new(value))};
                             } @else {
-                                span.faint title="An event without a readable id is dealt with by a filter" { "–" }
+                                span.faint title="This event has no readable id: select it with a filter" { "–" }
                             }
                         }
-                        td data-name="Given up" { @match event.failed_at { Some(at) => (time(at)), None => span.faint { "–" } } }
+                        td data-name="Failed" { @match event.failed_at { Some(at) => (time(at)), None => span.faint { "–" } } }
                         td data-name="Reason" { (badge(Level::Bad, event.reason.as_str())) }
                         td data-name="Event" { @match &id { Some(id) => (event_link(id, project.as_ref())), None => span.faint { "not readable" } } }
                         td data-name="Type" { @match &kind { Some(kind) => (kind), None => span.faint { "–" } } }

@@ -4,7 +4,7 @@ use super::{
     components::{Level, badge, done},
     form::{project, wrong},
     list_query::{WINDOWS, since},
-    page::{Place, Refused, page},
+    page::{NavItem, Refused, page},
     state::Endpoints,
 };
 use crate::{
@@ -51,16 +51,16 @@ pub(super) async fn list<H: EndpointAdmin, A: Audit>(
     let content = html! {
         p.above { a href={"/projects/" (project)} { "Project " (project) } }
         h1 { "Endpoints" }
-        p.lead { "Where Svix delivers this project's events. Whatever is done here is written down." }
+        p.lead { "Where Svix delivers this project's events. hookbro records every action." }
         form.bar method="post" action=(action) {
             (proof)
             button name="work" value="portal" { "Link to the customer portal" }
         }
-        @if found.is_empty() { p.empty { "There are none: Svix keeps this project's events and delivers them to nobody." } }
+        @if found.is_empty() { p.empty { "This project has no endpoints, so Svix stores its events without delivering them." } }
         @for one in found.iter().take(MOST) { (shown(one, &action, &proof)) }
-        @if found.len() > MOST { p.faint { "There are more than are shown here." } }
+        @if found.len() > MOST { p.faint { "Only the first endpoints are shown." } }
     };
-    Ok(page("Endpoints", Place::Projects, None, &content).into_response())
+    Ok(page("Endpoints", NavItem::Projects, None, &content).into_response())
 }
 
 fn shown(one: &Endpoint, action: &str, proof: &Markup) -> Markup {
@@ -82,7 +82,7 @@ fn shown(one: &Endpoint, action: &str, proof: &Markup) -> Markup {
                 (proof)
                 input type="hidden" name="endpoint" value=(one.id);
                 div.field {
-                    label for={"type-" (id)} { "An example of type" }
+                    label for={"type-" (id)} { "Event type of the test" }
                     input id={"type-" (id)} name="type" value=(PING) maxlength="256" autocomplete="off" autocapitalize="off" spellcheck="false";
                 }
                 div.field.do { button name="work" value="test" { "Send a test" } }
@@ -91,7 +91,7 @@ fn shown(one: &Endpoint, action: &str, proof: &Markup) -> Markup {
                 (proof)
                 input type="hidden" name="endpoint" value=(one.id);
                 div.field {
-                    label for={"window-" (id)} { "All that failed here in the" }
+                    label for={"window-" (id)} { "Failed messages of the" }
                     select id={"window-" (id)} name="window" {
                         @for (word, name, _) in WINDOWS { option value=(word) { (name) } }
                     }
@@ -124,28 +124,28 @@ pub(super) async fn order<H: EndpointAdmin, A: Audit>(
         }
         _ => return Err(wrong("form", "does not say what to do").into()),
     };
-    let told = endpoints.desk.order(actor, &project, order.clone()).await.map_err(not_made)?.unwrap_or_default();
+    let answer = endpoints.desk.order(actor, &project, order.clone()).await.map_err(not_made)?.unwrap_or_default();
     let back = format!("/projects/{project}/endpoints");
-    Ok(done(&said(&order, &told), &back, "Back to the endpoints"))
+    Ok(done(&said(&order, &answer), &back, "Back to the endpoints"))
 }
 
-fn said(order: &Order, told: &str) -> Markup {
+fn said(order: &Order, answer: &str) -> Markup {
     match order {
         Order::Test { kind, .. } => {
-            html! { p.lead { "Svix sends an example of " code { (kind) } ", message " code { (Plain::new(told)) } "." } }
+            html! { p.lead { "Svix sends an example of " code { (kind) } ", message " code { (Plain::new(answer)) } "." } }
         }
         Order::Recover { .. } => {
-            html! { p.lead { "Svix delivers again what failed, as task " code { (Plain::new(told)) } "." } }
+            html! { p.lead { "Svix delivers again what failed, as task " code { (Plain::new(answer)) } "." } }
         }
         Order::Resend { .. } => html! { p.lead { "Svix delivers it to this endpoint once more." } },
-        Order::Portal if told == NO_PORTAL => {
+        Order::Portal if answer == NO_PORTAL => {
             html! { p.lead { "This Svix is the open-source server, which has no customer portal." } }
         }
         Order::Portal => html! {
-            p.lead { "Whoever has this link is logged in as the customer. It is a secret, and not written down." }
-            div.copy data-copy="link" { pre #link tabindex="0" { (Plain::new(told)) } }
-            @if told.starts_with("https://") || told.starts_with("http://") {
-                p { a.button href=(told) rel="noreferrer noopener" target="_blank" { "Open the portal" } }
+            p.lead { "This link logs in as the customer. Keep it secret; hookbro does not record it." }
+            div.copy data-copy="link" { pre #link tabindex="0" { (Plain::new(answer)) } }
+            @if answer.starts_with("https://") || answer.starts_with("http://") {
+                p { a.button href=(answer) rel="noreferrer noopener" target="_blank" { "Open the portal" } }
             }
         },
     }

@@ -1,12 +1,12 @@
-//! One event: where it stands, its way as a picture, step by step, and in words to pass on.
+//! One event: its state, its swim lanes, its timeline, and a description to pass on.
 
 use super::{
     components::{Level, badge, gaps, project_link},
     endpoints::RESEND,
     form::Forms,
-    page::{Live, Place, Refused, page, sentence},
+    page::{Live, NavItem, Refused, page, sentence},
     pauses,
-    state::{Console, told},
+    state::{Console, read_answer},
     swim_lanes, timeline,
 };
 use crate::{
@@ -37,12 +37,12 @@ pub(super) async fn one<T: Timeline, M: MessageView>(
     RawQuery(query): RawQuery,
 ) -> Result<Response, Refused> {
     let answer = events::one(State(Arc::clone(&console.api)), Path(id.clone()), RawQuery(query.clone())).await?.0;
-    let told: Story = told(answer)?;
+    let story: Story = read_answer(answer)?;
     let from = query.map_or_else(|| format!("/events/{id}"), |query| format!("/events/{id}?{query}"));
     let live = Live { from: &from, every_seconds: LIVE_SECONDS };
-    let title = format!("Event {}", told.id);
-    let content = content(&told, &console.forms, &console.api.board.paused());
-    Ok(page(&title, Place::Events, under_way(&told).then_some(live), &content).into_response())
+    let title = format!("Event {}", story.id);
+    let content = content(&story, &console.forms, &console.api.board.paused());
+    Ok(page(&title, NavItem::Events, under_way(&story).then_some(live), &content).into_response())
 }
 
 /// Whether there is more to come of it.
@@ -52,51 +52,51 @@ fn under_way(story: &Story) -> bool {
         || story.svix.endpoints.iter().any(|endpoint| waits(endpoint.status.as_str()))
 }
 
-fn content(told: &Story, forms: &Forms, paused: &Paused) -> Markup {
-    let last = told.attempts.last();
+fn content(story: &Story, forms: &Forms, paused: &Paused) -> Markup {
+    let last = story.attempts.last();
     let outcome = last.map_or("", |last| last.outcome.as_str());
     html! {
         p.above {
             "Event"
-            @if let Some(kind) = &told.kind { " · " (kind) }
-            @if let Some(project) = &told.project { " · project " (project_link(project)) }
+            @if let Some(kind) = &story.kind { " · " (kind) }
+            @if let Some(project) = &story.project { " · project " (project_link(project)) }
         }
-        h1.id { (told.id) }
-        div #stand data-live {
-            p.stand {
+        h1.id { (story.id) }
+        div #state data-live {
+            p.state {
                 (badge(Level::of_outcome(outcome), outcome))
                 @if let Some(last) = last {
                     strong { (sentence(story::worded(&last.outcome, words::of_outcome))) }
                     @if let Some(why) = story::why(last) { span { (sentence(&why)) } }
                 }
-                @if let Some(retry) = &told.next_retry { span { (sentence(&story::due(retry))) } }
+                @if let Some(retry) = &story.next_retry { span { (sentence(&story::due(retry))) } }
             }
-            (aside(told, paused))
-            (ends(told))
-            @if outcome == "dead" { p { a.button href={"/dead?id=" (told.id)} { "Replay or discard it" } } }
+            (parked(story, paused))
+            (ends(story))
+            @if outcome == "dead" { p { a.button href={"/dead?id=" (story.id)} { "Replay or discard it" } } }
         }
-        (others(told))
-        (gaps(&told.gaps))
+        (others(story))
+        (gaps(&story.gaps))
         section aria-labelledby="picture" {
-            h2 #picture { "Its way" }
-            div.picture #lanes data-live { (swim_lanes::picture(told, Timestamp::now())) }
+            h2 #picture { "What happened" }
+            div.picture #lanes data-live { (swim_lanes::picture(story, Timestamp::now())) }
         }
-        div.pair #steps data-live { (timeline::to_svix(told)) (timeline::to_endpoints(told, &forms.proof(RESEND))) }
+        div.pair #steps data-live { (timeline::to_svix(story)) (timeline::to_endpoints(story, &forms.proof(RESEND))) }
         section aria-labelledby="words" {
-            h2 #words { "In words" }
-            p.faint { "To paste into a ticket. It holds nothing of the event's content." }
-            div.copy data-copy="told" {
-                pre #told data-live tabindex="0" aria-labelledby="words" { (story::story(told)) }
+            h2 #words { "As text" }
+            p.faint { "Paste this into a ticket. It contains nothing of the event's body." }
+            div.copy data-copy="description" {
+                pre #description data-live tabindex="0" aria-labelledby="words" { (story::story(story)) }
             }
         }
     }
 }
 
-/// That it is kept aside, where the journal and the pauses agree on that.
-fn aside(told: &Story, paused: &Paused) -> Markup {
+/// That it is parked, where the journal and the pauses agree on that.
+fn parked(story: &Story, paused: &Paused) -> Markup {
     let kept =
-        told.attempts.last().and_then(|last| last.reason.as_ref()).is_some_and(|why| why.as_str() == PROJECT_PAUSED);
-    let project = told.project.as_ref().and_then(|project| ProjectId::try_new(project.to_string()).ok());
+        story.attempts.last().and_then(|last| last.reason.as_ref()).is_some_and(|why| why.as_str() == PROJECT_PAUSED);
+    let project = story.project.as_ref().and_then(|project| ProjectId::try_new(project.to_string()).ok());
     let pause = project.as_ref().filter(|_| kept).and_then(|project| paused.get_key_value(project));
     html! {
         @if let Some((project, pause)) = pause {
@@ -107,12 +107,12 @@ fn aside(told: &Story, paused: &Paused) -> Markup {
 }
 
 /// What the endpoints made of it, in one line.
-fn ends(told: &Story) -> Markup {
-    let endpoints = &told.svix.endpoints;
+fn ends(story: &Story) -> Markup {
+    let endpoints = &story.svix.endpoints;
     let of = |status: &str| endpoints.iter().filter(|endpoint| endpoint.status.as_str() == status).count();
     html! {
         @if !endpoints.is_empty() {
-            p.stand {
+            p.state {
                 @for status in ["success", "pending", "sending", "fail", "canceled"] {
                     @if of(status) > 0 {
                         (badge(Level::of_svix(status), &format!(
@@ -126,13 +126,13 @@ fn ends(told: &Story) -> Markup {
 }
 
 /// The same id in other projects.
-fn others(told: &Story) -> Markup {
+fn others(story: &Story) -> Markup {
     html! {
-        @if !told.other_projects.is_empty() {
+        @if !story.other_projects.is_empty() {
             p.note {
-                "Other projects use this id too:"
-                @for project in told.other_projects.iter().flatten() {
-                    " " a href={"/events/" (told.id) "?project=" (project)} { (project) }
+                "Other projects have an event with this id:"
+                @for project in story.other_projects.iter().flatten() {
+                    " " a href={"/events/" (story.id) "?project=" (project)} { (project) }
                 }
             }
         }

@@ -2,9 +2,9 @@
 
 use super::{
     components::{event_table, gaps, query},
-    list_query::Asked,
-    page::{Place, Refused, page},
-    state::{Console, told},
+    list_query::ListQuery,
+    page::{NavItem, Refused, page},
+    state::{Console, read_answer},
 };
 use crate::{
     event::Verdict,
@@ -29,38 +29,38 @@ pub(super) async fn list<T: Timeline, M: MessageView>(
     State(console): State<Arc<Console<T, M>>>,
     RawQuery(given): RawQuery,
 ) -> Result<Response, Refused> {
-    let asked = Asked::read(given.as_deref());
-    let found = find(&console, asked.query()).await?;
+    let list_query = ListQuery::read(given.as_deref());
+    let found = find(&console, list_query.query()).await?;
     let content = html! {
         h1 { "Events" }
-        (form(&asked))
+        (form(&list_query))
         (gaps(&found.gaps))
         @if found.events.is_empty() {
             p.empty {
-                @if found.next.is_some() { "None among those that were looked at; there may be older ones." }
-                @else { "No event in the journal fits this." }
+                @if found.next.is_some() { "No match in this part of the journal; older events may match." }
+                @else { "No event in the journal matches this filter." }
             }
         } @else {
             (event_table("Events, newest first, each by its latest delivery", &found.events))
         }
         @if let Some(next) = &found.next {
-            p.next { a.button href=(asked.after("/events", next)) rel="next" { "Older events" } }
+            p.next { a.button href=(list_query.after("/events", next)) rel="next" { "Older events" } }
         }
     };
-    Ok(page("Events", Place::Events, None, &content).into_response())
+    Ok(page("Events", NavItem::Events, None, &content).into_response())
 }
 
 async fn find<T: Timeline, M: MessageView>(console: &Console<T, M>, query: String) -> Result<Page<Line>, Refused> {
-    told(events::list(State(Arc::clone(&console.api)), RawQuery(Some(query))).await?.0)
+    read_answer(events::list(State(Arc::clone(&console.api)), RawQuery(Some(query))).await?.0)
 }
 
-fn form(asked: &Asked) -> Markup {
+fn form(list_query: &ListQuery) -> Markup {
     html! {
         form.filter action="/events" {
-            (asked.line("project", "Project", "any"))
-            (asked.line("type", "Type", "any, as in com.gigs.sim.updated"))
-            (asked.choice("outcome", "Outcome", Verdict::OUTCOMES))
-            (asked.window())
+            (list_query.line("project", "Project", "any"))
+            (list_query.line("type", "Type", "any, as in com.gigs.sim.updated"))
+            (list_query.choice("outcome", "Outcome", Verdict::OUTCOMES))
+            (list_query.window())
             div.field.do { button { "Show" } a href="/events" { "Clear" } }
         }
     }
@@ -76,8 +76,8 @@ pub(super) async fn trouble<T: Timeline, M: MessageView>(console: &Console<T, M>
     lines.sort_by_key(|line| std::cmp::Reverse(line.last.at));
     lines.truncate(FEW.parse().unwrap_or(1));
     Ok(html! {
-        @if lines.is_empty() { p.empty { "Nothing that the journal knows of." } }
-        @else { (event_table("Events that were given up or are tried again, newest first", &lines)) }
+        @if lines.is_empty() { p.empty { "The journal has no problems." } }
+        @else { (event_table("Dead letters and events waiting for a retry, newest first", &lines)) }
     })
 }
 

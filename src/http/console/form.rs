@@ -83,7 +83,7 @@ impl Forms {
         let fields = Fields(form_urlencoded::parse(&body).into_owned().collect());
         let proof = BASE64_URL_SAFE_NO_PAD.decode(fields.get(PROOF).unwrap_or_default()).unwrap_or_default();
         hmac::verify(&self.0, action.as_bytes(), &proof).map_err(|_| {
-            let detail = "nothing was changed: the form is not of this process, which may have been started anew or be one \
+            let detail = "nothing was changed: the form was not drawn by this process, which may have restarted or be one \
                           of several; go back, reload the page and try again";
             Problem::new(StatusCode::FORBIDDEN, detail)
         })?;

@@ -62,10 +62,10 @@ fn refused(problem: &Problem) -> Response {
         return page::Refused(problem.clone()).into_response();
     }
     let content = html! {
-        h1 { "Who is there?" }
-        p { "Give your name, and one of " code { "admin.tokens" } " as the password. The name is written down with what you change." }
+        h1 { "Log in" }
+        p { "Enter your name, and one of " code { "admin.tokens" } " as the password. hookbro records your name with each change that you make." }
     };
-    let page = page::bare("Who is there?", &content);
+    let page = page::bare("Log in", &content);
     (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, CHALLENGE)], page).into_response()
 }
 

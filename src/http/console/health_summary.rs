@@ -1,9 +1,9 @@
-//! Health at a glance: the four questions that are asked at night, each answered from what the process knows itself.
+//! The health summary of the overview: the four questions that are asked at night, each answered from what the process knows itself.
 
 use super::{
     components::{Level, count, number},
     page::sentence,
-    throughput::Pace,
+    throughput::Throughput,
 };
 use crate::{
     http::ops::Ops,
@@ -33,24 +33,24 @@ pub(super) struct Answer {
     pub link: Option<(&'static str, &'static str)>,
 }
 
-/// Where the events are that the broker and this process have.
+/// How many events are where: events are that the broker and this process have.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Where {
+pub(super) struct QueueCounts {
     pub ready: u64,
-    pub in_hand: u64,
+    pub in_progress: u64,
     pub waiting: u64,
     pub dead: u64,
-    pub held: u64,
+    pub parked: u64,
 }
 
-impl Where {
+impl QueueCounts {
     pub fn of(ops: &Ops) -> Self {
-        let in_hand = u64::try_from(ops.metrics.in_flight.get()).unwrap_or(0);
-        let mut sum = Self { in_hand, ..Self::default() };
+        let in_progress = u64::try_from(ops.metrics.in_flight.get()).unwrap_or(0);
+        let mut sum = Self { in_progress, ..Self::default() };
         for (queue, messages) in &*ops.health.queues.borrow() {
             let part = match () {
                 () if *queue == ops.queues.dead => &mut sum.dead,
-                () if *queue == ops.queues.held => &mut sum.held,
+                () if *queue == ops.queues.held => &mut sum.parked,
                 () if ops.queues.consumed.contains(queue) => &mut sum.ready,
                 () => &mut sum.waiting,
             };
@@ -65,70 +65,75 @@ pub(super) fn settled(ops: &Ops, outcome: &str) -> u64 {
     ops.metrics.events_settled.with_label_values(&[outcome]).get()
 }
 
-pub(super) fn answers(ops: &Ops, pace: &Pace) -> [Answer; 4] {
-    let places = Where::of(ops);
-    [lost(ops, places), late(ops, places, pace), svix(ops), parts(ops)]
+pub(super) fn answers(ops: &Ops, throughput: &Throughput) -> [Answer; 4] {
+    let counts = QueueCounts::of(ops);
+    [lost(ops, counts), late(ops, counts, throughput), svix(ops), components(ops)]
 }
 
 fn connected(ops: &Ops) -> bool {
     matches!(&*ops.health.broker.borrow(), Broker::Connected { .. })
 }
 
-fn lost(ops: &Ops, places: Where) -> Answer {
+fn lost(ops: &Ops, counts: QueueCounts) -> Answer {
     let mut detail = vec![format!(
-        "{} ready, {} in hand, {} waiting for another attempt, {} given up.",
-        number(places.ready),
-        number(places.in_hand),
-        number(places.waiting),
-        number(places.dead)
+        "{} ready, {} in progress, {} waiting for a retry, {} in the dead-letter queue.",
+        number(counts.ready),
+        number(counts.in_progress),
+        number(counts.waiting),
+        number(counts.dead)
     )];
-    if places.held > 0 {
-        let held = count(places.held, "event is", "events are");
-        detail.push(format!("{held} kept aside (paused projects)."));
+    if counts.parked > 0 {
+        let held = count(counts.parked, "event is", "events are");
+        detail.push(format!("{held} parked because their project is paused."));
     }
     let dropped = ops.metrics.unsettled_drops.get();
     if dropped > 0 {
         detail.push(format!(
-            "{} dropped without a verdict and given back to the broker: not lost, but a defect of hookbro.",
+            "{} returned to the broker without an outcome and will be delivered again. No event is lost, but please report this.",
             count(dropped, "delivery was", "deliveries were")
         ));
     }
     let (level, answer, link) = match () {
         () if !connected(ops) => {
-            (Level::Unknown, "Not known: what the broker holds is safe there, and not seen from here".to_owned(), None)
+            (Level::Unknown, "Unknown: hookbro cannot reach the broker, which keeps the events".to_owned(), None)
         }
-        () if places.dead > 0 => {
-            let dead = count(places.dead, "event was given up and waits", "events were given up and wait");
-            (Level::Watch, format!("No, but {dead} for a decision"), Some(("/dead", "Decide")))
+        () if counts.dead > 0 => {
+            let dead =
+                count(counts.dead, "event could not be delivered and needs", "events could not be delivered and need");
+            (Level::Watch, format!("{dead} a decision"), Some(("/dead", "Replay or discard them")))
         }
-        () if dropped > 0 => (Level::Watch, "No, but see below".to_owned(), None),
+        () if dropped > 0 => {
+            (Level::Watch, "No event is lost, but hookbro has a defect that you should report".to_owned(), None)
+        }
         () => (Level::Good, "No, every event is accounted for".to_owned(), None),
     };
     Answer { name: "lost", question: "Is anything lost?", level, answer, detail, link }
 }
 
-fn late(ops: &Ops, places: Where, pace: &Pace) -> Answer {
+fn late(ops: &Ops, counts: QueueCounts, throughput: &Throughput) -> Answer {
     let ended = ["delivered", "duplicate", "retried", "dead"].map(|outcome| settled(ops, outcome)).iter().sum();
-    let rate = pace.look(Instant::now(), ended, ops.health.uptime());
-    #[expect(clippy::cast_precision_loss, reason = "a time that is told rounded")]
-    let seconds = places.ready as f64 / rate.max(STANDSTILL);
+    let rate = throughput.measure(Instant::now(), ended, ops.health.uptime());
+    #[expect(clippy::cast_precision_loss, reason = "a time that is shown rounded")]
+    let seconds = counts.ready as f64 / rate.max(STANDSTILL);
     let deaf = ops.health.deaf.borrow().keys().cloned().collect::<Vec<_>>();
     let paused = matches!(&*ops.health.svix.borrow(), Svix::Paused { .. });
-    let backlog = count(places.ready, "event waits for its turn", "events wait for their turn");
-    let retries = count(places.waiting, "event waits", "events wait");
+    let backlog = count(counts.ready, "event is waiting in the queue", "events are waiting in the queue");
+    let retries = count(counts.waiting, "event is waiting", "events are waiting");
     let (level, answer) = match () {
-        () if !connected(ops) => (Level::Bad, "Yes: the broker is away, nothing is delivered".to_owned()),
-        () if paused => (Level::Bad, format!("Yes: Svix is paused, and {backlog}")),
-        () if !deaf.is_empty() => (Level::Bad, "Yes: a queue has events ready and sends none".to_owned()),
+        () if !connected(ops) => {
+            (Level::Bad, "Yes: hookbro cannot reach the broker, so nothing is delivered".to_owned())
+        }
+        () if paused => (Level::Bad, format!("Yes: delivery to Svix is halted, and {backlog}")),
+        () if !deaf.is_empty() => (Level::Bad, "Yes: the broker has events ready but sends none (stalled)".to_owned()),
         () if seconds >= LATE => (Level::Bad, format!("Yes: {backlog}, about {}", story::wait(seconds))),
         () if seconds >= SOON => (Level::Watch, format!("A little: {backlog}, about {}", story::wait(seconds))),
-        () if places.waiting > 0 => (Level::Watch, format!("{retries} for another attempt, the rest is on time")),
-        () => (Level::Good, "No, events go out as they come in".to_owned()),
+        () if counts.waiting > 0 => (Level::Watch, format!("{retries} for a retry; all others are on time")),
+        () => (Level::Good, "No, events are delivered as they arrive".to_owned()),
     };
-    let mut detail = vec![format!("{rate:.1} attempts end a second.")];
+    let mut detail = vec![format!("Throughput: {rate:.1} attempts a second.")];
     detail.extend(ages(&ops.metrics.event_age));
-    detail.extend(deaf.iter().map(|queue| format!("Nothing comes from {queue}.")));
-    let link = (places.waiting > 0).then_some(("/events?outcome=retried", "See what is tried again"));
+    detail.extend(deaf.iter().map(|queue| format!("The broker sends nothing from queue {queue}.")));
+    let link = (counts.waiting > 0).then_some(("/events?outcome=retried", "See events waiting for a retry"));
     Answer { name: "late", question: "Is anything late?", level, answer, detail, link }
 }
 
@@ -143,69 +148,73 @@ fn ages(ages: &Histogram) -> Option<String> {
     let bound = ages.get_bucket().iter().find(|bucket| bucket.cumulative_count() >= most);
     Some(match bound {
         Some(bucket) => {
-            format!("95 of 100 events were accepted within {} of their own time.", span(bucket.upper_bound()))
+            format!("95% of events were accepted within {} of their creation.", span(bucket.upper_bound()))
         }
-        None => "More than 5 of 100 events were over 2 days old when they were accepted.".to_owned(),
+        None => "More than 5% of events were over 2 days old when they were accepted.".to_owned(),
     })
 }
 
 fn svix(ops: &Ops) -> Answer {
     let (level, answer, mut detail) = match &*ops.health.svix.borrow() {
         Svix::Ok => match ops.metrics.svix_request_duration.get_sample_count() {
-            0 => (Level::Unknown, "Not known: nothing was sent to it since the start".to_owned(), Vec::new()),
-            _ => (Level::Good, "Yes, it takes what it is sent".to_owned(), Vec::new()),
+            0 => {
+                (Level::Unknown, "Unknown: nothing has been sent to Svix since hookbro started".to_owned(), Vec::new())
+            }
+            _ => (Level::Good, "Yes, Svix accepts events".to_owned(), Vec::new()),
         },
         Svix::Paused { reason, detail, since, until } => {
             let level = if reason.as_str() == "rate_limited" { Level::Watch } else { Level::Bad };
             let words = words::of_reason(reason.as_str()).unwrap_or(reason.as_str());
-            let until = until.map(|until| format!("It is tried again at {}.", clock(until)));
-            let told = [sentence(detail), format!("Paused since {}.", clock(*since))].into_iter().chain(until);
-            (level, format!("No: {words}"), told.collect())
+            let until = until.map(|until| format!("hookbro tries again at {}.", clock(until)));
+            let sentences = [sentence(detail), format!("Delivery has been halted since {}.", clock(*since))]
+                .into_iter()
+                .chain(until);
+            (level, format!("No: {words}"), sentences.collect())
         }
     };
     let (calls, seconds) =
         (ops.metrics.svix_request_duration.get_sample_count(), ops.metrics.svix_request_duration.get_sample_sum());
     if calls > 0 {
-        #[expect(clippy::cast_precision_loss, reason = "a mean that is told rounded")]
+        #[expect(clippy::cast_precision_loss, reason = "a mean that is shown rounded")]
         let mean = seconds / calls as f64;
         let limit = ops.metrics.svix_in_flight_limit.get();
-        detail.push(format!("It answered within {} on average; up to {limit} calls at once.", span(mean)));
+        detail.push(format!("Average response time: {}. Up to {limit} calls at once.", span(mean)));
     }
-    Answer { name: "svix", question: "Is Svix well?", level, answer, detail, link: None }
+    Answer { name: "svix", question: "Is Svix working?", level, answer, detail, link: None }
 }
 
 /// Broker, journal and the process itself.
-fn parts(ops: &Ops) -> Answer {
-    let (mut level, mut answer) = (Level::Good, "Yes, broker and journal are connected".to_owned());
+fn components(ops: &Ops) -> Answer {
+    let (mut level, mut answer) = (Level::Good, "Yes, the broker and the journal are connected".to_owned());
     let mut detail = Vec::new();
     match &*ops.health.journal.borrow() {
-        Journal::Open { since } => detail.push(format!("The journal is open since {}.", clock(*since))),
-        Journal::Off => detail.push("The journal is off: events cannot be found here.".to_owned()),
+        Journal::Open { since } => detail.push(format!("The journal has been available since {}.", clock(*since))),
+        Journal::Off => detail.push("The journal is off, so you cannot search for events.".to_owned()),
         Journal::Opening => detail.push("The journal is being opened.".to_owned()),
         Journal::Away { detail: why, since } => {
-            (level, answer) = (Level::Watch, "The journal is away; delivery goes on without it".to_owned());
+            (level, answer) = (Level::Watch, "The journal is unavailable; delivery continues without it".to_owned());
             detail.push(format!("{} Since {}.", sentence(why), clock(*since)));
         }
     }
     let missing = ops.metrics.journal_lost.get();
     if missing > 0 {
-        detail.push(format!("{} missing in the journal.", count(missing, "delivery is", "deliveries are")));
+        detail.push(format!("{} missing from the journal.", count(missing, "delivery is", "deliveries are")));
     }
     match &*ops.health.broker.borrow() {
         Broker::Connected { since } => detail.push(format!("Connected to the broker since {}.", clock(*since))),
         Broker::Connecting { last_error } => {
-            (level, answer) = (Level::Bad, "No: the broker is away".to_owned());
+            (level, answer) = (Level::Bad, "No: hookbro cannot reach the broker".to_owned());
             detail.extend(last_error.as_deref().map(sentence));
         }
-        Broker::Draining => (level, answer) = (Level::Watch, "hookbro is stopping".to_owned()),
+        Broker::Draining => (level, answer) = (Level::Watch, "hookbro is shutting down".to_owned()),
     }
     if let Err(why) = ops.health.alive() {
         (level, answer) = (Level::Bad, format!("No: {why}"));
     }
-    #[expect(clippy::cast_precision_loss, reason = "a time that is told rounded")]
+    #[expect(clippy::cast_precision_loss, reason = "a time that is shown rounded")]
     let uptime = ops.health.uptime().as_secs() as f64;
     detail.push(format!("Up for {}.", story::wait(uptime)));
-    Answer { name: "parts", question: "Is hookbro well?", level, answer, detail, link: None }
+    Answer { name: "components", question: "Is hookbro working?", level, answer, detail, link: None }
 }
 
 fn clock(at: SystemTime) -> String {

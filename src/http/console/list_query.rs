@@ -12,7 +12,7 @@ pub(super) const WINDOWS: [(&str, &str, u64); 3] =
     [("1h", "last hour", 3_600), ("24h", "last 24 hours", 86_400), ("7d", "last 7 days", 604_800)];
 
 #[derive(Debug, Default)]
-pub(super) struct Asked(BTreeMap<String, String>);
+pub(super) struct ListQuery(BTreeMap<String, String>);
 
 /// When a stretch of time begins that ends now.
 pub(super) fn since(window: &str) -> Option<Timestamp> {
@@ -20,7 +20,7 @@ pub(super) fn since(window: &str) -> Option<Timestamp> {
     Some(Timestamp::now() - Duration::from_secs(*seconds))
 }
 
-impl Asked {
+impl ListQuery {
     pub fn read(query: Option<&str>) -> Self {
         let pairs = form_urlencoded::parse(query.unwrap_or_default().as_bytes()).into_owned();
         Self(

@@ -1,10 +1,10 @@
-//! The overview: health at a glance, counters, which project is in trouble, and what went wrong last.
+//! The overview: health summary, counters, projects with problems, and recent problems.
 
 use super::{
     components::{self, Level, number, sign},
     events::trouble,
-    health_summary::{self, Answer, Where, settled},
-    page::{Live, Place, Refused, page, sentence},
+    health_summary::{self, Answer, QueueCounts, settled},
+    page::{Live, NavItem, Refused, page, sentence},
     pauses,
     projects::worst,
     state::Console,
@@ -30,16 +30,16 @@ pub(super) async fn home<T: Timeline, M: MessageView>(State(console): State<Arc<
     let content = html! {
         (now(&console))
         section aria-labelledby="which" {
-            h2 #which { "Which project?" }
+            h2 #which { "Projects with problems" }
             (shown(worst))
         }
         section aria-labelledby="last" {
-            h2 #last { "What went wrong last?" }
+            h2 #last { "Recent problems" }
             (shown(trouble))
         }
     };
     let live = Live { from: "/live", every_seconds: LIVE_SECONDS };
-    page("Overview", Place::Overview, Some(live), &content).into_response()
+    page("Overview", NavItem::Overview, Some(live), &content).into_response()
 }
 
 /// `GET /live`: what changes of the overview, for the script.
@@ -53,17 +53,19 @@ fn shown(part: Result<Markup, Refused>) -> Markup {
 }
 
 fn now<T, M>(console: &Console<T, M>) -> Markup {
-    let answers = health_summary::answers(&console.ops, &console.pace);
+    let answers = health_summary::answers(&console.ops, &console.throughput);
     let level = answers.iter().map(|answer| answer.level).max().unwrap_or(Level::Unknown);
+    // The headline names the first problem of the worst kind.
+    let problem = answers.iter().find(|answer| answer.level == level).map_or("", |answer| answer.answer.as_str());
+    let problem = ["Yes: ", "No: ", "A little: "].iter().find_map(|word| problem.strip_prefix(word)).unwrap_or(problem);
     let headline = match level {
-        Level::Good => "All is well",
-        Level::Unknown => "Quiet so far",
-        Level::Watch => "Something wants a look",
-        Level::Bad => "Something is wrong",
+        Level::Good => "All events are being delivered".to_owned(),
+        Level::Unknown => "No events so far".to_owned(),
+        Level::Watch | Level::Bad => sentence(problem).trim_end_matches('.').to_owned(),
     };
     html! {
         div.headline #headline data-live { h1 class=(level.class()) { (sign(level)) (headline) } }
-        div.glance {
+        div.health-summary {
             @for Answer { name, question, level, answer, detail, link } in &answers {
                 section class={"tile " (level.class())} id={"tile-" (name)} data-live aria-labelledby={"ask-" (name)} {
                     h2 id={"ask-" (name)} { (question) }
@@ -79,23 +81,25 @@ fn now<T, M>(console: &Console<T, M>) -> Markup {
 }
 
 fn counters(ops: &Ops) -> Markup {
-    let Where { ready, in_hand, waiting, dead, held } = Where::of(ops);
-    let aside = (held > 0).then_some(("kept aside (paused projects)", held));
-    let places = [("ready", ready), ("in hand", in_hand), ("waiting", waiting), ("given up", dead)].into_iter();
-    let places = places.chain(aside);
+    let QueueCounts { ready, in_progress, waiting, dead, parked } = QueueCounts::of(ops);
+    let parked_row = (parked > 0).then_some(("parked (paused projects)", parked));
+    let counts =
+        [("ready", ready), ("in progress", in_progress), ("waiting for retry", waiting), ("dead letters", dead)]
+            .into_iter();
+    let counts = counts.chain(parked_row);
     html! {
         dl.counters #counters data-live aria-label="Counters" {
             div.group {
                 dt.over { "Now" }
-                @for (name, n) in places { div { dt { (name) } dd { (number(n)) } } }
+                @for (name, n) in counts { div { dt { (name) } dd { (number(n)) } } }
             }
             div.group {
-                dt.over { "Since the start" }
+                dt.over { "Since hookbro started" }
                 @for outcome in Verdict::OUTCOMES { div { dt { (outcome) } dd { (number(settled(ops, outcome))) } } }
             }
         }
         @if ops.metrics.unsettled_drops.get() > 0 {
-            (components::badge(Level::Watch, "deliveries were dropped without a verdict"))
+            (components::badge(Level::Watch, "deliveries were returned to the broker without an outcome"))
         }
     }
 }

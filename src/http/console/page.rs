@@ -16,23 +16,23 @@ const MARK: &str = concat!("/assets/mark.svg?", env!("CARGO_PKG_VERSION"));
 /// A few minutes: what changes within a release, in development, should show soon.
 const KEEP: &str = "private, max-age=300";
 
-/// Where a page is in the menu.
+/// The item of the menu that a page belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum NavItem {
     Overview,
     Events,
     Projects,
-    Dead,
+    DeadLetters,
     Audit,
     Elsewhere,
 }
 
-impl Place {
+impl NavItem {
     const MENU: [(Self, &'static str, &'static str); 5] = [
         (Self::Overview, "/", "Overview"),
         (Self::Events, "/events", "Events"),
         (Self::Projects, "/projects", "Projects"),
-        (Self::Dead, "/dead", "Given up"),
+        (Self::DeadLetters, "/dead", "Dead letters"),
         (Self::Audit, "/audit", "Changes"),
     ];
 }
@@ -40,16 +40,16 @@ impl Place {
 /// A page that is looked at again while it is open.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Live<'a> {
-    /// Where its parts are found anew.
+    /// The address that its live parts are fetched from.
     pub from: &'a str,
     pub every_seconds: u32,
 }
 
 /// A whole page. With `live`, the script replaces what has `data-live`, by id.
-pub(super) fn page(title: &str, place: Place, live: Option<Live<'_>>, content: &Markup) -> Html<String> {
+pub(super) fn page(title: &str, place: NavItem, live: Option<Live<'_>>, content: &Markup) -> Html<String> {
     let menu = html! {
         nav aria-label="Pages" {
-            @for (each, path, name) in Place::MENU {
+            @for (each, path, name) in NavItem::MENU {
                 a href=(path) aria-current=[(each == place).then_some("page")] { (name) }
             }
         }
@@ -82,7 +82,7 @@ fn frame(title: &str, menu: &Markup, live: Option<Live<'_>>, content: &Markup) -
                 script src=(SCRIPT) defer {}
             }
             body data-from=[live.map(|live| live.from)] data-every=[live.map(|live| live.every_seconds)] {
-                a.skip href="#content" { "Skip to the content" }
+                a.skip href="#content" { "Skip to content" }
                 header {
                     a.brand href="/" { img src=(MARK) alt="" width="22" height="22"; "hookbro" }
                     (menu)
@@ -90,8 +90,8 @@ fn frame(title: &str, menu: &Markup, live: Option<Live<'_>>, content: &Markup) -
                 main #content tabindex="-1" { (content) }
                 footer {
                     span { "hookbro " (env!("CARGO_PKG_VERSION")) }
-                    span { "times are UTC" }
-                    span #pulse role="status" { noscript { "reload for new figures" } }
+                    span { "all times are UTC" }
+                    span #pulse role="status" { noscript { "reload the page to update it" } }
                 }
             }
         }
@@ -115,8 +115,8 @@ impl IntoResponse for Refused {
         let title = match status {
             StatusCode::NOT_FOUND => "Not found",
             StatusCode::FORBIDDEN => "Not allowed",
-            StatusCode::SERVICE_UNAVAILABLE => "Cannot say now",
-            StatusCode::BAD_REQUEST => "Not understood",
+            StatusCode::SERVICE_UNAVAILABLE => "Temporarily unavailable",
+            StatusCode::BAD_REQUEST => "Invalid request",
             _ => status.canonical_reason().unwrap_or("Refused"),
         };
         let content = html! {
@@ -124,7 +124,7 @@ impl IntoResponse for Refused {
             p.lead { (sentence(self.0.detail())) }
             p { a href="/" { "Back to the overview" } }
         };
-        (status, page(title, Place::Elsewhere, None, &content)).into_response()
+        (status, page(title, NavItem::Elsewhere, None, &content)).into_response()
     }
 }
 

@@ -41,7 +41,7 @@ pub(super) async fn order<P: PauseStore, A: Audit>(
         }
         Some("resume") => {
             pausing.desk.resume(actor, &project, reason).await.map_err(undone)?;
-            html! { p.lead { "Project " strong { (project) } " is resumed. What was kept aside goes out in its order." } }
+            html! { p.lead { "Project " strong { (project) } " is resumed. hookbro delivers its parked events in order." } }
         }
         _ => return Err(wrong("form", "does not say what to do").into()),
     };
@@ -58,11 +58,11 @@ pub(super) fn stand(project: &ProjectId, pause: Option<&Pause>, forms: &Forms) -
         section aria-labelledby="pause" {
             h2 #pause { "Pause" }
             @if let Some(pause) = pause { (note(pause)) }
-            @else { p.faint { "While it is paused its events are kept aside; other projects go on." } }
+            @else { p.faint { "While a project is paused, its events are parked. Other projects are not affected." } }
             form.filter method="post" action={"/projects/" (project) "/pause"} {
                 (forms.proof(ORDERS))
                 div.field {
-                    label for="reason" { "Reason, if you like" }
+                    label for="reason" { "Reason (optional)" }
                     input #reason name="reason" maxlength=(MAX_REASON) autocomplete="off";
                 }
                 div.field.do { button name="work" value=(work) { (button) } }
@@ -78,7 +78,7 @@ pub(super) fn note(pause: &Pause) -> Markup {
             (sign(Level::Watch))
             div {
                 p { strong { "The project is paused " (because(pause)) "." } }
-                p { "Its events are kept aside, and go out in their order once it is resumed." }
+                p { "Its events are parked. hookbro delivers them in order once you resume the project." }
             }
         }
     }

@@ -3,9 +3,9 @@
 use super::{
     components::{Level, badge, event_link, event_table, number, project_link, query, time},
     events,
-    page::{Place, Refused, page},
+    page::{NavItem, Refused, page},
     pauses,
-    state::{Console, told},
+    state::{Console, read_answer},
 };
 use crate::{
     event::ProjectId,
@@ -31,7 +31,7 @@ const PAGES: usize = 5;
 const WORST: usize = 6;
 
 async fn ask<T: Timeline, M: MessageView>(console: &Console<T, M>, query: String) -> Result<Projects, Refused> {
-    told(projects::list(State(Arc::clone(&console.api)), RawQuery(Some(query))).await?.0)
+    read_answer(projects::list(State(Arc::clone(&console.api)), RawQuery(Some(query))).await?.0)
 }
 
 async fn named<T: Timeline, M: MessageView>(console: &Console<T, M>, name: &str) -> Result<Option<Project>, Refused> {
@@ -55,15 +55,15 @@ pub(super) async fn list<T: Timeline, M: MessageView>(
     let paused = console.api.board.paused();
     let content = html! {
         h1 { "Projects" }
-        p.lead { "What each did since " (time(found.since)) ". Latencies are those of Svix's answers." }
+        p.lead { "Deliveries of each project since " (time(found.since)) ". Latencies are those of Svix's answers." }
         (pauses::all(&paused, pauses::ALL))
-        @if found.projects.is_empty() { p.empty { "The journal knows of none in this time." } }
+        @if found.projects.is_empty() { p.empty { "The journal has no events in this time." } }
         @else { (table("Projects by name", &found.projects, &paused)) }
         @if let Some(next) = &found.next {
             p.next { a.button href={"/projects?cursor=" (next)} rel="next" { "More projects" } }
         }
     };
-    Ok(page("Projects", Place::Projects, None, &content).into_response())
+    Ok(page("Projects", NavItem::Projects, None, &content).into_response())
 }
 
 /// `GET /projects/{project}`.
@@ -90,22 +90,22 @@ pub(super) async fn one<T: Timeline, M: MessageView>(
         p.lead {
             "Its events go to the Svix application " code { (console.api.routes.destination(&project).app()) } "."
         }
-        p { a.button href={"/projects/" (name) "/endpoints"} { "Its endpoints" } }
+        p { a.button href={"/projects/" (name) "/endpoints"} { "Endpoints" } }
         (pauses::stand(&project, pause, &console.forms))
-        @match &line { Some(line) => (figures(line)), None => p.empty { "Nothing happened in the last 24 hours." } }
+        @match &line { Some(line) => (figures(line)), None => p.empty { "No events in the last 24 hours." } }
         @if !dead.is_empty() {
             section aria-labelledby="dead" {
-                h2 #dead { "Given up last" }
-                (event_table("Events that were given up, newest first", &dead))
+                h2 #dead { "Latest dead letters" }
+                (event_table("Dead letters, newest first", &dead))
             }
         }
         section aria-labelledby="latest" {
             h2 #latest { "Latest events" }
             (event_table("Events, newest first", &latest))
-            p.next { a.button href={"/events?project=" (name)} { "All its events" } }
+            p.next { a.button href={"/events?project=" (name)} { "All events of this project" } }
         }
     };
-    Ok(page(name, Place::Projects, None, &content).into_response())
+    Ok(page(name, NavItem::Projects, None, &content).into_response())
 }
 
 /// Those with most events given up, then tried again.
@@ -128,10 +128,10 @@ pub(super) async fn worst<T: Timeline, M: MessageView>(console: &Console<T, M>) 
     Ok(html! {
         @match (all, ill) {
             (0, _) => p.empty { "No project had events in the last 24 hours." },
-            (_, 0) => p.empty { "None: all " (number(all as u64)) " that had events in the last 24 hours are well." },
+            (_, 0) => p.empty { "None: all " (number(all as u64)) " projects with events in the last 24 hours have no problems." },
             _ => {
-                (table("Projects with most trouble in the last 24 hours", &found, &console.api.board.paused()))
-                p.faint { (number(ill as u64)) " in trouble, " (number(well as u64)) " without." }
+                (table("Projects with the most problems in the last 24 hours", &found, &console.api.board.paused()))
+                p.faint { (number(ill as u64)) " with problems, " (number(well as u64)) " without." }
             },
         }
         p.next { a.button href="/projects" { "All projects" } }
@@ -157,7 +157,7 @@ fn table(caption: &str, projects: &[Project], paused: &Paused) -> Markup {
                 th scope="col" { "Success" }
                 th.n scope="col" { "Accepted" }
                 th.n scope="col" { "Retried" }
-                th.n scope="col" { "Given up" }
+                th.n scope="col" { "Dead letters" }
                 th.n scope="col" { "p50" }
                 th.n scope="col" { "p99" }
                 th scope="col" { "Last error" }
@@ -170,7 +170,7 @@ fn table(caption: &str, projects: &[Project], paused: &Paused) -> Markup {
                 td data-name="Success" { (badge(level(project), &rate(project))) }
                 td.n data-name="Accepted" { (whole(project.delivered + project.duplicate)) }
                 td.n data-name="Retried" { (whole(project.retried)) }
-                td.n data-name="Given up" { (whole(project.dead)) }
+                td.n data-name="Dead letters" { (whole(project.dead)) }
                 td.n data-name="p50" { (latency(project.p50_ms)) }
                 td.n data-name="p99" { (latency(project.p99_ms)) }
                 td.why data-name="Last error" { (last_error(project.last_error.as_ref())) }

@@ -46,7 +46,7 @@ pub fn router<T: Timeline, M: MessageView>(console: Console<T, M>) -> Router {
 pub fn changes_router<D: DeadLetters, A: Audit>(changes: Changes<D, A>) -> Router {
     let tokens = changes.tokens.clone();
     let pages = Router::new()
-        .route("/dead", get(dead_letters::list::<D, A>).post(dead_letter_actions::deal::<D, A>))
+        .route("/dead", get(dead_letters::list::<D, A>).post(dead_letter_actions::submit::<D, A>))
         .route("/audit", get(audit::list::<D, A>));
     guarded(pages.with_state(Arc::new(changes)), tokens)
 }

@@ -2,7 +2,7 @@
 
 use super::{
     events,
-    page::{Place, Refused, page},
+    page::{NavItem, Refused, page},
     projects,
     state::Console,
 };
@@ -50,13 +50,13 @@ pub(super) async fn find<T: Timeline, M: MessageView>(
     let shown: String = text.chars().take(MAX).collect();
     let content = html! {
         h1 { "Nothing found" }
-        p.lead { "The journal knows no event, project or type called " code { (shown) } "." }
+        p.lead { "The journal has no event, project or type called " code { (shown) } "." }
         ul {
-            li { "It did not come yet: it may wait in the work queue, which the overview counts." }
-            li { "It came before the journal begins (" code { "journal.retention" } "), or in one of its gaps." }
+            li { "It has not been delivered yet: it may be in the work queue, which the overview counts." }
+            li { "It is older than the journal keeps events (" code { "journal.retention" } "), or falls in a gap of the journal." }
             li { "It has another id. Letter case matters." }
         }
         p { a href="/events" { "See the latest events" } }
     };
-    Ok((StatusCode::NOT_FOUND, page("Nothing found", Place::Elsewhere, None, &content)).into_response())
+    Ok((StatusCode::NOT_FOUND, page("Nothing found", NavItem::Elsewhere, None, &content)).into_response())
 }

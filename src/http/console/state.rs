@@ -1,6 +1,6 @@
 //! What the handlers of the pages work with.
 
-use super::{form::Forms, page::Refused, throughput::Pace};
+use super::{form::Forms, page::Refused, throughput::Throughput};
 use crate::{
     http::{Api, Ops, problem::Problem},
     operate::{dead_letters, endpoints, project_pauses},
@@ -16,13 +16,13 @@ use std::sync::Arc;
 pub struct Console<T, M> {
     pub(super) api: Arc<Api<T, M>>,
     pub(super) ops: Ops,
-    pub(super) pace: Pace,
+    pub(super) throughput: Throughput,
     pub(super) forms: Forms,
 }
 
 impl<T, M> Console<T, M> {
     pub fn new(api: Arc<Api<T, M>>, ops: Ops, forms: Forms) -> Self {
-        Self { api, ops, pace: Pace::default(), forms }
+        Self { api, ops, throughput: Throughput::default(), forms }
     }
 }
 
@@ -51,8 +51,8 @@ pub struct Pausing<P, A> {
     pub forms: Forms,
 }
 
-/// An answer of `/api/v1` as it is told.
-pub(super) fn told<T: DeserializeOwned>(answer: Value) -> Result<T, Refused> {
+/// Reads an answer of `/api/v1` as its type.
+pub(super) fn read_answer<T: DeserializeOwned>(answer: Value) -> Result<T, Refused> {
     serde_json::from_value(answer).map_err(|_| {
         let detail = "the console does not understand this hookbro's own answer, which is a defect: please report it";
         Refused(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, detail))

@@ -100,8 +100,8 @@ impl Axis {
 }
 
 /// The picture. Whoever cannot see it reads the steps, which say the same.
-pub(super) fn picture(told: &Story, now: Timestamp) -> Markup {
-    let lanes = lanes(told);
+pub(super) fn picture(story: &Story, now: Timestamp) -> Markup {
+    let lanes = lanes(story);
     let moments: Vec<_> = lanes.iter().flat_map(Lane::moments).collect();
     let (Some(first), Some(last)) = (moments.iter().min().copied(), moments.iter().max().copied()) else {
         return html! {};
@@ -111,7 +111,7 @@ pub(super) fn picture(told: &Story, now: Timestamp) -> Markup {
     let axis = Axis::of(moments.into_iter().chain(now).collect());
     let height = lanes.len() * LANE;
     html! {
-        svg.lanes width="100%" height=(height + 24) role="img" aria-label="The event's way, as told in the steps below" {
+        svg.swim-lanes width="100%" height=(height + 24) role="img" aria-label="Swim lanes of the event; the timeline below says the same" {
             @for (n, lane) in lanes.iter().enumerate() { (draw(lane, n * LANE, &axis)) }
             @if let Some(now) = now {
                 line.now x1=(axis.x(now)) x2=(axis.x(now)) y1="0" y2=(height) {}
@@ -120,7 +120,7 @@ pub(super) fn picture(told: &Story, now: Timestamp) -> Markup {
             text.tick x="0" y=(height + 16) { (clock(first, first)) }
             text.tick x="100%" y=(height + 16) text-anchor="end" { (clock(last, first)) }
         }
-        p.faint.legend { "The longer a stretch, the more it is compressed. Outlined: to come." }
+        p.faint.legend { "Long waits are compressed. Outlined marks are scheduled." }
     }
 }
 
@@ -129,8 +129,8 @@ fn clock(at: Timestamp, first: Timestamp) -> String {
     at.strftime(if same_day { "%H:%M:%S" } else { "%m-%d %H:%M:%S" }).to_string()
 }
 
-fn lanes(told: &Story) -> Vec<Lane> {
-    let drawn = &told.attempts[told.attempts.len().saturating_sub(ATTEMPTS)..];
+fn lanes(story: &Story) -> Vec<Lane> {
+    let drawn = &story.attempts[story.attempts.len().saturating_sub(ATTEMPTS)..];
     let (mut queue, mut attempts, mut delays) = (Lane::new("Queue"), Lane::new("Attempt"), Lane::new("Delay"));
     for (n, attempt) in drawn.iter().enumerate() {
         let taken = attempt.at - Duration::from_secs_f64((attempt.in_hand_ms / 1000.0).clamp(0.0, 86_400.0));
@@ -150,13 +150,13 @@ fn lanes(told: &Story) -> Vec<Lane> {
             delays.spans.push(delay(attempt, due, drawn.get(n + 1)));
         }
     }
-    if let Some(retry) = &told.next_retry {
+    if let Some(retry) = &story.next_retry {
         let says = format!("attempt {} is due, {}", retry.attempt, story::time(retry.due_at));
         attempts.marks.push(Mark { at: retry.due_at, look: Look::ToCome, says });
     }
     let mut lanes = vec![queue, attempts];
     lanes.extend((!delays.spans.is_empty()).then_some(delays));
-    lanes.extend(svix(told));
+    lanes.extend(svix(story));
     lanes
 }
 
@@ -167,16 +167,16 @@ fn delay(attempt: &Attempt, due: Timestamp, next: Option<&Attempt>) -> Span {
     Span { from: attempt.at, until: until.max(attempt.at), class: "delay", says: Some(says) }
 }
 
-fn svix(told: &Story) -> Vec<Lane> {
-    let Some(message) = &told.svix.message else { return Vec::new() };
+fn svix(story: &Story) -> Vec<Lane> {
+    let Some(message) = &story.svix.message else { return Vec::new() };
     let mut lane = Lane::new("Svix");
     if let Some(at) = message.created_at.as_ref().and_then(moment) {
         let says = format!("message {}, {}", message.id, story::time(at));
         lane.marks.push(Mark { at, look: Look::Ended(Level::Good), says });
     }
-    let endpoints = told.svix.endpoints.iter().take(ENDPOINTS).map(|endpoint| {
+    let endpoints = story.svix.endpoints.iter().take(ENDPOINTS).map(|endpoint| {
         let mut lane = Lane::new(format!("→ {}", endpoint.url));
-        let calls = told.svix.attempts.iter().filter(|call| call.endpoint_id == endpoint.id).take(CALLS);
+        let calls = story.svix.attempts.iter().filter(|call| call.endpoint_id == endpoint.id).take(CALLS);
         lane.marks.extend(calls.filter_map(called));
         if let Some(at) = endpoint.next_attempt_at.as_ref().and_then(moment) {
             lane.marks.push(Mark { at, look: Look::ToCome, says: format!("next attempt, {}", story::time(at)) });

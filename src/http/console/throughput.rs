@@ -1,4 +1,4 @@
-//! How fast attempts end, as far as pages have looked: a backlog in seconds says more than one in messages.
+//! Throughput: attempts that end in a second, measured whenever a page is drawn; a backlog in seconds says more than one in messages.
 
 use std::{
     collections::VecDeque,
@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Shortest stretch that a pace is read from, and the longest that is remembered.
+/// Shortest stretch that a throughput is measured over, and the longest that is remembered.
 const SHORTEST: Duration = Duration::from_secs(5);
 const LONGEST: Duration = Duration::from_secs(60);
 /// Looks that are remembered; each open page makes one every few seconds.
@@ -14,11 +14,11 @@ const MOST: usize = 64;
 
 /// Counts of attempts that ended, at earlier looks.
 #[derive(Debug, Default)]
-pub(super) struct Pace(Mutex<VecDeque<(Instant, u64)>>);
+pub(super) struct Throughput(Mutex<VecDeque<(Instant, u64)>>);
 
-impl Pace {
+impl Throughput {
     /// Attempts a second, now that `ended` have ended since the start, `uptime` ago.
-    pub fn look(&self, now: Instant, ended: u64, uptime: Duration) -> f64 {
+    pub fn measure(&self, now: Instant, ended: u64, uptime: Duration) -> f64 {
         let mut looks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         while looks.front().is_some_and(|(at, _)| now.duration_since(*at) > LONGEST) {
             looks.pop_front();
@@ -45,12 +45,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_pace_is_that_of_the_last_seconds_where_somebody_looked() {
-        let (pace, start) = (Pace::default(), Instant::now());
+    fn the_throughput_is_that_of_the_last_seconds_where_a_page_was_open() {
+        let (throughput, start) = (Throughput::default(), Instant::now());
         let second = Duration::from_secs;
-        assert!((pace.look(start, 1_000, second(100)) - 10.0).abs() < 0.1);
-        assert!((pace.look(start + second(2), 1_200, second(102)) - 11.8).abs() < 0.1);
-        assert!((pace.look(start + second(6), 1_600, second(106)) - 100.0).abs() < 0.1);
-        assert!(pace.look(start + second(12), 1_600, second(112)).abs() < 0.1);
+        assert!((throughput.measure(start, 1_000, second(100)) - 10.0).abs() < 0.1);
+        assert!((throughput.measure(start + second(2), 1_200, second(102)) - 11.8).abs() < 0.1);
+        assert!((throughput.measure(start + second(6), 1_600, second(106)) - 100.0).abs() < 0.1);
+        assert!(throughput.measure(start + second(12), 1_600, second(112)).abs() < 0.1);
     }
 }

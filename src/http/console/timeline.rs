@@ -1,4 +1,4 @@
-//! An event's way step by step: the text that the picture is drawn from.
+//! The timeline of one event, step by step: the text that the picture is drawn from.
 
 use super::{
     components::{Level, badge, sign},
@@ -14,18 +14,18 @@ use jiff::Timestamp;
 use maud::{Markup, html};
 
 /// Deliveries to Svix, oldest first, and the one to come.
-pub(super) fn to_svix(told: &Story) -> Markup {
+pub(super) fn to_svix(story: &Story) -> Markup {
     html! {
         section aria-labelledby="to-svix" {
             h2 #to-svix { "To Svix" }
-            @if told.truncated { p.faint { "Earlier deliveries are left out." } }
-            ol.steps {
-                @for attempt in &told.attempts { (delivery(attempt)) }
-                @if let Some(retry) = &told.next_retry {
+            @if story.truncated { p.faint { "Earlier deliveries are not shown." } }
+            ol.timeline {
+                @for attempt in &story.attempts { (delivery(attempt)) }
+                @if let Some(retry) = &story.next_retry {
                     li.step.coming {
                         (sign(Level::Unknown))
                         div {
-                            p { strong { "Attempt " (retry.attempt) " to come" } " " (stamp(retry.due_at)) }
+                            p { strong { "Attempt " (retry.attempt) " is scheduled" } " " (stamp(retry.due_at)) }
                             p { (sentence(&story::due(retry))) }
                         }
                     }
@@ -52,12 +52,12 @@ fn delivery(attempt: &Attempt) -> Markup {
 }
 
 /// What Svix did with the message, endpoint by endpoint.
-pub(super) fn to_endpoints(told: &Story, proof: &Markup) -> Markup {
-    let svix = &told.svix;
+pub(super) fn to_endpoints(story: &Story, proof: &Markup) -> Markup {
+    let svix = &story.svix;
     let known = |call: &&Call| svix.endpoints.iter().any(|endpoint| endpoint.id == call.endpoint_id);
     html! {
         section aria-labelledby="to-endpoints" {
-            h2 #to-endpoints { "From Svix to the endpoints" }
+            h2 #to-endpoints { "From Svix to endpoints" }
             @if let Some(message) = &svix.message {
                 p { "Message " code { (message.id) } @if let Some(at) = &message.created_at { " " (stamp_of(at)) } }
                 @if let Some(why) = &svix.undispatched { p.empty { (story::worded(why, words::of_dispatch)) } }
@@ -70,34 +70,34 @@ pub(super) fn to_endpoints(told: &Story, proof: &Markup) -> Markup {
                         @if let Some(next) = &endpoint.next_attempt_at { " next attempt " (stamp_of(next)) }
                     }
                     p.faint { code { (endpoint.id) } }
-                    @if let Some(project) = &told.project {
+                    @if let Some(project) = &story.project {
                         form method="post" action=(RESEND) {
                             (proof)
-                            input type="hidden" name="id" value=(told.id);
+                            input type="hidden" name="id" value=(story.id);
                             input type="hidden" name="project" value=(project);
                             input type="hidden" name="endpoint" value=(endpoint.id);
                             button.quiet aria-label={"Deliver again to " (endpoint.url)} { "Deliver again" }
                         }
                     }
-                    // Svix tells the newest first.
+                    // Svix lists the newest first.
                     (calls(svix.attempts.iter().rev().filter(|call| call.endpoint_id == endpoint.id)))
                 }
             }
             @if svix.attempts.iter().any(|call| !known(&call)) {
                 div.endpoint {
-                    h3 { "No longer endpoints" }
+                    h3 { "Deleted endpoints" }
                     (calls(svix.attempts.iter().rev().filter(|call| !known(call))))
                 }
             }
-            @if svix.truncated { p.faint { "Svix knows more endpoints or attempts than are shown." } }
-            @if let Some(reason) = &svix.reason { p.empty { "Not known: " (reason) "." } }
+            @if svix.truncated { p.faint { "Svix has more endpoints or attempts than are shown." } }
+            @if let Some(reason) = &svix.reason { p.empty { "Unknown: " (reason) "." } }
         }
     }
 }
 
 fn calls<'a>(calls: impl Iterator<Item = &'a Call>) -> Markup {
     html! {
-        ol.steps {
+        ol.timeline {
             @for call in calls {
                 @let level = Level::of_svix(call.status.as_str());
                 li class={"step " (level.class())} {
