@@ -5,6 +5,7 @@ WORKDIR /build
 
 # Dependencies change less often than the code: built with an empty program, they stay a layer of their own.
 COPY Cargo.toml Cargo.lock ./
+COPY crates crates
 RUN mkdir src && echo 'fn main() {}' >src/main.rs && touch src/lib.rs \
     && cargo build --release --locked --bin hookbro \
     && rm -rf src

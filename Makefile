@@ -1,21 +1,29 @@
 # A Rust toolchain is all that these targets presuppose; scripts/ fetches or starts the rest.
 .DEFAULT_GOAL := help
-.PHONY: help run test bench soak fmt lint build man sbom fuzz screenshots console-screenshots clean cargo
+.PHONY: help run check test test-one bench soak fmt lint build man sbom fuzz screenshots console-screenshots clean cargo
 
 ARGS ?=
 QUICK ?=
 SECONDS ?= 300
 MINUTES ?= 30
 SEED ?=
+NAME ?=
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: cargo ## deliver the sample events and keep running; ARGS=--once ends after the table
-	@exec scripts/with-broker scripts/demo $(ARGS)
+	@exec scripts/demo $(ARGS)
 
-test: cargo ## check everything: format, lints, tests, scripts, compose file, Prometheus
+check: cargo ## check format, lints, tests that need no broker, architecture and docs: a minute on a warm tree
+	@exec scripts/check-quick
+
+test: cargo ## check everything: the above, tests on two RabbitMQ, scripts, compose file, Prometheus, Chromium
 	@exec scripts/with-broker scripts/check
+
+test-one: cargo ## run the tests whose name has NAME=… in it
+	@test -n "$(NAME)" || { echo "make: say which: make test-one NAME=ladder" >&2; exit 2; }
+	@exec scripts/with-broker scripts/tests "$(NAME)"
 
 bench: cargo ## measure against floors and hand-written loops; QUICK=1 takes two minutes and fails on a regression
 	@exec scripts/bench $(if $(QUICK),--quick) $(ARGS)
@@ -47,7 +55,7 @@ fmt: cargo ## format the code
 
 lint: cargo ## check format and lints
 	cargo fmt --all --check
-	cargo clippy --locked --all-targets -- -D warnings
+	cargo clippy --locked --workspace --all-targets -- -D warnings
 
 clean: cargo ## remove what builds and runs left behind
 	@scripts/broker remove .run/broker

@@ -12,7 +12,7 @@ use crate::operate::{
     timeline::Unread,
 };
 use jiff::Timestamp;
-use sqlx::{AnyPool, Connection as _, Row as _, any::AnyRow};
+use sqlx::{AnyPool, AssertSqlSafe, Connection as _, Row as _, any::AnyRow};
 use std::{
     sync::{Mutex, PoisonError},
     time::Duration,
@@ -139,7 +139,7 @@ async fn page(pool: &AnyPool, query: &AuditQuery) -> Result<AuditPage, sqlx::Err
          WHERE a.ends IS NULL AND a.id < $1{project} ORDER BY a.id DESC LIMIT {}",
         limit + 1
     );
-    let mut asked = sqlx::query(&sql).bind(query.before.unwrap_or(i64::MAX));
+    let mut asked = sqlx::query(AssertSqlSafe(sql)).bind(query.before.unwrap_or(i64::MAX));
     if let Some(project) = &query.project {
         asked = asked.bind(project.as_str());
     }

@@ -148,7 +148,7 @@ fn statement(kind: Kind, rows: usize) -> String {
     sql + ") ON CONFLICT (id) DO NOTHING"
 }
 
-async fn insert(connection: &mut AnyConnection, sql: &str, rows: &[(i64, Entry)]) -> Result<u64, sqlx::Error> {
+async fn insert(connection: &mut AnyConnection, sql: &'static str, rows: &[(i64, Entry)]) -> Result<u64, sqlx::Error> {
     let mut arguments = AnyArguments::default();
     arguments.reserve(rows.len() * COLUMNS, 0);
     for (place, entry) in rows {
@@ -157,7 +157,7 @@ async fn insert(connection: &mut AnyConnection, sql: &str, rows: &[(i64, Entry)]
     Ok(sqlx::query_with::<Any, _>(sql, arguments).execute(connection).await?.rows_affected())
 }
 
-fn bind<'q>(arguments: &mut AnyArguments<'q>, place: i64, entry: &'q Entry) -> Result<(), BoxDynError> {
+fn bind(arguments: &mut AnyArguments, place: i64, entry: &Entry) -> Result<(), BoxDynError> {
     let micros = |time: Duration| i64::try_from(time.as_micros()).unwrap_or(i64::MAX);
     arguments.add(place)?;
     arguments.add(entry.project.as_ref().map(|project| project.as_str()))?;

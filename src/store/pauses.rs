@@ -26,7 +26,7 @@ impl PauseTable {
         Self { reader: reader.clone() }
     }
 
-    async fn change<'q>(&self, change: Query<'q, Any, AnyArguments<'q>>) -> Result<(), Unread> {
+    async fn change<'q>(&self, change: Query<'q, Any, AnyArguments>) -> Result<(), Unread> {
         let pools = self.reader.pools()?;
         match tokio::time::timeout(CHANGE_TIMEOUT, change.execute(&pools.audit)).await {
             Ok(Ok(_)) => Ok(()),

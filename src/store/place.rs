@@ -8,7 +8,7 @@ use url::Url;
 const FOLDER: &str = "hookbro-journal";
 const FILE: &str = "journal.sqlite3";
 
-/// The query parameters that sqlx-postgres 0.8 knows (its `options/parse.rs`), besides `options[NAME]`.
+/// The query parameters that sqlx-postgres 0.9 knows (its `options/parse.rs`), besides `options[NAME]`.
 const PARAMETERS: [&str; 18] = [
     "sslmode",
     "ssl-mode",

