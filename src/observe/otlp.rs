@@ -102,7 +102,7 @@ fn resource() -> Resource {
 }
 
 impl Exporting {
-    /// Sends what waits until `deadline`, and at least for [`LEAST_FLUSH`].
+    /// Sends what waits until `deadline`, and at least for `LEAST_FLUSH`.
     pub async fn close(self, deadline: Instant) {
         let Some((provider, tally)) = self.0 else { return };
         let left = deadline.saturating_duration_since(Instant::now()).max(LEAST_FLUSH);

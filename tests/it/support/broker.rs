@@ -92,6 +92,12 @@ impl Broker {
         }
     }
 
+    /// Puts a message right into a queue, past every exchange of ours.
+    pub async fn put(&self, queue: &str, body: &[u8]) {
+        let properties = BasicProperties::default().with_delivery_mode(2).with_content_type("application/json".into());
+        self.publisher.publish("", queue, properties, body).await.unwrap();
+    }
+
     /// Takes every message out of a queue.
     pub async fn drain(&self, queue: &str) -> Vec<Lying> {
         let connection = self.connect().await;
