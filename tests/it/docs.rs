@@ -116,7 +116,8 @@ fn every_link_leads_to_a_file_and_a_heading() {
 
 #[test]
 fn the_reader_of_links_sees_links_pictures_and_headings() {
-    let page = "# A `b.c` d!\n[x](y.md#z) ![p](q.png) `[no](no)`\n```sh\n[no](no)\n# no\n```\n<img src=\"i.png\">\n## A bc d";
+    let page =
+        "# A `b.c` d!\n[x](y.md#z) ![p](q.png) `[no](no)`\n```sh\n[no](no)\n# no\n```\n<img src=\"i.png\">\n## A bc d";
     assert_eq!(links(page), ["y.md#z", "q.png", "i.png"]);
     assert_eq!(anchors(page), BTreeSet::from(["a-bc-d".to_owned(), "a-bc-d-1".to_owned()]));
     assert_eq!(fences(page, "sh"), ["[no](no)\n# no\n"]);
@@ -240,10 +241,22 @@ fn every_decision_is_in_the_index_and_numbered_in_order() {
 #[test]
 fn no_private_idiom_is_left() {
     const IDIOMS: [&str; 12] = [
-        "in hand", " anew", "twice is once", "once more", "kept aside", "put aside", "lies aside", "wants a look",
-        "dead queue", "dead event", " is told", " heard",
+        "in hand",
+        " anew",
+        "twice is once",
+        "once more",
+        "kept aside",
+        "put aside",
+        "lies aside",
+        "wants a look",
+        "dead queue",
+        "dead event",
+        " is told",
+        " heard",
     ];
-    for (path, page) in pages().into_iter().filter(|(path, _)| !path.starts_with("bench") && *path != Path::new("CHANGELOG.md")) {
+    for (path, page) in
+        pages().into_iter().filter(|(path, _)| !path.starts_with("bench") && *path != Path::new("CHANGELOG.md"))
+    {
         let text = page.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase();
         for idiom in IDIOMS {
             assert!(!text.contains(idiom), "{} says \"{idiom}\"", path.display());

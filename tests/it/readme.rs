@@ -35,13 +35,14 @@ const RUN_ELSEWHERE: [&str; 14] = [
 /// The file that the quick start has readers write.
 const READERS_FILE: [&str; 2] = ["--config", "hookbro.toml"];
 
-fn told(language: &str) -> Vec<String> {
+/// What stands in fences of this language, bench apart: its commands take minutes and are its own.
+fn shown(language: &str) -> Vec<String> {
     let pages = pages().into_iter().filter(|(path, _)| !path.starts_with("bench"));
     pages.flat_map(|(_, page)| fences(&page, language)).collect()
 }
 
 fn commands() -> Vec<String> {
-    told("sh").iter().flat_map(|fence| fence.lines()).map(str::to_owned).collect()
+    shown("sh").iter().flat_map(|fence| fence.lines()).map(str::to_owned).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -71,9 +72,9 @@ async fn every_command_of_the_docs_works() {
 
 #[test]
 fn every_configuration_of_the_docs_is_taken() {
-    let told = told("toml");
-    assert!(told.len() >= 3, "only {} pieces of configuration were found", told.len());
-    for text in told {
+    let pieces = shown("toml");
+    assert!(pieces.len() >= 3, "only {} pieces of configuration were found", pieces.len());
+    for text in pieces {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("hookbro.toml"), &text).unwrap();
         // Files that it names must be there; what is in them is looked at when they are used.

@@ -7,7 +7,8 @@ const BEFORE: &str = "\
 
 hookbro starts without any configuration, against a broker on localhost. `hookbro config` prints what this page is made of.
 
-This page is made from [config/default.toml](../config/default.toml) by `make docs`; change that file, not this one.
+This page is made from [config/default.toml](../config/default.toml) by `make docs`: change that file, not this one. Where the
+text says \"this file\", it means that one.
 
 ";
 
@@ -88,7 +89,11 @@ fn text(comment: &[&str]) -> String {
     for line in comment {
         let indented = line.starts_with("  ");
         if indented != fenced {
-            text += if indented { "\n```text\n" } else { "```\n\n" };
+            text += match (indented, line.is_empty()) {
+                (true, _) => "\n```text\n",
+                (false, true) => "```\n",
+                (false, false) => "```\n\n",
+            };
             fenced = indented;
         }
         text += if indented { &line[2..] } else { line };
