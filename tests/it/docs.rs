@@ -48,17 +48,22 @@ fn read(path: impl AsRef<Path>) -> String {
     fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// A page without what its fences and code spans hold.
+/// A page without what its fences and code spans hold. A span may go over lines, and ends with its paragraph at the latest.
 fn prose(page: &str) -> String {
     let mut prose = String::new();
-    let mut fenced = false;
+    let (mut fenced, mut code) = (false, false);
     for line in page.lines() {
         if line.trim_start().starts_with("```") {
             fenced = !fenced;
         } else if !fenced {
-            let outside = line.split('`').enumerate().filter(|(nth, _)| nth % 2 == 0).map(|(_, text)| text);
-            prose += &outside.collect::<Vec<_>>().join("`");
-            prose.push('\n');
+            code &= !line.is_empty();
+            for c in line.chars().chain(['\n']) {
+                match c {
+                    '`' => code = !code,
+                    c if !code => prose.push(c),
+                    _ => {}
+                }
+            }
         }
     }
     prose

@@ -3,7 +3,7 @@
 
 use crate::{
     docs::{fences, pages},
-    support::{events::documented, hookbro::command, world::World},
+    support::{events::documented, hookbro::command, tls::Authority, world::World},
 };
 use std::process::Stdio;
 
@@ -53,6 +53,8 @@ async fn every_command_of_the_docs_works() {
     for elsewhere in RUN_ELSEWHERE {
         assert!(commands.iter().any(|command| command == elsewhere), "{elsewhere} has left the docs");
     }
+    // As a `hookbro run` in another terminal does.
+    assert!(command(&["topology", "declare"], world.settings()).status().unwrap().success());
     let mut ran = 0;
     for line in commands.iter().filter(|line| !RUN_ELSEWHERE.contains(&line.as_str())) {
         let mut words = line.split(' ');
@@ -77,9 +79,14 @@ fn every_configuration_of_the_docs_is_taken() {
     for text in pieces {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("hookbro.toml"), &text).unwrap();
-        // Files that it names must be there; what is in them is looked at when they are used.
-        for name in text.lines().filter_map(|line| line.split_once("_file = \"")?.1.split('"').next()) {
-            std::fs::write(folder.path().join(name), "x").unwrap();
+        let identity = Authority::new().certificate("client", &[]);
+        for (key, name) in text.lines().filter_map(|line| line.split_once("_file = \"")) {
+            let contents = match key {
+                "tls_ca" | "tls_cert" => &identity.certificate,
+                "tls_key" => &identity.key,
+                _ => "a-token",
+            };
+            std::fs::write(folder.path().join(name.split('"').next().unwrap()), contents).unwrap();
         }
         let mut show = command(&["--config", "hookbro.toml", "topology", "show"], &[]);
         let output = show.current_dir(folder.path()).stdin(Stdio::null()).output().unwrap();
