@@ -1,6 +1,6 @@
 # A Rust toolchain is all that these targets presuppose; scripts/ fetches or starts the rest.
 .DEFAULT_GOAL := help
-.PHONY: help run check test test-one bench soak fmt lint build man sbom fuzz screenshots console-screenshots clean cargo
+.PHONY: help run check test test-one bench soak fmt lint build man sbom docs fuzz screenshots console-screenshots clean cargo
 
 ARGS ?=
 QUICK ?=
@@ -40,14 +40,17 @@ man: build ## write the manual pages to target/man
 sbom: cargo ## write hookbro.cdx.json, the bill of materials (CycloneDX)
 	@exec scripts/sbom
 
+docs: cargo ## write docs/configuration.md from config/default.toml
+	HOOKBRO_WRITE_DOCS=1 cargo test --locked --test it docs::the_page_of_settings
+
 fuzz: cargo ## fuzz the event head and the AMQP headers; SECONDS=300 each
 	@scripts/fuzz event_head $(SECONDS)
 	@scripts/fuzz amqp_headers $(SECONDS)
 
-screenshots: cargo ## draw docs/dashboard-*.png anew from a run of four minutes
+screenshots: cargo ## draw docs/dashboard-*.png from a run of four minutes
 	@exec scripts/screenshots
 
-console-screenshots: cargo ## draw docs/console-*.png anew from a run
+console-screenshots: cargo ## draw docs/console-*.png from a run
 	@exec scripts/check-console --screenshots
 
 fmt: cargo ## format the code

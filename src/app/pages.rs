@@ -48,7 +48,7 @@ impl Desks {
             queues: http::Queues {
                 consumed: topology.rungs.iter().map(|rung| rung.queue.clone()).collect(),
                 dead: topology.dead().to_owned(),
-                held: topology.held().to_owned(),
+                parked: topology.parked().to_owned(),
             },
         };
         let tokens = &settings.admin.tokens;

@@ -63,13 +63,13 @@ pub enum Released {
     /// The process stops.
     Stopping,
     /// Held too long through a pause.
-    HeldTooLong,
+    DeferredTooLong,
     /// The dead queue did not take it in time.
-    DeadQueueAway,
+    DeadLettersAway,
     /// Its project is paused: it is kept aside, for as long as that lasts.
     ProjectPaused,
     /// The queue of what is kept aside did not take it in time.
-    HeldQueueAway,
+    ParkingAway,
     /// Its session with the broker is over, which has taken it back already.
     SessionEnded,
 }
@@ -78,13 +78,11 @@ impl Released {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Stopping => "hookbro is stopping",
-            Self::HeldTooLong => "held too long through a pause",
+            Self::DeferredTooLong => "deferred too long by a halt",
             Self::SessionEnded => "its session with the broker is over",
-            Self::DeadQueueAway => "the dead queue did not take its copy in time",
-            Self::ProjectPaused => "its project is paused; it is kept aside until that is resumed",
-            Self::HeldQueueAway => {
-                "its project is paused, and the queue of what is kept aside did not take its copy in time"
-            }
+            Self::DeadLettersAway => "the dead-letter queue did not take its copy in time",
+            Self::ProjectPaused => "its project is paused; it is parked until that is resumed",
+            Self::ParkingAway => "its project is paused, and the queue of parked events did not take its copy in time",
         }
     }
 

@@ -23,7 +23,7 @@ pub struct Queues {
     pub consumed: BTreeSet<String>,
     pub dead: String,
     /// Where events of paused projects lie aside.
-    pub held: String,
+    pub parked: String,
 }
 
 /// What the pages are made of.

@@ -102,7 +102,7 @@ fn what_became_of_an_event_stands_on_its_span() {
     for (verdict, failed, said) in [
         (Verdict::Delivered, None, None),
         (Verdict::Duplicate, None, None),
-        (Verdict::Released(Released::HeldTooLong), None, Some(("hookbro.cause", "held too long through a pause"))),
+        (Verdict::Released(Released::DeferredTooLong), None, Some(("hookbro.cause", "deferred too long by a halt"))),
         (Verdict::Retry(cause()), Some("retried"), None),
         (Verdict::Dead(dead), Some("exhausted"), Some(("hookbro.dead.reason", "exhausted"))),
     ] {

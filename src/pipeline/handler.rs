@@ -247,7 +247,7 @@ impl<S: Sink> Handler<S> {
 impl From<Denied> for Released {
     fn from(denied: Denied) -> Self {
         match denied {
-            Denied::TooLong => Self::HeldTooLong,
+            Denied::TooLong => Self::DeferredTooLong,
             Denied::Stopping => Self::Stopping,
         }
     }

@@ -166,7 +166,7 @@ async fn an_event_held_for_ten_minutes_goes_back() {
     handler.sink.answer_probes(Err(unusable(PauseReason::Auth)));
     let started = Instant::now();
     let verdict = with_keeper(&handler, &message(BODY, 0)).await;
-    assert_eq!(verdict, Verdict::Released(Released::HeldTooLong));
+    assert_eq!(verdict, Verdict::Released(Released::DeferredTooLong));
     assert!(started.elapsed() >= HOLD - Duration::from_secs(1) && started.elapsed() < HOLD + Duration::from_secs(5));
 }
 

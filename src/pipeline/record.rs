@@ -162,7 +162,7 @@ mod tests {
                 Duration::from_millis(1),
             );
         }
-        let held = made(&Verdict::Released(Released::HeldTooLong), "gigs.t", calls);
+        let held = made(&Verdict::Released(Released::DeferredTooLong), "gigs.t", calls);
         assert_eq!((held.reason, held.calls, held.outcome), (Some("auth"), 3, "released"));
         let dead = Dead { reason: DeadReason::Malformed, cause, project: None, event_id: None };
         let origin = Origin {

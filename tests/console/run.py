@@ -10,7 +10,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent))
 from browser import Watched, chromium  # noqa: E402
 from world import World  # noqa: E402
 
-# Pictures for the README: name, path, width, height, colours.
+# Pictures for docs/console.md and the README: name, path, width, height, colours.
 PICTURES = [
     ("overview", "/", 1100, 900, "light"),
     ("timeline", "/events/evt_well", 1100, 900, "dark"),

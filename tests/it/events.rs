@@ -257,7 +257,7 @@ async fn tail_follows_once_each_through_a_restart_until_ctrl_c() {
 
     let sample = "tests/events/good/40-voucher.created.json";
     assert!(command(&["publish", sample], world.settings()).status().unwrap().success());
-    let commands = std::fs::read_to_string("README.md").unwrap();
+    let commands = std::fs::read_to_string("docs/commands.md").unwrap();
     for line in commands.lines().filter_map(|line| line.strip_prefix("hookbro events ")) {
         let args: Vec<&str> = line.split(' ').collect();
         if args[0] == "tail" {

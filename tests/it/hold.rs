@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use svix_sandbox::Fault;
 
 fn held(world: &World) -> String {
-    format!("{}.held", world.broker.queue)
+    format!("{}.parked", world.broker.queue)
 }
 
 async fn order(hookbro: &Hookbro, project: &str, what: &str) -> (u16, Value) {

@@ -14,6 +14,7 @@ mod contract;
 mod dead;
 mod dead_many;
 mod deliver;
+mod docs;
 mod events;
 mod fuzz;
 mod hold;

@@ -1,4 +1,4 @@
-//! Two regions: a broker, a hookbro and a Svix each, and a federated exchange, as deploy/regions.md describes. Events are
+//! Two regions: a broker, a hookbro and a Svix each, and a federated exchange, as docs/regions.md describes. Events are
 //! published in the one, and each arrives in the region of its project and nowhere else, whichever end dies meanwhile.
 
 use crate::support::{

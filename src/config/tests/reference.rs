@@ -1,4 +1,4 @@
-//! `config/default.toml` is what the README sends people to, so it must not drift.
+//! `config/default.toml` is the reference that people are sent to (docs/configuration.md is made from it), so it must not drift.
 
 use super::*;
 use crate::{

@@ -50,7 +50,7 @@ impl QueueCounts {
         for (queue, messages) in &*ops.health.queues.borrow() {
             let part = match () {
                 () if *queue == ops.queues.dead => &mut sum.dead,
-                () if *queue == ops.queues.held => &mut sum.parked,
+                () if *queue == ops.queues.parked => &mut sum.parked,
                 () if ops.queues.consumed.contains(queue) => &mut sum.ready,
                 () => &mut sum.waiting,
             };

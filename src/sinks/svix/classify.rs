@@ -1,4 +1,5 @@
-//! From an HTTP answer, or its absence, to an [`Answer`]. Pure. The table stands in the README; each row here says why.
+//! From an HTTP answer, or its absence, to an [`Answer`]. Pure. The table stands in the README, details in
+//! docs/delivery.md; each row here says why.
 //!
 //! Source of the shapes: a recorded Svix server 1.100 (`tests/contract/`).
 

@@ -28,7 +28,7 @@ pub(super) const HOLD: Duration = Duration::from_secs(10 * 60);
 pub struct Copies {
     publisher: Publisher,
     dead_exchange: String,
-    held_exchange: String,
+    parked_exchange: String,
     metrics: Arc<Metrics>,
     /// No more waiting: the process ends now.
     cut: CancellationToken,
@@ -46,11 +46,11 @@ pub(super) struct Original {
 
 impl Copies {
     pub fn new(publisher: Publisher, topology: &Topology, metrics: Arc<Metrics>, cut: CancellationToken) -> Self {
-        let (dead_exchange, held_exchange) = (topology.dead().to_owned(), topology.held().to_owned());
-        for queue in [&dead_exchange, &held_exchange] {
+        let (dead_exchange, parked_exchange) = (topology.dead().to_owned(), topology.parked().to_owned());
+        for queue in [&dead_exchange, &parked_exchange] {
             metrics.copies_failed.with_label_values(&[queue]);
         }
-        Self { publisher, dead_exchange, held_exchange, metrics, cut }
+        Self { publisher, dead_exchange, parked_exchange, metrics, cut }
     }
 
     pub async fn close(&self) {
@@ -60,13 +60,13 @@ impl Copies {
     /// Places a copy in the dead queue; `from` is the delivery's channel.
     pub(super) async fn to_dead(&self, original: &Original, dead: &Dead, body: &[u8], from: &Channel) -> Placed {
         let properties = || dead_properties(&original.delivery.properties, dead, original.attempt.get());
-        self.to(&self.dead_exchange, Released::DeadQueueAway, original, properties, body, from).await
+        self.to(&self.dead_exchange, Released::DeadLettersAway, original, properties, body, from).await
     }
 
     /// Places a copy aside, where it waits for the end of its project's pause.
-    pub(super) async fn to_held(&self, original: &Original, body: &[u8], from: &Channel) -> Placed {
+    pub(super) async fn to_parked(&self, original: &Original, body: &[u8], from: &Channel) -> Placed {
         let properties = || portable(&original.delivery.properties);
-        self.to(&self.held_exchange, Released::HeldQueueAway, original, properties, body, from).await
+        self.to(&self.parked_exchange, Released::ParkingAway, original, properties, body, from).await
     }
 
     /// Tries again until [`HOLD`] after the delivery came in: a return at once would come back at once.
@@ -110,7 +110,7 @@ impl Copies {
             Err(NotPlaced::Why(why)) => Placed::Not(why),
             Err(NotPlaced::Failed(error)) => {
                 tracing::warn!(%error, queue = &*original.queue, "a held event goes back by a plain return");
-                Placed::Not(Released::HeldTooLong)
+                Placed::Not(Released::DeferredTooLong)
             }
         }
     }

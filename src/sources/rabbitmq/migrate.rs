@@ -154,7 +154,7 @@ impl<'t> Migration<'t> {
 
     /// Whether its messages stay until a look through it takes them out.
     fn keeps(&self, queue: &Queue) -> bool {
-        [self.topology.dead(), self.topology.held()].contains(&queue.name.as_str())
+        [self.topology.dead(), self.topology.parked()].contains(&queue.name.as_str())
     }
 
     /// As every look through `queue` does. Held until the migration closes.

@@ -30,7 +30,7 @@ fn what_breaks_a_guarantee_depends_on_the_queues_own_arguments() {
         let keys: Vec<_> = breaks(queue, definition.as_object().unwrap()).into_iter().map(|(key, _)| key).collect();
         assert_eq!(keys, expected, "{}: {definition}", queue.name);
     };
-    for queue in ["q", "q.dead", "q.held", "q.delay.1", "q.retry.1"] {
+    for queue in ["q", "q.dead", "q.parked", "q.delay.1", "q.retry.1"] {
         check(
             queue,
             json!({"max-length": 100, "max-length-bytes": 1, "expires": 1}),
@@ -108,7 +108,7 @@ const COLUMNS: &str = "?columns=policy,operator_policy,effective_policy_definiti
 #[tokio::test]
 async fn recorded_answers_are_told_apart_by_policy_and_operator_policy() {
     let dead = format!("/api/queues/v%2F1/q.dead{COLUMNS}");
-    let held = format!("/api/queues/v%2F1/q.held{COLUMNS}");
+    let held = format!("/api/queues/v%2F1/q.parked{COLUMNS}");
     let said = r#"{"effective_policy_definition":{"delivery-limit":5,"max-length":50,"message-ttl":60000,"overflow":"drop-head"},"operator_policy":"opcap","policy":"cap"}"#;
     let nothing = r#"{"effective_policy_definition":{},"operator_policy":null,"policy":null}"#;
     let cap = r#"{"vhost":"/","name":"cap","pattern":"^q","apply-to":"queues","definition":{"delivery-limit":5,"max-length":100,"overflow":"drop-head"},"priority":0}"#;

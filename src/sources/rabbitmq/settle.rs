@@ -89,12 +89,12 @@ impl Receipt for AmqpReceipt {
                 }
             }
             Verdict::Released(Released::ProjectPaused) => {
-                match Box::pin(self.copies.to_held(&self.original, &body, &self.settler.channel)).await {
+                match Box::pin(self.copies.to_parked(&self.original, &body, &self.settler.channel)).await {
                     Placed::Confirmed => (verdict, Operation::Ack),
                     Placed::Not(why) => (Verdict::Released(why), Operation::Requeue),
                 }
             }
-            Verdict::Released(Released::HeldTooLong) => {
+            Verdict::Released(Released::DeferredTooLong) => {
                 match Box::pin(self.copies.to_own_queue(&self.original, &body, &self.settler.channel)).await {
                     Placed::Confirmed => (verdict, Operation::Ack),
                     Placed::Not(_) => (verdict, Operation::Requeue),

@@ -5,7 +5,7 @@ use super::{
     connect::Connector,
     copies::Copies,
     declare::DeclareError,
-    held::{HeldError, LetGo},
+    parked::{LetGo, ParkedError},
     publish::Publisher,
     session::{OpenError, Permits, Session, SessionEnded, Shared},
     settings::Settings,
@@ -119,7 +119,7 @@ impl ParkedQueue {
     pub fn new(settings: &Settings, health: &Arc<Health>) -> Self {
         let let_go = LetGo {
             connector: Connector::new(settings.access.clone()),
-            publisher: Publisher::new(settings.access.clone(), "hookbro held publisher"),
+            publisher: Publisher::new(settings.access.clone(), "hookbro parked publisher"),
             topology: Topology::new(settings),
         };
         Self { let_go, health: Arc::clone(health) }
@@ -133,14 +133,14 @@ impl Parking for ParkedQueue {
         goes_on: impl Fn() -> bool + Send + Sync,
     ) -> Result<Passed, NotPassed> {
         self.let_go.pass(stays, goes_on).await.map_err(|error| match error {
-            HeldError::Locked { .. } => NotPassed::Busy,
-            HeldError::TooMany { .. } => NotPassed::TooMany(Box::new(error)),
+            ParkedError::Locked { .. } => NotPassed::Busy,
+            ParkedError::TooMany { .. } => NotPassed::TooMany(Box::new(error)),
             other => NotPassed::Failed(Box::new(other)),
         })
     }
 
     fn parked(&self) -> u64 {
-        self.health.queues.borrow().get(self.let_go.topology.held()).copied().unwrap_or(0)
+        self.health.queues.borrow().get(self.let_go.topology.parked()).copied().unwrap_or(0)
     }
 
     async fn close(&self) {

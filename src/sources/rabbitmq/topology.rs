@@ -86,15 +86,15 @@ pub struct Topology {
     /// The lanes' names and patterns, in order.
     lanes: Vec<Lane>,
     dead: String,
-    held: String,
+    parked: String,
 }
 
 impl Topology {
     pub fn new(settings: &Settings) -> Self {
         let dead = format!("{}.dead", settings.queue);
         let default = Ladder { stem: settings.queue.clone(), dead: &dead, limit: settings.delivery_limit };
-        let held = format!("{}.held", settings.queue);
-        let mut queues = vec![keeping_queue(dead.clone()), keeping_queue(held.clone())];
+        let parked = format!("{}.parked", settings.queue);
+        let mut queues = vec![keeping_queue(dead.clone()), keeping_queue(parked.clone())];
         let mut rungs = default.rungs(0, &settings.ladder, settings.prefetch);
         for (lane, number) in settings.lanes.iter().zip(1..) {
             let own = Ladder { stem: lane_queue(&settings.queue, &lane.name), ..default };
@@ -126,7 +126,7 @@ impl Topology {
             queues,
             unbound,
             dead,
-            held,
+            parked,
         }
     }
 
@@ -136,8 +136,8 @@ impl Topology {
     }
 
     /// The fanout exchange and queue of events whose project is paused.
-    pub fn held(&self) -> &str {
-        &self.held
+    pub fn parked(&self) -> &str {
+        &self.parked
     }
 
     /// The part of the topology that is about one queue.
@@ -320,7 +320,7 @@ impl Fork {
 }
 
 impl Queue {
-    /// A queue that keeps what another one held while that is made anew.
+    /// A queue that keeps what another one parked while that is made anew.
     pub(super) fn holding(name: String) -> Self {
         keeping_queue(name)
     }

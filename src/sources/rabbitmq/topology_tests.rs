@@ -65,10 +65,10 @@ fn whatever_dead_letters_does_so_at_least_once() {
 #[test]
 fn what_is_kept_aside_leaves_only_by_hand() {
     let topology = topology(&[5], 256);
-    let held = topology.queues.iter().find(|queue| queue.name == topology.held()).unwrap();
+    let held = topology.queues.iter().find(|queue| queue.name == topology.parked()).unwrap();
     let arguments: Vec<_> = held.arguments.keys().copied().collect();
-    assert_eq!((topology.held(), arguments), ("q.held", vec!["x-delivery-limit", "x-overflow", "x-queue-type"]));
-    assert!(topology.rungs.iter().all(|rung| rung.queue != topology.held()), "nobody consumes it");
+    assert_eq!((topology.parked(), arguments), ("q.parked", vec!["x-delivery-limit", "x-overflow", "x-queue-type"]));
+    assert!(topology.rungs.iter().all(|rung| rung.queue != topology.parked()), "nobody consumes it");
 }
 
 #[test]

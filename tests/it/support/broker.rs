@@ -153,7 +153,7 @@ impl Broker {
             let rungs = (1..=6).flat_map(|n| [format!(".delay.{n}"), format!(".retry.{n}")]).chain([String::new()]);
             rungs.map(|rung| format!("{}{stem}{rung}", self.queue)).collect::<Vec<_>>()
         };
-        let others = [".dead", ".held", ".lanes"].map(|name| format!("{}{name}", self.queue));
+        let others = [".dead", ".parked", ".lanes"].map(|name| format!("{}{name}", self.queue));
         for name in stems.into_iter().flat_map(ladder).chain(others) {
             channel.queue_delete(name.as_str().into(), QueueDeleteOptions::default()).await.unwrap();
             channel.exchange_delete(name.as_str().into(), ExchangeDeleteOptions::default()).await.unwrap();

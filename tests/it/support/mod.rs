@@ -8,6 +8,7 @@ pub mod hookbro;
 pub mod ledger;
 pub mod node;
 pub mod proxy;
+pub mod settings_page;
 pub mod store;
 pub mod svix;
 pub mod swallow;

@@ -43,7 +43,7 @@ const REST_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why a pass ended early. What was not published and confirmed is where it was.
 #[derive(Debug, thiserror::Error)]
-pub enum HeldError {
+pub enum ParkedError {
     #[error(transparent)]
     Connect(#[from] ConnectError),
     #[error("cannot read queue `{queue}`: {source}")]
@@ -72,14 +72,14 @@ impl LetGo {
         &self,
         stays: impl Fn(&ProjectId) -> bool,
         goes_on: impl Fn() -> bool,
-    ) -> Result<Passed, HeldError> {
-        let queue = self.topology.held();
-        let read = |source| HeldError::Read { queue: queue.to_owned(), source };
-        let connection = self.connector.connect("hookbro held").await?;
+    ) -> Result<Passed, ParkedError> {
+        let queue = self.topology.parked();
+        let read = |source| ParkedError::Read { queue: queue.to_owned(), source };
+        let connection = self.connector.connect("hookbro parked").await?;
         let passed = async {
             let channel =
                 lock(&connection, &format!("{queue}.lock"), LOCK_TIMEOUT).await.map_err(|not_held| match not_held {
-                    NotHeld::ByOther => HeldError::Locked { queue: queue.to_owned() },
+                    NotHeld::ByOther => ParkedError::Locked { queue: queue.to_owned() },
                     NotHeld::Refused(source) => read(source),
                 })?;
             let left = alone(&channel, queue).await.map_err(read)?;
@@ -118,7 +118,11 @@ struct Pass<'l> {
 }
 
 impl Pass<'_> {
-    async fn walk(&mut self, stays: impl Fn(&ProjectId) -> bool, goes_on: impl Fn() -> bool) -> Result<(), HeldError> {
+    async fn walk(
+        &mut self,
+        stays: impl Fn(&ProjectId) -> bool,
+        goes_on: impl Fn() -> bool,
+    ) -> Result<(), ParkedError> {
         let mut run = Vec::with_capacity(RUN);
         while self.left > 0 && goes_on() {
             let arrived = self.consumers.last_mut().and_then(|consumer| consumer.next().now_or_never());
@@ -147,7 +151,7 @@ impl Pass<'_> {
     }
 
     /// Takes what is left in hand, without a look at it.
-    async fn rest(&mut self) -> Result<(), HeldError> {
+    async fn rest(&mut self) -> Result<(), ParkedError> {
         while self.left > 0 && self.next().await?.is_some() {
             (self.in_hand, self.left) = (self.in_hand + 1, self.left - 1);
         }
@@ -155,11 +159,11 @@ impl Pass<'_> {
     }
 
     /// Waits for the next one, from a further consumer if the last one has its share in hand.
-    async fn next(&mut self) -> Result<Option<Delivery>, HeldError> {
+    async fn next(&mut self) -> Result<Option<Delivery>, ParkedError> {
         if self.in_hand == self.share {
             if self.consumers.len() == MAX_CONSUMERS {
-                let queue = self.of.topology.held().to_owned();
-                return Err(HeldError::TooMany { queue, kept: self.kept, left: self.left });
+                let queue = self.of.topology.parked().to_owned();
+                return Err(ParkedError::TooMany { queue, kept: self.kept, left: self.left });
             }
             self.consume().await.map_err(|source| self.read(source))?;
         }
@@ -169,7 +173,7 @@ impl Pass<'_> {
     }
 
     /// Publishes a run where its events enter, and takes them out once that is confirmed.
-    async fn send(&mut self, run: &mut Vec<(Delivery, Bytes)>) -> Result<(), HeldError> {
+    async fn send(&mut self, run: &mut Vec<(Delivery, Bytes)>) -> Result<(), ParkedError> {
         let mut tags = Vec::with_capacity(run.len());
         let mut outgoing: Vec<Outgoing> = Vec::with_capacity(run.len());
         for (delivery, body) in run.drain(..) {
@@ -203,14 +207,14 @@ impl Pass<'_> {
         self.share = if self.consumers.is_empty() { FIRST_SHARE } else { self.share.saturating_mul(2) };
         self.in_hand = 0;
         self.channel.basic_qos(self.share, BasicQosOptions::default()).await?;
-        let tag = format!("hookbro.held.{:02}", self.consumers.len());
-        let (queue, options) = (self.of.topology.held().into(), BasicConsumeOptions::default());
+        let tag = format!("hookbro.parked.{:02}", self.consumers.len());
+        let (queue, options) = (self.of.topology.parked().into(), BasicConsumeOptions::default());
         self.consumers.push(self.channel.basic_consume(queue, tag.into(), options, FieldTable::default()).await?);
         Ok(())
     }
 
-    fn read(&self, source: lapin::Error) -> HeldError {
-        HeldError::Read { queue: self.of.topology.held().to_owned(), source }
+    fn read(&self, source: lapin::Error) -> ParkedError {
+        ParkedError::Read { queue: self.of.topology.parked().to_owned(), source }
     }
 }
 
