@@ -43,7 +43,10 @@ impl RabbitRig {
         let rig = Self { broker, settings, metrics, health };
         let connect = rig.rabbitmq();
         until("the topology stands", SOON, async || match connect.open(Occasion::Start).await {
-            Ok(session) => Some(session.close().await),
+            Ok(session) => {
+                session.close().await;
+                Some(())
+            }
             Err(NotOpen::Now(_)) => None,
             Err(NotOpen::Fatal(error)) => panic!("{error}"),
         })
