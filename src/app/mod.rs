@@ -8,4 +8,4 @@ mod service;
 
 pub use error::AppError;
 pub use operations::{audit_log, dead_letters, endpoints};
-pub use service::serve;
+pub use service::{serve, svix_sink};

@@ -4,7 +4,7 @@ use super::{error::AppError, ingest, pages::Desks};
 use crate::{
     config::Settings,
     http,
-    observe::{self, health::Health, metrics::Metrics},
+    observe::{self, health::Health, metrics::Metrics, trace::Traces},
     pipeline::{
         self,
         journal::{Recorder, journal},
@@ -39,15 +39,21 @@ fn open_journal(
     (recorder, reader, tokio::spawn(writer.run()))
 }
 
+/// The sink that the settings name.
+pub fn svix_sink(settings: &Settings, metrics: &Arc<Metrics>, traces: Traces) -> Result<SvixSink, AppError> {
+    let routing = &settings.routing;
+    let (routes, unknown, limit) = (routing.routes.clone(), routing.unknown_project, routing.provision_limit);
+    SvixSink::new(&settings.svix, routes, unknown, limit, Arc::clone(metrics), traces)
+        .map_err(|error| AppError::Configuration(error.to_string()))
+}
+
 /// Serves until `stop`, and then until what is under way is settled or `shutdown.grace` is over.
 pub async fn serve(settings: Settings, stop: Stop) -> Result<(), AppError> {
     let metrics = Arc::new(Metrics::new().map_err(|error| AppError::Running(error.to_string()))?);
     let health = Arc::new(Health::new());
     let (traces, exporting) = observe::start(&settings.tracing, &metrics)
         .map_err(|error| AppError::Running(format!("cannot set up HTTPS: {error}")))?;
-    let sink = SvixSink::new(&settings.svix, Arc::clone(&metrics))
-        .map_err(|error| AppError::Configuration(error.to_string()))?
-        .traced(traces.clone());
+    let sink = svix_sink(&settings, &metrics, traces.clone())?;
     let (recorder, reader, writing) = open_journal(settings.journal.clone(), &metrics, &health);
     let board = Arc::new(Board::new(Arc::clone(&metrics)));
     let pauses = Arc::new(Pauses::new(PauseTable::beside(&reader), board));
@@ -70,10 +76,7 @@ pub async fn serve(settings: Settings, stop: Stop) -> Result<(), AppError> {
     let looking = watch_policies(settings.broker.clone(), topology.clone(), Arc::clone(&metrics), Arc::clone(&health));
     let _looking = AbortOnDropHandle::new(tokio::spawn(looking));
     let delivery = pipeline::Settings {
-        routes: settings.routing.routes,
         projects: settings.metrics_projects,
-        unknown_project: settings.routing.unknown_project,
-        provision_limit: settings.routing.provision_limit,
         max_payload_bytes: settings.max_payload_bytes,
         rate_limit: settings.rate_limit,
         grace,

@@ -6,10 +6,11 @@ use super::{
     output,
 };
 use crate::{
+    app,
     config::Settings,
-    observe::metrics::Metrics,
-    pipeline::sink::{Answer, Sink as _},
-    sinks::svix::{SvixSink, proxy_variable},
+    observe::{metrics::Metrics, trace::Traces},
+    pipeline::sink::{Outcome, Sink as _},
+    sinks::svix::proxy_variable,
     sources::{
         rabbitmq as amqp,
         rabbitmq::{Difference, Topology},
@@ -93,23 +94,19 @@ async fn check_policies(settings: &Settings, topology: &Topology) -> Result<Vec<
 
 async fn check_svix(settings: &Settings) -> Result<Vec<String>, Failure> {
     let metrics = Arc::new(Metrics::new().map_err(|error| Failure::Running(error.to_string()))?);
-    let sink = SvixSink::new(&settings.svix, metrics).map_err(|error| Failure::Configuration(error.to_string()))?;
+    let sink = app::svix_sink(settings, &metrics, Traces::default())?;
     match sink.probe().await {
         Ok(()) => {
             let shown = sink.server_certificate().await;
             Ok(shown.map(|der| certificates::shown("Svix's certificate", &der)).into_iter().collect())
         }
         Err(
-            Answer::Unusable { cause, .. }
-            | Answer::Failed { cause, .. }
-            | Answer::Throttled { cause, .. }
-            | Answer::Refused(cause)
-            | Answer::TooLarge(cause)
-            | Answer::AppMissing(cause)
-            | Answer::Mismatch(cause)
-            | Answer::Undispatched(cause),
+            Outcome::Halt { cause, .. }
+            | Outcome::Failed { cause, .. }
+            | Outcome::Dead { cause, .. }
+            | Outcome::Pending(cause),
         ) => Err(Failure::Svix(cause.detail)),
-        Err(Answer::Accepted(_) | Answer::Conflict | Answer::Repeated(_)) => {
+        Err(Outcome::Accepted(_) | Outcome::Repeated(_)) => {
             Err(Failure::Svix("answered a list with something else".into()))
         }
     }

@@ -1,10 +1,7 @@
-//! What becomes of a conflict, by what it was proved to be.
+//! What becomes of a repeat, by what it was proved to be.
 
 use super::*;
-use crate::{
-    event::NoTaker,
-    pipeline::{fake_sink::repeated, gate::FAILURES_IN_A_ROW},
-};
+use crate::{event::NoTaker, pipeline::gate::FAILURES_IN_A_ROW};
 
 #[tokio::test(start_paused = true)]
 async fn a_conflict_is_what_it_is_proved_to_be() {
@@ -13,13 +10,12 @@ async fn a_conflict_is_what_it_is_proved_to_be() {
         (repeated(Dispatch::Rescued { endpoints: 2 }), 0, "duplicate", Some("Svix sends it to 2 endpoints now")),
         (repeated(Dispatch::Nobody(NoTaker::Filtered)), 0, "duplicate", Some("no endpoint's filter takes")),
         (repeated(Dispatch::Unchecked("no way")), 0, "duplicate", Some("no way")),
-        (Answer::Mismatch(cause(409)), 0, "dead conflict", Some("answered 409")),
-        (Answer::Undispatched(cause(409)), 0, "retried", Some("answered 409")),
+        (dead(DeadReason::Conflict, 409), 0, "dead conflict", Some("answered 409")),
+        (Outcome::Pending(cause(409)), 0, "retried", Some("answered 409")),
         (failed(), 0, "retried", Some("answered 500")),
-        (Answer::Refused(cause(422)), 0, "dead refused", Some("answered 422")),
+        (dead(DeadReason::Refused, 422), 0, "dead refused", Some("answered 422")),
     ] {
-        let sink = FakeSink::answering([Answer::Conflict]).prove_conflicts([proof.clone()]);
-        let handler = handler(sink, UnknownProject::Provision, 10);
+        let handler = handler(FakeSink::answering([proof.clone()]));
         let (message, mut calls) = (message(BODY, rung), Calls::default());
         let (verdict, event) = handler.handle(&message, &mut calls).await;
         assert_eq!(named(&verdict), expected, "{proof:?}");
@@ -38,9 +34,7 @@ async fn a_conflict_is_what_it_is_proved_to_be() {
 /// A burst of them after a crash is no outage: only what Svix fails to do is.
 #[tokio::test(start_paused = true)]
 async fn repeats_that_are_not_dispatched_yet_close_no_gate() {
-    let waiting = (0..100).map(|_| Answer::Undispatched(cause(409)));
-    let sink = FakeSink::answering([Answer::Conflict]).prove_conflicts(waiting);
-    let handler = handler(sink, UnknownProject::Provision, 10);
+    let handler = handler(FakeSink::answering([Outcome::Pending(cause(409))]));
     for _ in 0..100 {
         assert_eq!(named(&handler.handle(&message(BODY, 0), &mut Calls::default()).await.0), "retried");
     }
@@ -49,9 +43,7 @@ async fn repeats_that_are_not_dispatched_yet_close_no_gate() {
 
 #[tokio::test(start_paused = true)]
 async fn a_repeat_that_is_not_there_is_no_acceptance() {
-    let missing = (0..FAILURES_IN_A_ROW).map(|_| failed());
-    let sink = FakeSink::answering([Answer::Conflict]).prove_conflicts(missing);
-    let handler = handler(sink, UnknownProject::Provision, 10);
+    let handler = handler(FakeSink::answering([failed()]));
     for _ in 0..FAILURES_IN_A_ROW {
         assert_eq!(named(&handler.handle(&message(BODY, 0), &mut Calls::default()).await.0), "retried");
     }

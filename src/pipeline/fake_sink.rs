@@ -1,71 +1,64 @@
-//! A sink that answers from a script: the second implementation that the port is for.
+//! A sink that answers from a script: the second implementation that the seam is for.
 
 use crate::{
-    event::{AppId, Cause, Dispatch, Event, PauseReason},
-    pipeline::sink::{Answer, Create, Repeat, Sink, Stored},
+    event::{Cause, DeadReason, Dispatch, Event, PauseReason, ProjectId},
+    pipeline::sink::{Outcome, Repeat, Sink, Stored, Terms},
     process::secret::{Generation, Secret, SecretSource},
 };
 use std::{collections::VecDeque, sync::Mutex, time::Duration};
 
-/// Answers each call with the next of its script, and from its end on with the last.
+/// Answers each event with the next outcome of its script, and from its end on with the last.
 #[derive(Debug)]
 pub(super) struct FakeSink {
-    script: Mutex<VecDeque<Answer>>,
-    probe: Mutex<Result<(), Answer>>,
-    proofs: Mutex<VecDeque<Answer>>,
-    calls: Mutex<Vec<(String, Create)>>,
+    script: Mutex<VecDeque<Outcome>>,
+    probe: Mutex<Result<(), Outcome>>,
+    calls: Mutex<Vec<String>>,
     credentials: (SecretSource, Secret),
 }
 
 impl FakeSink {
-    pub(super) fn answering(script: impl IntoIterator<Item = Answer>) -> Self {
+    pub(super) fn answering(script: impl IntoIterator<Item = Outcome>) -> Self {
         Self {
             script: Mutex::new(script.into_iter().collect()),
             probe: Mutex::new(Ok(())),
-            proofs: Mutex::default(),
             calls: Mutex::default(),
             credentials: Secret::changing("one"),
         }
     }
 
-    pub(super) fn answer_from_now_on(&self, script: impl IntoIterator<Item = Answer>) {
+    pub(super) fn answer_from_now_on(&self, script: impl IntoIterator<Item = Outcome>) {
         *self.script.lock().unwrap() = script.into_iter().collect();
     }
 
-    /// What conflicts are proved to be, one after another; without any, repeats that were called for.
-    pub(super) fn prove_conflicts(self, proofs: impl IntoIterator<Item = Answer>) -> Self {
-        *self.proofs.lock().unwrap() = proofs.into_iter().collect();
-        self
-    }
-
-    pub(super) fn answer_probes(&self, answer: Result<(), Answer>) {
-        *self.probe.lock().unwrap() = answer;
+    pub(super) fn answer_probes(&self, outcome: Result<(), Outcome>) {
+        *self.probe.lock().unwrap() = outcome;
     }
 
     pub(super) fn change_credentials(&self, value: &str) {
         self.credentials.0.set(value);
     }
 
-    /// Which application each call named, and whether it might create it.
-    pub(super) fn calls(&self) -> Vec<(String, Create)> {
+    /// The destination of each event.
+    pub(super) fn calls(&self) -> Vec<String> {
         self.calls.lock().unwrap().clone()
     }
 }
 
 impl Sink for FakeSink {
-    async fn deliver(&self, _: &Event, app: &AppId, create: Create) -> Answer {
-        self.calls.lock().unwrap().push((app.to_string(), create));
+    type Destination = ProjectId;
+
+    fn destination(&self, event: &Event) -> ProjectId {
+        event.project.clone()
+    }
+
+    async fn deliver(&self, _: &Event, to: &ProjectId, _: Terms<'_>) -> Option<Outcome> {
+        self.calls.lock().unwrap().push(to.to_string());
         tokio::task::yield_now().await;
         let mut script = self.script.lock().unwrap();
-        if script.len() > 1 { script.pop_front().unwrap() } else { script.front().unwrap().clone() }
+        Some(if script.len() > 1 { script.pop_front().unwrap() } else { script.front().unwrap().clone() })
     }
 
-    async fn prove(&self, _: &Event, _: &AppId, _: bool, goes_on: &(dyn Fn() -> bool + Send + Sync)) -> Option<Answer> {
-        tokio::task::yield_now().await;
-        goes_on().then(|| self.proofs.lock().unwrap().pop_front().unwrap_or_else(|| repeated(Dispatch::Called)))
-    }
-
-    async fn probe(&self) -> Result<(), Answer> {
+    async fn probe(&self) -> Result<(), Outcome> {
         self.probe.lock().unwrap().clone()
     }
 
@@ -78,26 +71,31 @@ impl Sink for FakeSink {
     }
 }
 
-pub(super) fn accepted() -> Answer {
-    Answer::Accepted(Stored { status: Some(202), message: Some("msg_1".into()) })
+pub(super) fn accepted() -> Outcome {
+    Outcome::Accepted(Stored { status: Some(202), message: Some("msg_1".into()) })
 }
 
-pub(super) fn repeated(dispatch: Dispatch) -> Answer {
-    Answer::Repeated(Repeat { message: Some("msg_1".into()), dispatch })
+pub(super) fn repeated(dispatch: Dispatch) -> Outcome {
+    Outcome::Repeated(Repeat { status: Some(409), message: Some("msg_1".into()), dispatch })
 }
 
 pub(super) fn cause(status: u16) -> Cause {
     Cause { status: Some(status), detail: format!("answered {status}") }
 }
 
-pub(super) fn failed() -> Answer {
-    Answer::Failed { cause: cause(500), wait: None }
+pub(super) fn dead(reason: DeadReason, status: u16) -> Outcome {
+    Outcome::Dead { reason, cause: cause(status) }
 }
 
-pub(super) fn unusable(reason: PauseReason) -> Answer {
-    Answer::Unusable { reason, cause: cause(401) }
+pub(super) fn failed() -> Outcome {
+    Outcome::Failed { cause: cause(500), wait: None }
 }
 
-pub(super) fn throttled(seconds: u64) -> Answer {
-    Answer::Throttled { wait: Duration::from_secs(seconds), cause: cause(429) }
+pub(super) fn unusable(reason: PauseReason) -> Outcome {
+    Outcome::Halt { reason, cause: cause(401), wait: None }
+}
+
+pub(super) fn throttled(seconds: u64) -> Outcome {
+    let wait = Some(Duration::from_secs(seconds));
+    Outcome::Halt { reason: PauseReason::RateLimited, cause: cause(429), wait }
 }

@@ -3,7 +3,6 @@
 use super::{
     gate::{Denied, Gate, Pass, Standing},
     pacer::Pacer,
-    provision::Provisioner,
     record::Calls,
 };
 use crate::{
@@ -15,8 +14,7 @@ use crate::{
     pipeline::{
         delivery::Message,
         pauses::Board,
-        route::{Destination, Routes},
-        sink::{Answer, Repeat, Sink},
+        sink::{Outcome, Repeat, Sink, Terms},
     },
     process::stop::Stop,
 };
@@ -41,11 +39,9 @@ pub struct Handler<S> {
     pub sink: Arc<S>,
     pub gate: Arc<Gate>,
     pub pacer: Pacer,
-    pub routes: Routes,
     pub projects: ProjectCounts,
     /// The projects that an operator has paused.
     pub board: Arc<Board>,
-    pub provisioner: Provisioner,
     pub max_payload_bytes: usize,
     pub metrics: Arc<Metrics>,
     pub stop: Stop,
@@ -81,7 +77,7 @@ impl<S: Sink> Handler<S> {
     }
 
     async fn send(&self, message: &Message, event: &Event, calls: &mut Calls) -> Verdict {
-        let destination = self.routes.destination(&event.project);
+        let destination = self.sink.destination(event);
         let deadline = Instant::from_std(message.deadline);
         let mut previous_attempt =
             Instant::from_std(message.received.checked_sub(message.waited).unwrap_or(message.received));
@@ -96,59 +92,37 @@ impl<S: Sink> Handler<S> {
                 Ok(pass) => pass,
                 Err(released) => return Verdict::Released(released),
             };
-            let answer = match self.call(message, event, &destination, &pass, deadline, calls).await {
-                Ok(Some(answer)) => answer,
+            let outcome = match self.call(message, event, &destination, &pass, deadline, calls).await {
+                Ok(Some(outcome)) => outcome,
                 Ok(None) => {
                     pass.interrupted();
                     continue;
                 }
                 Err(denied) => return Verdict::Released(denied.into()),
             };
-            match answer {
-                Answer::Accepted(_) => {
+            match outcome {
+                Outcome::Accepted(_) => {
                     pass.accepted();
                     self.observe_age(event);
                     return Verdict::Delivered;
                 }
-                Answer::Repeated(Repeat { dispatch, .. }) => {
+                Outcome::Repeated(Repeat { dispatch, .. }) => {
                     pass.accepted();
                     self.repeated(event, dispatch);
                     return Verdict::Duplicate;
                 }
-                Answer::Mismatch(cause) => {
-                    pass.answered();
-                    return dead(DeadReason::Conflict, cause);
-                }
-                // Svix works, and the event needs nothing but time: its next rung.
-                Answer::Undispatched(cause) => {
+                // The sink works, and the event needs nothing but time: its next rung.
+                Outcome::Pending(cause) => {
                     pass.answered();
                     return Verdict::Retry(cause);
                 }
-                Answer::Conflict => {
+                Outcome::Dead { reason, cause } => {
                     pass.answered();
-                    return Verdict::Retry(Cause {
-                        status: Some(409),
-                        detail: "a repeat that was not looked up".into(),
-                    });
+                    return dead(reason, cause);
                 }
-                Answer::AppMissing(cause) => {
-                    pass.answered();
-                    return dead(DeadReason::Unroutable, cause);
-                }
-                Answer::Refused(cause) => {
-                    pass.answered();
-                    return dead(DeadReason::Refused, cause);
-                }
-                Answer::TooLarge(cause) => {
-                    pass.answered();
-                    return dead(DeadReason::TooLarge, cause);
-                }
-                // From here on nothing is spent: the event is held and tries again when the gate lets it.
-                Answer::Unusable { reason, cause } => pass.unusable(reason, &cause, None),
-                Answer::Throttled { wait, cause } => {
-                    pass.unusable(PauseReason::RateLimited, &cause, Some(wait));
-                }
-                Answer::Failed { cause, wait } => {
+                // From here on nothing is spent: the event is deferred, and tries again when the halt lets it.
+                Outcome::Halt { reason, cause, wait } => pass.unusable(reason, &cause, wait),
+                Outcome::Failed { cause, wait } => {
                     let others_accepted = self.gate.accepted_since(previous_attempt);
                     pass.failed(&cause, wait);
                     if !last_attempt {
@@ -184,27 +158,23 @@ impl<S: Sink> Handler<S> {
         &self,
         message: &Message,
         event: &Event,
-        destination: &Destination,
+        destination: &S::Destination,
         pass: &Pass<'_>,
         deadline: Instant,
         calls: &mut Calls,
-    ) -> Result<Option<Answer>, Denied> {
+    ) -> Result<Option<Outcome>, Denied> {
         let wanted = || pass.holds() && !self.board.holds(&event.project);
         let turn = self.pacer.turn(message.lane, wanted, deadline, &self.stop).await?;
         let Some(turn) = turn.filter(|_| wanted()) else { return Ok(None) };
+        let goes_on = || wanted() && Instant::now() < deadline;
+        let terms = Terms { goes_on: &goes_on, last: message.next_delay.is_none() };
         let began = Instant::now();
-        let mut answer = self.provisioner.deliver(&*self.sink, event, destination, pass).await;
-        if let Some(Answer::Conflict) = answer {
-            let last = message.next_delay.is_none();
-            let goes_on = || wanted() && Instant::now() < deadline;
-            // Boxed, since it is rare: the task of an ordinary event must not grow by it.
-            answer = Box::pin(self.sink.prove(event, destination.app(), last, &goes_on)).await;
+        let outcome = self.sink.deliver(event, destination, terms).await;
+        if let Some(outcome) = &outcome {
+            calls.came_to(outcome, began.elapsed());
+            turn.over(outcome);
         }
-        if let Some(answer) = &answer {
-            calls.answered(answer, began.elapsed());
-            turn.over(answer);
-        }
-        Ok(answer)
+        Ok(outcome)
     }
 
     /// Counts and says what is to be known of a repeat.

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     event::PauseReason,
-    pipeline::sink::{Answer, Sink},
+    pipeline::sink::{Outcome, Sink},
     process::secret::Generation,
 };
 use std::time::Duration;
@@ -21,11 +21,12 @@ pub async fn keep<S: Sink>(gate: &Gate, sink: &S) {
     let mut seen = sink.generation();
     // What else it may say is nothing certain about message calls; the first event will tell.
     if let Err(
-        answer @ (Answer::Throttled { .. }
-        | Answer::Unusable { reason: PauseReason::Auth | PauseReason::Unreachable, .. }),
+        outcome @ Outcome::Halt {
+            reason: PauseReason::Auth | PauseReason::Unreachable | PauseReason::RateLimited, ..
+        },
     ) = sink.probe().await
     {
-        close(gate, PauseReason::Failing, answer);
+        close(gate, PauseReason::Failing, outcome);
     }
     let mut states = gate.states();
     loop {
@@ -63,17 +64,16 @@ async fn try_again<S: Sink>(gate: &Gate, sink: &S, reason: PauseReason) {
         Ok(()) => {
             gate.step(Step::Waiting, Step::Trial);
         }
-        Err(answer) => close(gate, reason, answer),
+        Err(outcome) => close(gate, reason, outcome),
     }
 }
 
-/// Closes the gate for what a probe was answered; `otherwise` is the reason where the answer names none.
-fn close(gate: &Gate, otherwise: PauseReason, answer: Answer) {
-    let until = |wait: Duration| Some(Instant::now() + wait);
-    match answer {
-        Answer::Unusable { reason, cause } => gate.close(reason, &cause, None),
-        Answer::Throttled { wait, cause } => gate.close(PauseReason::RateLimited, &cause, until(wait)),
-        Answer::Failed { cause, wait } => gate.close(otherwise, &cause, wait.and_then(until)),
-        other => tracing::warn!(answer = ?other, "the probe was answered in an unexpected way"),
+/// Closes the gate for what a probe came to; `otherwise` is the reason where that names none.
+fn close(gate: &Gate, otherwise: PauseReason, outcome: Outcome) {
+    let until = |wait: Duration| Instant::now() + wait;
+    match outcome {
+        Outcome::Halt { reason, cause, wait } => gate.close(reason, &cause, wait.map(until)),
+        Outcome::Failed { cause, wait } => gate.close(otherwise, &cause, wait.map(until)),
+        other => tracing::warn!(outcome = ?other, "the probe was answered in an unexpected way"),
     }
 }

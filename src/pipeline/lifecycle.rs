@@ -10,9 +10,7 @@ use super::{
     pacer::Pacer,
     parking::Parking,
     pauses::{PauseStore, Pauses},
-    provision::Provisioner,
     resume::{self, Resumer},
-    route::{Routes, UnknownProject},
     sink::Sink,
     source::{Connect, Ended, NotOpen, Occasion, Source as _},
 };
@@ -40,11 +38,8 @@ const SOUND_AFTER: Duration = Duration::from_secs(30);
 /// What the service must be told.
 #[derive(Debug)]
 pub struct Settings {
-    pub routes: Routes,
     /// Those that have series of their own.
     pub projects: Vec<ProjectId>,
-    pub unknown_project: UnknownProject,
-    pub provision_limit: u32,
     pub max_payload_bytes: usize,
     /// Events a second, 0 for no limit.
     pub rate_limit: u32,
@@ -85,11 +80,9 @@ pub async fn run<C: Connect, S: Sink, K: Parking, P: PauseStore>(
     let sink = Arc::new(sink);
     let gate = Arc::new(Gate::new(Arc::clone(&metrics), Arc::clone(&health)));
     let handler = Handler {
-        provisioner: Provisioner::new(settings.unknown_project, settings.provision_limit, Arc::clone(&metrics)),
         sink: Arc::clone(&sink),
         gate: Arc::clone(&gate),
         pacer: Pacer::new(settings.rate_limit, settings.max_in_flight, settings.lanes, Arc::clone(&metrics)),
-        routes: settings.routes,
         projects: ProjectCounts::new(settings.projects, &metrics),
         board: Arc::clone(pauses.board()),
         max_payload_bytes: settings.max_payload_bytes,

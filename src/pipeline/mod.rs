@@ -16,7 +16,6 @@ mod lifecycle;
 mod pacer;
 pub mod parking;
 pub mod pauses;
-mod provision;
 mod record;
 mod resume;
 pub mod route;

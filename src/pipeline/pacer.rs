@@ -4,8 +4,9 @@
 
 use super::gate::Denied;
 use crate::{
+    event::PauseReason,
     observe::metrics::Metrics,
-    pipeline::{gradient::Gradient, sink::Answer},
+    pipeline::{gradient::Gradient, sink::Outcome},
     process::stop::Stop,
 };
 use std::{
@@ -139,20 +140,18 @@ impl Pacer {
 }
 
 impl Turn<'_> {
-    /// The calls came to `answer`.
-    pub fn over(self, answer: &Answer) {
+    /// The calls came to `outcome`.
+    pub fn over(self, outcome: &Outcome) {
         let mut state = self.pacer.lock();
         let before = state.gradient.limit();
-        match answer {
-            Answer::Accepted(_) | Answer::Conflict => {
+        match outcome {
+            Outcome::Accepted(_) => {
                 let in_flight = state.in_flight;
                 state.gradient.answered(self.begun.elapsed(), in_flight);
             }
-            Answer::Throttled { .. } | Answer::Failed { .. } => state.gradient.failed(),
-            // About one event, or about everything: nothing about load.
-            Answer::AppMissing(_) | Answer::Refused(_) | Answer::TooLarge(_) | Answer::Unusable { .. } => {}
-            // After several calls one after another, whose time says nothing about one.
-            Answer::Repeated(_) | Answer::Mismatch(_) | Answer::Undispatched(_) => {}
+            Outcome::Halt { reason: PauseReason::RateLimited, .. } | Outcome::Failed { .. } => state.gradient.failed(),
+            // About one event, of several calls, or about everything: nothing about load.
+            Outcome::Repeated(_) | Outcome::Pending(_) | Outcome::Dead { .. } | Outcome::Halt { .. } => {}
         }
         if state.gradient.limit() != before {
             self.pacer.adjust(&mut state);

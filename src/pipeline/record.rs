@@ -2,7 +2,7 @@
 
 use crate::{
     event::{Attempt, Cause, Dispatch, Event, MAX_ROUTING_KEY, PauseReason, Verdict},
-    pipeline::{journal::Entry, sink::Answer},
+    pipeline::{journal::Entry, sink::Outcome},
 };
 use jiff::Timestamp;
 use std::{
@@ -17,23 +17,22 @@ pub struct Calls {
     status: Option<u16>,
     latency: Option<Duration>,
     message: Option<Box<str>>,
-    held: Option<(PauseReason, Cause)>,
+    halted: Option<(PauseReason, Cause)>,
     repeat: Option<Dispatch>,
 }
 
 impl Calls {
-    pub fn answered(&mut self, answer: &Answer, latency: Duration) {
+    pub fn came_to(&mut self, outcome: &Outcome, latency: Duration) {
         self.made = self.made.saturating_add(1);
-        self.status = answer.status();
+        self.status = outcome.status();
         self.latency = Some(latency);
-        match answer {
-            Answer::Accepted(stored) => self.message.clone_from(&stored.message),
-            Answer::Repeated(repeat) => {
+        match outcome {
+            Outcome::Accepted(stored) => self.message.clone_from(&stored.message),
+            Outcome::Repeated(repeat) => {
                 self.message.clone_from(&repeat.message);
                 self.repeat = Some(repeat.dispatch);
             }
-            Answer::Unusable { reason, cause } => self.held = Some((*reason, cause.clone())),
-            Answer::Throttled { cause, .. } => self.held = Some((PauseReason::RateLimited, cause.clone())),
+            Outcome::Halt { reason, cause, .. } => self.halted = Some((*reason, cause.clone())),
             _ => {}
         }
     }
@@ -65,7 +64,7 @@ pub fn entry(origin: Origin, verdict: &Verdict, event: Option<Event>, calls: Cal
             (project, id) = (dead.project.clone(), dead.event_id.clone());
             (Some(dead.reason.as_str()), Some(dead.cause.clone()))
         }
-        Verdict::Released(why) => match (calls.held, why.reason()) {
+        Verdict::Released(why) => match (calls.halted, why.reason()) {
             // Why it was held says more than that it went back.
             (Some((reason, cause)), None) => (Some(reason.as_str()), Some(cause)),
             (_, reason) => (reason, Some(Cause { status: None, detail: why.as_str().to_owned() })),
@@ -139,7 +138,7 @@ mod tests {
     fn a_line_names_event_call_and_next_attempt() {
         let cause = Cause { status: Some(503), detail: "no\n\0good".into() };
         let mut calls = Calls::default();
-        calls.answered(&Answer::Failed { cause: cause.clone(), wait: None }, Duration::from_millis(7));
+        calls.came_to(&Outcome::Failed { cause: cause.clone(), wait: None }, Duration::from_millis(7));
         let entry = made(&Verdict::Retry(cause), "gigs.t", calls);
         assert_eq!(entry.project.unwrap().as_str(), "gigs");
         assert_eq!(entry.event.unwrap().as_str(), "evt_1");
@@ -157,8 +156,8 @@ mod tests {
         let mut calls = Calls::default();
         let cause = Cause { status: Some(401), detail: "refused".into() };
         for _ in 0..3 {
-            calls.answered(
-                &Answer::Unusable { reason: PauseReason::Auth, cause: cause.clone() },
+            calls.came_to(
+                &Outcome::Halt { reason: PauseReason::Auth, cause: cause.clone(), wait: None },
                 Duration::from_millis(1),
             );
         }

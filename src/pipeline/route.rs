@@ -4,7 +4,7 @@ use crate::event::{AppId, ProjectId};
 use std::collections::HashMap;
 
 /// Where an event goes, and whether an operator chose that.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Destination {
     /// `routing.apps` names it; if it is missing, that is the operator's to mend, and never provisioned.
     Mapped(AppId),

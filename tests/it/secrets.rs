@@ -7,7 +7,11 @@ use crate::support::{
     proxy, tls, until,
     world::World,
 };
-use hookbro::{config, observe::metrics::Metrics, sinks::svix::SvixSink, sources::rabbitmq as amqp};
+use hookbro::{
+    app, config,
+    observe::{metrics::Metrics, trace::Traces},
+    sources::rabbitmq as amqp,
+};
 use std::{io::Write as _, process::Command, sync::Arc};
 use svix_sandbox::Fault;
 
@@ -195,7 +199,7 @@ async fn a_panic_that_prints_all_there_is_prints_no_secret() {
     let settings = config::load(None, &sets).unwrap();
     let connector = amqp::Connector::new(settings.broker.access.clone());
     let publisher = amqp::Publisher::new(settings.broker.access.clone(), "hookbro test");
-    let sink = SvixSink::new(&settings.svix, Arc::new(Metrics::new().unwrap())).unwrap();
+    let sink = app::svix_sink(&settings, &Arc::new(Metrics::new().unwrap()), Traces::default()).unwrap();
     let said = format!("{settings:?} {connector:?} {publisher:?} {sink:?}");
     assert!(said.contains("svix.hookbro.invalid") && said.contains("Connector"), "{said}");
     planted.check(&said);

@@ -3,9 +3,10 @@
 //!
 //! Source of the shapes: a recorded Svix server 1.100 (`tests/contract/`).
 
+use super::answer::Answer;
 use crate::{
     event::{Cause, EventId, PauseReason},
-    pipeline::sink::{Answer, Stored},
+    pipeline::sink::Stored,
     process::tls::{self, Keys},
 };
 use reqwest::StatusCode;

@@ -1,6 +1,7 @@
 //! The HTTP client: one pool, one timeout, one call per attempt. Retrying is the caller's business.
 
 use super::{
+    answer::{Answer, Create, Messages},
     body::MessageBody,
     classify::{Reply, classify, classify_error, error_label, refusal},
     heard::Heard,
@@ -13,7 +14,6 @@ use super::{
 use crate::{
     event::{AppId, Cause, Event, EventId, PauseReason},
     observe::{metrics::Metrics, trace::Traces},
-    pipeline::sink::{Answer, Create, Sink},
     process::secret::Generation,
 };
 use bytes::{Bytes, BytesMut};
@@ -41,9 +41,9 @@ const PROBE_PATH: &str = "/api/v1/app?limit=1";
 const MAX_KNOWN: usize = 10_000;
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
-/// Delivers to Svix.
+/// Calls Svix.
 #[derive(Debug)]
-pub struct SvixSink {
+pub(super) struct SvixClient {
     settings: Settings,
     /// Made anew when the token or an authority changes.
     access: RwLock<Option<Arc<Access>>>,
@@ -70,7 +70,7 @@ struct Generations {
     authorities: Generation,
 }
 
-impl SvixSink {
+impl SvixClient {
     /// Fails if nothing could be called: without any root certificate, or with a proxy that is none.
     pub fn new(settings: &Settings, metrics: Arc<Metrics>) -> Result<Self, ClientError> {
         // Looked at now, so that the start fails and not the first event; what calls use is made with the first of them.
@@ -103,7 +103,7 @@ impl SvixSink {
         Ok(access)
     }
 
-    async fn post(&self, access: &Access, url: Url, body: MessageBody, event: &EventId) -> Answer {
+    async fn send(&self, access: &Access, url: Url, body: MessageBody, event: &EventId) -> Answer {
         let mut request = Request::new(Method::POST, url);
         request.headers_mut().insert(header::AUTHORIZATION, access.authorization.clone());
         request.headers_mut().insert(header::CONTENT_TYPE, JSON);
@@ -224,7 +224,7 @@ impl Head {
     }
 }
 
-/// An answer to [`SvixSink::ask`].
+/// An answer to [`SvixClient::ask`].
 pub(super) struct Asked {
     pub(super) head: Head,
     pub(super) body: Bytes,
@@ -260,12 +260,12 @@ pub(super) async fn read_up_to(
     Ok((head, body.freeze()))
 }
 
-impl Sink for SvixSink {
-    async fn deliver(&self, event: &Event, app: &AppId, create: Create) -> Answer {
+impl Messages for SvixClient {
+    async fn post(&self, event: &Event, app: &AppId, create: Create) -> Answer {
         let called = self.access().and_then(|access| Ok((access.message_url(app)?, access)));
         match called {
             Ok((url, access)) => {
-                let answer = self.post(&access, url, message_body(event, app, create), &event.id).await;
+                let answer = self.send(&access, url, message_body(event, app, create), &event.id).await;
                 if matches!(answer, Answer::Accepted(_)) {
                     self.heard.remember(app, &event.id);
                 }
@@ -326,7 +326,7 @@ mod tests {
             authorities: Secret::fixed(""),
             timeout: Duration::from_secs(5),
         };
-        let sink = SvixSink::new(&settings, Arc::new(Metrics::new().unwrap())).unwrap();
+        let sink = SvixClient::new(&settings, Arc::new(Metrics::new().unwrap())).unwrap();
         let calling = tokio::spawn(async move { sink.probe().await });
         let (mut socket, _) = listener.accept().await.unwrap();
         let offer = b"\x02h2\x08http/1.1";

@@ -5,14 +5,15 @@
 //! the message is looked up, then its attempts, then who takes it, and what nobody was called for is sent by Svix once more.
 
 use super::{
+    answer::Answer,
     classify::{is_id, lacks_payload, refusal},
-    client::{Asked, DEFAULT_WAIT, SvixSink},
+    client::{Asked, DEFAULT_WAIT, SvixClient},
     same,
     takers::{Taker, takers},
 };
 use crate::{
     event::{AppId, Cause, Dispatch, Event, PauseReason},
-    pipeline::sink::{Answer, Repeat},
+    pipeline::sink::Repeat,
 };
 use jiff::Timestamp;
 use reqwest::{Method, StatusCode};
@@ -35,7 +36,7 @@ const MANUAL: i64 = 1;
 
 /// Looking for the proof of one conflict.
 pub(super) struct Proof<'a> {
-    pub(super) sink: &'a SvixSink,
+    pub(super) sink: &'a SvixClient,
     pub(super) event: &'a Event,
     pub(super) app: &'a AppId,
     /// The event has no attempt left to look again.
@@ -104,7 +105,7 @@ impl Proof<'_> {
             Err(Stop::Answer(answer)) => return Some(answer),
             Err(Stop::Unable(why)) => Dispatch::Unchecked(why),
         };
-        Some(Answer::Repeated(Repeat { message, dispatch }))
+        Some(Answer::Repeated(Repeat { status: Some(409), message, dispatch }))
     }
 
     async fn look(&self, message: &mut Option<Box<str>>) -> Result<Dispatch, Stop> {

@@ -1,13 +1,8 @@
 //! What Svix answers to the looks at a repeat → what the conflict is taken for. The answers are those of the recording.
 
+use super::super::answer::{Create, Messages as _};
 use super::*;
-use crate::{
-    event::EventId,
-    observe::metrics::Metrics,
-    pipeline::sink::{Create, Sink as _},
-    process::secret::Secret,
-    sinks::svix::Settings,
-};
+use crate::{event::EventId, observe::metrics::Metrics, process::secret::Secret, sinks::svix::Settings};
 use axum::{Router, body::Body, extract::Request, http::Response};
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -61,7 +56,7 @@ impl Stub {
         (answer, asked)
     }
 
-    async fn serve(self) -> (Arc<Mutex<Vec<String>>>, SvixSink) {
+    async fn serve(self) -> (Arc<Mutex<Vec<String>>>, SvixClient) {
         let asked = Arc::new(Mutex::new(Vec::<String>::new()));
         let seen = Arc::clone(&asked);
         let router = Router::new().fallback(move |request: Request| {
@@ -81,7 +76,7 @@ impl Stub {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let (token, authorities) = (Secret::fixed("sk_x"), Secret::fixed(""));
         let settings = Settings { url, token, authorities, timeout: Duration::from_secs(5) };
-        (asked, SvixSink::new(&settings, Arc::new(Metrics::new().unwrap())).unwrap())
+        (asked, SvixClient::new(&settings, Arc::new(Metrics::new().unwrap())).unwrap())
     }
 
     fn answer(&self, posted: bool, path: &str, before: &[String]) -> (u16, Value) {
@@ -100,7 +95,7 @@ impl Stub {
 fn named(answer: Option<Answer>) -> String {
     match answer {
         None => "interrupted".into(),
-        Some(Answer::Repeated(Repeat { dispatch, message })) => {
+        Some(Answer::Repeated(Repeat { dispatch, message, .. })) => {
             assert!(message.is_some() || matches!(dispatch, Dispatch::Unchecked(_)), "{dispatch:?}");
             match dispatch {
                 Dispatch::Unchecked(_) => "unchecked".into(),
@@ -201,7 +196,7 @@ async fn what_this_process_heard_accepted_needs_no_attempt_to_see() {
     let (asked, sink) = stub().serve().await;
     let event = Event::parse(Bytes::from_static(BODY.as_bytes()), 10_000).unwrap();
     let app = AppId::try_new("gigs").unwrap();
-    assert!(matches!(sink.deliver(&event, &app, Create::Never).await, Answer::Accepted(_)));
+    assert!(matches!(sink.post(&event, &app, Create::Never).await, Answer::Accepted(_)));
     let answer = sink.prove(&event, &app, false, &|| true).await;
     assert_eq!(named(answer), "Heard");
     assert_eq!(asked.lock().unwrap().len(), 2, "the message itself is looked at all the same");

@@ -2,10 +2,9 @@
 //!
 //! The body is written around the event's own bytes, never re-encoded: key order, big numbers and escapes survive.
 
-use super::body::MessageBody;
+use super::{answer::Create, body::MessageBody};
 use crate::{
     event::{AppId, Event},
-    pipeline::sink::Create,
     sinks::svix::MARK,
 };
 use std::time::{Duration, SystemTime};

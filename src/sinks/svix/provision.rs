@@ -3,14 +3,11 @@
 //! Another organisation's token looks exactly like missing applications (`tests/contract/auth_other_org_msg.json`), so
 //! creation is limited, and stops where an application known under another token is gone.
 
-use super::gate::Pass;
+use super::answer::{Answer, Create, Messages};
 use crate::{
     event::{AppId, Cause, Event, PauseReason},
     observe::metrics::Metrics,
-    pipeline::{
-        route::{Destination, UnknownProject},
-        sink::{Answer, Create, Sink},
-    },
+    pipeline::route::{Destination, UnknownProject},
     process::secret::Generation,
 };
 use std::{
@@ -27,9 +24,12 @@ const MAX_KNOWN: usize = 100_000;
 /// Rounds of creating and writing before the event climbs its rung: somebody deletes as fast as we create.
 const ROUNDS: usize = 3;
 
-/// Calls the sink for an event, and creates its application when that is missing and may be created.
+/// Asked before each call but the first.
+type GoesOn<'a> = &'a (dyn Fn() -> bool + Send + Sync);
+
+/// Calls Svix for an event, and creates its application when that is missing and may be created.
 #[derive(Debug)]
-pub struct Provisioner {
+pub(super) struct Provisioner {
     unknown_project: UnknownProject,
     limit: usize,
     metrics: Arc<Metrics>,
@@ -70,10 +70,16 @@ impl Provisioner {
     }
 
     /// Hands over one event. [`Answer::AppMissing`] comes back only where no application may be created; nothing at all if
-    /// the gate closed between two of its calls.
-    pub async fn deliver<S: Sink>(&self, sink: &S, event: &Event, to: &Destination, pass: &Pass<'_>) -> Option<Answer> {
-        let generation = sink.generation();
-        let mut answer = sink.deliver(event, to.app(), Create::Never).await;
+    /// it was not to go on between two of its calls.
+    pub async fn deliver<M: Messages>(
+        &self,
+        calls: &M,
+        event: &Event,
+        to: &Destination,
+        goes_on: GoesOn<'_>,
+    ) -> Option<Answer> {
+        let generation = calls.generation();
+        let mut answer = calls.post(event, to.app(), Create::Never).await;
         if let Answer::AppMissing(cause) = &answer {
             if self.missing_under_new_credentials(to.app(), generation) {
                 return Some(foreign_token(to.app()));
@@ -81,7 +87,7 @@ impl Provisioner {
             answer = match (to, self.unknown_project) {
                 (Destination::OfProject(app), UnknownProject::Provision) => {
                     // Boxed, since it is rare and would make the task of every event three times as large.
-                    Box::pin(self.create_and_deliver(sink, event, app, generation, pass)).await?
+                    Box::pin(self.create_and_deliver(calls, event, app, generation, goes_on)).await?
                 }
                 _ => Answer::AppMissing(cause.clone()),
             };
@@ -92,13 +98,13 @@ impl Provisioner {
         Some(answer)
     }
 
-    async fn create_and_deliver<S: Sink>(
+    async fn create_and_deliver<M: Messages>(
         &self,
-        sink: &S,
+        calls: &M,
         event: &Event,
         app: &AppId,
         generation: Generation,
-        pass: &Pass<'_>,
+        goes_on: GoesOn<'_>,
     ) -> Option<Answer> {
         for round in 0..ROUNDS {
             let turn = self.turn(app);
@@ -106,8 +112,8 @@ impl Provisioner {
             // It accepted under these credentials: the answer may be older than its creation, and only now be heard.
             let late = round == 0 && self.accepted_under(generation, app);
             let answer = match if late { Created::ByNeighbour } else { *created } {
-                Created::NotYet if pass.holds() => {
-                    let answer = self.create(sink, event, app, created).await;
+                Created::NotYet if goes_on() => {
+                    let answer = self.create(calls, event, app, created).await;
                     if matches!(answer, Answer::Accepted(_)) {
                         // Before the turn is forgotten: whoever comes later finds it here.
                         self.remember(app, generation);
@@ -135,10 +141,10 @@ impl Provisioner {
                 None | Some(Answer::Conflict) => {}
                 Some(answer) => return Some(answer),
             }
-            if !pass.holds() {
+            if !goes_on() {
                 return None;
             }
-            let answer = sink.deliver(event, app, Create::Never).await;
+            let answer = calls.post(event, app, Create::Never).await;
             if !matches!(answer, Answer::AppMissing(_)) {
                 return Some(answer);
             }
@@ -147,9 +153,9 @@ impl Provisioner {
         Some(Answer::Failed { cause: Cause { status: Some(404), detail }, wait: None })
     }
 
-    async fn create<S: Sink>(
+    async fn create<M: Messages>(
         &self,
-        sink: &S,
+        calls: &M,
         event: &Event,
         app: &AppId,
         mut created: tokio::sync::MutexGuard<'_, Created>,
@@ -157,7 +163,7 @@ impl Provisioner {
         if let Err(pause) = self.reserve(app) {
             return pause;
         }
-        let answer = sink.deliver(event, app, Create::IfMissing).await;
+        let answer = calls.post(event, app, Create::IfMissing).await;
         match answer {
             Answer::Accepted(_) => {
                 *created = Created::ByNeighbour;
