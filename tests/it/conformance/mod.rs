@@ -2,8 +2,10 @@
 //! each of its implementations.
 
 mod memory;
+mod memory_sink;
 mod parking;
 mod rabbitmq;
+mod sink;
 mod source;
 
 use crate::support::events::Sample;
