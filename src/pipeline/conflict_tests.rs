@@ -1,7 +1,7 @@
 //! What becomes of a repeat, by what it was proved to be.
 
 use super::*;
-use crate::{event::NoTaker, pipeline::gate::FAILURES_IN_A_ROW};
+use crate::{event::NoTaker, pipeline::halt::FAILURES_IN_A_ROW};
 
 #[tokio::test(start_paused = true)]
 async fn a_conflict_is_what_it_is_proved_to_be() {
@@ -38,7 +38,7 @@ async fn repeats_that_are_not_dispatched_yet_close_no_gate() {
     for _ in 0..100 {
         assert_eq!(named(&handler.handle(&message(BODY, 0), &mut Calls::default()).await.0), "retried");
     }
-    assert!(handler.gate.is_open());
+    assert!(handler.halt.is_running());
 }
 
 #[tokio::test(start_paused = true)]
@@ -47,5 +47,5 @@ async fn a_repeat_that_is_not_there_is_no_acceptance() {
     for _ in 0..FAILURES_IN_A_ROW {
         assert_eq!(named(&handler.handle(&message(BODY, 0), &mut Calls::default()).await.0), "retried");
     }
-    assert!(!handler.gate.is_open(), "so many in a row are no single event's fault");
+    assert!(!handler.halt.is_running(), "so many in a row are no single event's fault");
 }

@@ -1,4 +1,4 @@
-//! From a source's deliveries to tasks: one per delivery, until told to stop.
+//! From a source's deliveries to tasks: one per delivery, until asked to stop.
 
 use super::{
     handler::Handler,
@@ -22,7 +22,7 @@ use tokio_util::task::TaskTracker;
 
 /// How often the loop turns with nothing to do: to show that it lives, and to look at what nobody announces.
 const TURN_EVERY: Duration = Duration::from_secs(1);
-/// Deliveries begun one after another without a look at stop, gate and clock.
+/// Deliveries begun one after another without a look at stop, halt and clock.
 const BURST: usize = 32;
 
 /// The connection went away without a word.
@@ -46,20 +46,20 @@ impl<S: Sink> Pool<S> {
 
     /// Consumes until stopped (`Ok`) or until the session ends.
     pub async fn consume(&self, source: &mut impl Source) -> Result<(), Ended> {
-        let mut gate_states = self.handler.gate.states();
+        let mut halt_states = self.handler.halt.states();
         let mut turn = tokio::time::interval(TURN_EVERY);
         turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            gate_states.mark_unchanged();
+            halt_states.mark_unchanged();
             tokio::select! {
                 biased;
                 () = self.handler.stop.requested.cancelled() => return Ok(()),
-                ordered = source.set_demand(self.handler.gate.demand()) => ordered?,
+                ordered = source.set_demand(self.handler.halt.demand()) => ordered?,
             }
             tokio::select! {
                 biased;
                 () = self.handler.stop.requested.cancelled() => return Ok(()),
-                _ = gate_states.changed() => {}
+                _ = halt_states.changed() => {}
                 _ = turn.tick() => {
                     self.health.beat();
                     if !source.connected() {
@@ -82,9 +82,9 @@ impl<S: Sink> Pool<S> {
             Err(_) => tracing::warn!("the source did not stop in time; it takes everything back"),
         }
         while let Some(Delivery { message, token }) = source.next_arrived() {
-            let told = token.settle(Verdict::Released(Released::Stopping), message.body).await;
-            message.trace.settled(&told, None);
-            log(&told, None, message.attempt, message.replayed);
+            let done = token.settle(Verdict::Released(Released::Stopping), message.body).await;
+            message.trace.settled(&done, None);
+            log(&done, None, message.attempt, message.replayed);
         }
         self.finish(deadline).await;
     }
@@ -105,7 +105,10 @@ impl<S: Sink> Pool<S> {
             () = self.tasks.wait() => return,
             () = over => {}
         }
-        tracing::warn!(in_flight = self.tasks.len(), "the grace is over; what is still in a call goes back");
+        tracing::warn!(
+            events.in_flight = self.tasks.len(),
+            "the grace is over: events whose call is not answered go back to the broker"
+        );
         stop.cut.cancel();
         self.tasks.wait().await;
     }
@@ -141,15 +144,15 @@ async fn one<S: Sink, R: Receipt>(handler: Arc<Handler<S>>, recorder: Recorder, 
     };
     let (verdict, event) = judged;
     let Message { body, attempt, queue, routing_key, received, trace, next_delay, replayed, .. } = message;
-    let told = token.settle(verdict, body).await;
-    if let (Verdict::Released(Released::ProjectPaused), Some(event)) = (&told, &event) {
-        handler.board.kept_aside(&event.project);
+    let done = token.settle(verdict, body).await;
+    if let (Verdict::Released(Released::ProjectPaused), Some(event)) = (&done, &event) {
+        handler.board.was_parked(&event.project);
     }
-    trace.settled(&told, event.as_ref());
-    handler.projects.settled(project_of(&told, event.as_ref()), &told);
-    log(&told, event.as_ref(), attempt, replayed);
+    trace.settled(&done, event.as_ref());
+    handler.projects.settled(project_of(&done, event.as_ref()), &done);
+    log(&done, event.as_ref(), attempt, replayed);
     let origin = Origin { attempt, queue, routing_key, received, next_delay };
-    recorder.record(|| record::entry(origin, &told, event, calls));
+    recorder.record(|| record::entry(origin, &done, event, calls));
 }
 
 fn project_of<'a>(verdict: &'a Verdict, event: Option<&'a Event>) -> Option<&'a ProjectId> {
@@ -174,25 +177,42 @@ fn log(verdict: &Verdict, event: Option<&Event>, attempt: Attempt, replayed: i64
     let (attempt, outcome) = (attempt.get(), verdict.outcome());
     match verdict {
         Verdict::Delivered | Verdict::Duplicate if replayed > 0 => {
-            tracing::info!(event = id, project, r#type = kind, attempt, outcome, replayed, "replayed event settled");
+            tracing::info!(
+                event.id = id,
+                project,
+                event.r#type = kind,
+                attempt,
+                outcome,
+                replayed,
+                "replayed event settled"
+            );
         }
         Verdict::Delivered | Verdict::Duplicate => {
-            tracing::debug!(event = id, project, r#type = kind, attempt, outcome, "event settled");
+            tracing::debug!(event.id = id, project, event.r#type = kind, attempt, outcome, "event settled");
         }
         Verdict::Released(why) => {
             let cause = why.as_str();
-            tracing::debug!(event = id, project, r#type = kind, attempt, outcome, cause, "event settled");
+            tracing::debug!(event.id = id, project, event.r#type = kind, attempt, outcome, cause, "event settled");
         }
         Verdict::Retry(cause) => {
             let (status, cause) = (cause.status, cause.detail.as_str());
-            tracing::warn!(event = id, project, r#type = kind, attempt, outcome, status, cause, "event settled");
+            tracing::warn!(
+                event.id = id,
+                project,
+                event.r#type = kind,
+                attempt,
+                outcome,
+                status,
+                cause,
+                "event settled"
+            );
         }
         Verdict::Dead(dead) => {
             let (reason, status, cause) = (dead.reason.as_str(), dead.cause.status, dead.cause.detail.as_str());
             tracing::warn!(
-                event = id,
+                event.id = id,
                 project,
-                r#type = kind,
+                event.r#type = kind,
                 attempt,
                 outcome,
                 reason,

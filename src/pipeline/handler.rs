@@ -1,7 +1,7 @@
 //! The one decision: what becomes of a delivery. Borrows the message, returns a verdict, never sees the token.
 
 use super::{
-    gate::{Denied, Gate, Pass, Standing},
+    halt::{Denied, Halt, Pass, Standing},
     pacer::Pacer,
     record::Calls,
 };
@@ -37,7 +37,7 @@ const SHOWN_ENCODING: usize = 40;
 #[derive(Debug)]
 pub struct Handler<S> {
     pub sink: Arc<S>,
-    pub gate: Arc<Gate>,
+    pub halt: Arc<Halt>,
     pub pacer: Pacer,
     pub projects: ProjectCounts,
     /// The projects that an operator has paused.
@@ -120,10 +120,10 @@ impl<S: Sink> Handler<S> {
                     pass.answered();
                     return dead(reason, cause);
                 }
-                // From here on nothing is spent: the event is deferred, and tries again when the halt lets it.
+                // From here on nothing is spent: the event is deferred, and tries again when the halt ends.
                 Outcome::Halt { reason, cause, wait } => pass.unusable(reason, &cause, wait),
                 Outcome::Failed { cause, wait } => {
-                    let others_accepted = self.gate.accepted_since(previous_attempt);
+                    let others_accepted = self.halt.accepted_since(previous_attempt);
                     pass.failed(&cause, wait);
                     if !last_attempt {
                         return Verdict::Retry(cause);
@@ -132,9 +132,9 @@ impl<S: Sink> Handler<S> {
                         return dead(DeadReason::Exhausted, cause);
                     }
                     // Nothing at all was accepted since its last attempt: an outage, not this event's fault.
-                    self.gate.close(PauseReason::Failing, &cause, None);
+                    self.halt.begin(PauseReason::Failing, &cause, None);
                     previous_attempt = Instant::now();
-                    standing = Standing::FailedItsTrial;
+                    standing = Standing::FailedItsProbe;
                 }
             }
         }
@@ -147,12 +147,12 @@ impl<S: Sink> Handler<S> {
         }
         tokio::select! {
             biased;
-            pass = self.gate.pass(standing, deadline, &self.stop) => pass.map_err(Released::from),
+            pass = self.halt.pass(standing, deadline, &self.stop) => pass.map_err(Released::from),
             () = self.board.until_held(&event.project) => Err(Released::ProjectPaused),
         }
     }
 
-    /// The event's calls, in its turn; nothing if the gate has closed, or its project was paused,
+    /// The event's calls, in its turn; nothing if a halt has begun, or its project was paused,
     /// before they were all made.
     async fn call(
         &self,
@@ -185,19 +185,19 @@ impl<S: Sink> Handler<S> {
             Dispatch::Rescued { endpoints } => {
                 self.metrics.events_rescued.inc();
                 tracing::warn!(
-                    event = id,
+                    event.id = id,
                     project,
                     endpoints,
-                    "Svix had stored this event without calling an endpoint; it was asked to send it"
+                    "the sink had stored this event without calling an endpoint; it was asked to send it"
                 );
             }
             Dispatch::Unchecked(cause) => {
                 self.metrics.events_unchecked.inc();
                 tracing::warn!(
-                    event = id,
+                    event.id = id,
                     project,
                     cause,
-                    "Svix knows this event; whether it called an endpoint for it could not be checked"
+                    "the sink knows this event; whether it called an endpoint for it could not be checked"
                 );
             }
         }

@@ -23,7 +23,7 @@ fn handler(sink: FakeSink) -> Arc<Handler<FakeSink>> {
     let (metrics, health) = (Arc::new(Metrics::new().unwrap()), Arc::new(Health::new()));
     Arc::new(Handler {
         sink: Arc::new(sink),
-        gate: Arc::new(Gate::new(Arc::clone(&metrics), health)),
+        halt: Arc::new(Halt::new(Arc::clone(&metrics), health)),
         pacer: Pacer::new(0, 288, 1, Arc::clone(&metrics)),
         projects: ProjectCounts::new([], &metrics),
         board: Arc::new(Board::new(Arc::clone(&metrics))),
@@ -89,17 +89,17 @@ async fn each_outcome_leads_to_its_verdict() {
 #[tokio::test(start_paused = true)]
 async fn the_last_attempt_is_exhausted_only_if_others_were_accepted_since_the_one_before() {
     let handler = handler(FakeSink::answering([failed()]));
-    handler.gate.pass(Standing::Ordinary, Instant::now(), &handler.stop).await.unwrap().accepted();
+    handler.halt.pass(Standing::Ordinary, Instant::now(), &handler.stop).await.unwrap().accepted();
     let (verdict, _) = handler.handle(&message(BODY, 1), &mut Calls::default()).await;
     assert_eq!(named(&verdict), "dead exhausted");
 }
 
-/// Keeps the gate while `handle` runs to its end.
-async fn with_keeper(handler: &Arc<Handler<FakeSink>>, message: &Message) -> Verdict {
-    let (gate, sink) = (Arc::clone(&handler.gate), Arc::clone(&handler.sink));
-    let keeper = tokio::spawn(async move { crate::pipeline::keeper::keep(&gate, &*sink).await });
+/// Keeps the halt while `handle` runs to its end.
+async fn with_prober(handler: &Arc<Handler<FakeSink>>, message: &Message) -> Verdict {
+    let (halt, sink) = (Arc::clone(&handler.halt), Arc::clone(&handler.sink));
+    let prober = tokio::spawn(async move { crate::pipeline::prober::keep(&halt, &*sink).await });
     let (verdict, _) = handler.handle(message, &mut Calls::default()).await;
-    keeper.abort();
+    prober.abort();
     verdict
 }
 
@@ -107,10 +107,10 @@ async fn with_keeper(handler: &Arc<Handler<FakeSink>>, message: &Message) -> Ver
 async fn a_last_attempt_in_an_outage_is_held_and_delivered_when_it_ends() {
     let script = [failed(), failed(), failed(), accepted()];
     let handler = handler(FakeSink::answering(script));
-    let verdict = with_keeper(&handler, &message(BODY, 1)).await;
+    let verdict = with_prober(&handler, &message(BODY, 1)).await;
     assert_eq!(named(&verdict), "delivered");
     assert_eq!(handler.sink.calls().len(), 4);
-    assert!(handler.gate.is_open());
+    assert!(handler.halt.is_running());
 }
 
 #[tokio::test(start_paused = true)]
@@ -120,7 +120,7 @@ async fn what_is_not_the_events_fault_is_held_and_spends_nothing() {
     {
         let handler = handler(FakeSink::answering([trouble.clone(), trouble.clone(), accepted()]));
         let started = Instant::now();
-        let verdict = with_keeper(&handler, &message(BODY, 0)).await;
+        let verdict = with_prober(&handler, &message(BODY, 0)).await;
         assert_eq!(named(&verdict), "delivered", "{trouble:?}");
         assert!(started.elapsed() >= Duration::from_secs(3), "{trouble:?}: 1 s and 2 s, or twice 2 s");
     }
@@ -131,7 +131,7 @@ async fn an_event_held_for_ten_minutes_goes_back() {
     let handler = handler(FakeSink::answering([unusable(PauseReason::Auth)]));
     handler.sink.answer_probes(Err(unusable(PauseReason::Auth)));
     let started = Instant::now();
-    let verdict = with_keeper(&handler, &message(BODY, 0)).await;
+    let verdict = with_prober(&handler, &message(BODY, 0)).await;
     assert_eq!(verdict, Verdict::Released(Released::DeferredTooLong));
     assert!(started.elapsed() >= HOLD - Duration::from_secs(1) && started.elapsed() < HOLD + Duration::from_secs(5));
 }
@@ -149,7 +149,7 @@ async fn new_credentials_are_tried_at_once() {
         sink.change_credentials("two");
         Instant::now()
     });
-    let verdict = with_keeper(&handler, &message(BODY, 0)).await;
+    let verdict = with_prober(&handler, &message(BODY, 0)).await;
     assert_eq!(named(&verdict), "delivered");
     assert!(correct.await.unwrap().elapsed() < Duration::from_secs(1));
 }
@@ -191,7 +191,7 @@ async fn an_event_that_waits_at_the_closed_gate_is_put_aside_when_its_project_is
     let handler = handler(FakeSink::answering([unusable(PauseReason::Auth)]));
     let waiting = Arc::clone(&handler);
     let held = tokio::spawn(async move { waiting.handle(&message(BODY, 0), &mut Calls::default()).await.0 });
-    let mut states = handler.gate.states();
+    let mut states = handler.halt.states();
     states.wait_for(|state| state.reason() == Some(PauseReason::Auth)).await.unwrap();
     pause(&handler, true).await;
     assert_eq!(held.await.unwrap(), Verdict::Released(Released::ProjectPaused));

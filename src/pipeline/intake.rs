@@ -8,7 +8,7 @@ pub trait Intake: Send + Sync + 'static {
     fn put(&self, event: &Event, trace: &TraceHeaders) -> impl Future<Output = Result<(), NotTaken>> + Send;
 }
 
-/// Why an event is not known to be safe. It may have arrived all the same: giving it again is right, and Svix drops the
+/// Why an event is not known to be safe. It may have arrived all the same: giving it again is right: the sink drops the
 /// repeat by its id.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NotTaken {

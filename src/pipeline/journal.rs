@@ -36,11 +36,11 @@ pub struct Entry {
     pub status: Option<u16>,
     /// From the last call to its answer.
     pub latency: Option<Duration>,
-    /// Calls to Svix for this delivery: more than one after a pause or where an application was made.
+    /// Deliveries to the sink: more than one after a halt.
     pub calls: u32,
     /// From the receipt to the verdict.
     pub in_hand: Duration,
-    /// Svix's id of the message.
+    /// The far side's own id of the message.
     pub message: Option<Box<str>>,
     /// One line in hookbro's own words; of a harmless alphabet where it quotes anybody else.
     pub detail: Option<String>,

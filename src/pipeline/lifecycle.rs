@@ -3,13 +3,13 @@
 use super::{
     backoff::Backoff,
     consume::Pool,
-    gate::Gate,
+    halt::Halt,
     handler::Handler,
     journal::Recorder,
-    keeper,
     pacer::Pacer,
     parking::Parking,
     pauses::{PauseStore, Pauses},
+    prober,
     resume::{self, Resumer},
     sink::Sink,
     source::{Connect, Ended, NotOpen, Occasion, Source as _},
@@ -78,10 +78,10 @@ pub async fn run<C: Connect, S: Sink, K: Parking, P: PauseStore>(
     let Records { recorder, pauses } = records;
     let Ends { source: connect, sink, parking } = ends;
     let sink = Arc::new(sink);
-    let gate = Arc::new(Gate::new(Arc::clone(&metrics), Arc::clone(&health)));
+    let halt = Arc::new(Halt::new(Arc::clone(&metrics), Arc::clone(&health)));
     let handler = Handler {
         sink: Arc::clone(&sink),
-        gate: Arc::clone(&gate),
+        halt: Arc::clone(&halt),
         pacer: Pacer::new(settings.rate_limit, settings.max_in_flight, settings.lanes, Arc::clone(&metrics)),
         projects: ProjectCounts::new(settings.projects, &metrics),
         board: Arc::clone(pauses.board()),
@@ -89,7 +89,7 @@ pub async fn run<C: Connect, S: Sink, K: Parking, P: PauseStore>(
         metrics: Arc::clone(&metrics),
         stop: stop.clone(),
     };
-    let _keeper = AbortOnDropHandle::new(tokio::spawn(async move { keeper::keep(&gate, &*sink).await }));
+    let _prober = AbortOnDropHandle::new(tokio::spawn(async move { prober::keep(&halt, &*sink).await }));
     let pool = Pool::new(handler, Arc::clone(&health), recorder);
 
     let resumer = Resumer {
@@ -104,7 +104,7 @@ pub async fn run<C: Connect, S: Sink, K: Parking, P: PauseStore>(
     let ended = sources(&pool, &connect).await;
     let deadline = tokio::time::Instant::now() + settings.grace.saturating_sub(GOODBYE).max(settings.grace / 2);
     health.broker.send_replace(Broker::Draining);
-    tracing::info!(in_flight = pool.tasks.len(), "stopping");
+    tracing::info!(events.in_flight = pool.tasks.len(), "stopping: nothing new is taken");
     let (mut source, ended) = match ended {
         Ok(source) => (source, Ok(())),
         Err(fatal) => (None, Err(fatal)),
@@ -123,7 +123,7 @@ pub async fn run<C: Connect, S: Sink, K: Parking, P: PauseStore>(
         // A pass that is cut off repeats what it sent, and loses none.
         let (resumed, (), ()) = tokio::join!(resuming, connect.close(), close);
         if let Err(broken) = resumed {
-            tracing::error!(error = %broken, "what sends on events that were kept aside broke off");
+            tracing::error!(error = %broken, "the release of parked events ended midway");
         }
     };
     if tokio::time::timeout(GOODBYE, goodbyes).await.is_err() {
@@ -134,7 +134,7 @@ pub async fn run<C: Connect, S: Sink, K: Parking, P: PauseStore>(
     ended
 }
 
-/// One source after another, until told to stop: answers the one that was open then, if any.
+/// One source after another, until asked to stop: answers the one that was open then, if any.
 async fn sources<C: Connect, S: Sink>(pool: &Pool<S>, connect: &C) -> Result<Option<C::Source>, C::Fatal> {
     let (stop, metrics, health) = (&pool.handler.stop, &pool.handler.metrics, &pool.health);
     let mut backoff = Backoff::new();
@@ -191,5 +191,5 @@ fn say_lost(metrics: &Metrics, health: &Health, error: &(dyn Error + Send + Sync
 fn say_ended(metrics: &Metrics, health: &Health, ended: &Ended) {
     metrics.broker_connected.set(0);
     health.broker.send_replace(Broker::Connecting { last_error: Some(ended.to_string()) });
-    tracing::warn!(error = %ended, "lost the broker; connecting anew");
+    tracing::warn!(error = %ended, "lost the broker; connecting again");
 }

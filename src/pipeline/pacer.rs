@@ -1,8 +1,8 @@
 //! How fast and how many at once: `svix.rate_limit`, and the adaptive limit of calls in flight.
 //!
-//! Stands between the gate and the call. Whoever waited here asks the gate again, since it may have closed meanwhile.
+//! Stands between the halt and the call. Whoever waited here asks again, since a halt may have begun meanwhile.
 
-use super::gate::Denied;
+use super::halt::Denied;
 use crate::{
     event::PauseReason,
     observe::metrics::Metrics,
@@ -239,13 +239,13 @@ mod tests {
         turn(&pacer).await.over(&accepted());
         let open = std::cell::Cell::new(true);
         let line = futures_util::future::join_all((0..100).map(|_| pacer.turn(0, || open.get(), soon(), &stop)));
-        let trial = async {
+        let probe = async {
             tokio::time::sleep(Duration::from_millis(1_500)).await;
             open.set(false);
             pacer.turn(0, || true, soon(), &stop).await.unwrap().unwrap().over(&accepted());
             started.elapsed()
         };
-        let (line, tried) = tokio::join!(line, trial);
+        let (line, tried) = tokio::join!(line, probe);
         assert!(tried < Duration::from_secs(5), "{tried:?}: not behind a hundred others at one a second");
         assert!(line.iter().filter(|turn| matches!(turn, Ok(None))).count() > 95);
     }

@@ -47,9 +47,9 @@ pub trait PauseStore: Send + Sync + 'static {
 #[derive(Debug)]
 pub struct Board {
     any: AtomicBool,
-    /// Nothing until the store was heard for the first time.
+    /// Nothing until the store has answered for the first time.
     known: watch::Sender<Option<Arc<Paused>>>,
-    /// An event was kept aside after its project's pause was over.
+    /// An event was parked after its project's pause was over.
     late: Notify,
     metrics: Arc<Metrics>,
 }
@@ -72,15 +72,15 @@ impl Board {
         let _ = known.wait_for(|known| names(known, project)).await;
     }
 
-    /// An event of `project` was kept aside. Where the pause ended in the meantime, nobody may have seen it there.
-    pub fn kept_aside(&self, project: &ProjectId) {
+    /// An event of `project` was parked. If the pause ended in the meantime, nobody may have seen it there.
+    pub fn was_parked(&self, project: &ProjectId) {
         if !self.holds(project) {
             self.late.notify_one();
         }
     }
 
-    /// Waits until something may lie aside unseen.
-    pub async fn something_late(&self) {
+    /// Waits until something may be parked unseen.
+    pub async fn something_parked_late(&self) {
         self.late.notified().await;
     }
 

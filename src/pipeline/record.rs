@@ -49,7 +49,7 @@ pub struct Origin {
     pub next_delay: Option<Duration>,
 }
 
-/// The line about a delivery, once the broker was told `verdict`.
+/// The line about a delivery, once `verdict` was carried out.
 pub fn entry(origin: Origin, verdict: &Verdict, event: Option<Event>, calls: Calls) -> Entry {
     let Origin { attempt, queue, routing_key, received, next_delay } = origin;
     let (mut project, mut id) = (None, None);

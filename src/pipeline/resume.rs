@@ -1,4 +1,4 @@
-//! What follows from the pauses of projects: the board kept up to date, and what was kept aside sent on its way again once its
+//! What follows from the pauses of projects: the board kept up to date, and what was parked released once its
 //! project is resumed, whoever resumed it and whoever kept it.
 
 use crate::{
@@ -15,15 +15,15 @@ use tokio::{sync::watch, time::Instant};
 
 /// How often the store is asked: what one replica is told, the others heed so much later.
 const POLL_EVERY: Duration = Duration::from_secs(2);
-/// The same until it was heard for the first time.
+/// The same until it has answered for the first time.
 const FIRST_POLL_EVERY: Duration = Duration::from_millis(50);
 /// How long delivery waits for that. A store that is away longer must not keep events from their way; pauses are then
 /// heeded from the moment on at which it comes back.
 const FIRST_WAIT: Duration = Duration::from_secs(5);
-/// How often somebody looks whether anything lies aside of which no pause is known.
+/// How often it is checked whether anything is parked of which no pause is known.
 const CHECK_EVERY: Duration = Duration::from_secs(5);
-/// How often everything aside is looked through although nobody asks for it: a process may have been killed right after it
-/// kept an event whose project had just been resumed, while others are still paused.
+/// How often all parked events are looked through although nobody asks for it: a process may have been killed right after it
+/// parked an event whose project had just been resumed, while others are still paused.
 const LOOK_EVERY: Duration = Duration::from_secs(3600);
 /// Longest pass. The broker closes the channel of whoever holds messages for 30 minutes.
 const LONGEST_PASS: Duration = Duration::from_secs(600);
@@ -68,7 +68,7 @@ pub async fn known(board: &Board, stop: &Stop) {
     }
 }
 
-/// Sends on its way what was kept aside and may go.
+/// Releases what is parked and may go.
 #[derive(Debug)]
 pub struct Resumer<K> {
     pub board: Arc<Board>,
@@ -93,12 +93,12 @@ impl<K: Parking> Resumer<K> {
                 }
                 Ok(_) => {}
                 Err(error @ NotPassed::TooMany(_)) => {
-                    tracing::warn!(%error, "what was kept aside cannot all be looked through");
+                    tracing::warn!(%error, "not all parked events can be looked through");
                     self.reason(before, &mut known).await;
                     continue;
                 }
-                Err(NotPassed::Busy) => tracing::debug!("another replica lets go of what was kept aside"),
-                Err(error) => tracing::warn!(%error, "what was kept aside is not all on its way yet; trying again"),
+                Err(NotPassed::Busy) => tracing::debug!("another replica releases the parked events"),
+                Err(error) => tracing::warn!(%error, "not all parked events are released yet; trying again"),
             }
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
@@ -133,7 +133,7 @@ impl<K: Parking> Resumer<K> {
                 events = released,
                 kept,
                 left,
-                "what was kept aside of projects that are not paused goes out again"
+                "parked events of projects that are not paused are delivered again"
             );
         }
         Ok(passed)
@@ -146,7 +146,7 @@ impl<K: Parking> Resumer<K> {
             tokio::select! {
                 biased;
                 () = self.stop.requested.cancelled() => return,
-                () = self.board.something_late() => return,
+                () = self.board.something_parked_late() => return,
                 changed = known.changed() => {
                     let now = known.borrow_and_update().clone().unwrap_or_default();
                     if changed.is_err() || before.keys().any(|project| !now.contains_key(project)) {

@@ -1,4 +1,4 @@
-//! The seam to whatever takes events: Svix, or a script in tests.
+//! The seam to whatever takes events: a service of the far side, or a script in tests.
 
 use crate::{
     event::{Cause, DeadReason, Dispatch, Event, PauseReason},

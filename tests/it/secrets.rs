@@ -176,7 +176,7 @@ async fn no_command_says_a_secret_whatever_fails() {
         let settings = [planted.settings.clone(), vec![("broker.url".into(), url.clone())]].concat();
         let hookbro = Hookbro::start_with(&settings, &[("HTTPS_PROXY", &right)]).await;
         until("both refuse", SOON, async || {
-            let refused = [hookbro.logged("not consuming yet"), hookbro.logged("paused: nothing is sent")];
+            let refused = [hookbro.logged("not consuming yet"), hookbro.logged("halted: nothing is sent")];
             refused.iter().all(|lines| !lines.is_empty()).then_some(())
         })
         .await;

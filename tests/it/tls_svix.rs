@@ -15,7 +15,7 @@ const NAME: &str = "svix.hookbro.invalid";
 
 /// Waits until Svix counts as unreachable, and it has been said why.
 async fn paused(hookbro: &Hookbro) {
-    until("it pauses", SOON, async || (!hookbro.logged("paused: nothing is sent").is_empty()).then_some(())).await;
+    until("it pauses", SOON, async || (!hookbro.logged("halted: nothing is sent").is_empty()).then_some(())).await;
     assert_eq!(hookbro.metric("hookbro_paused{reason=\"unreachable\"}").await, 1.0);
 }
 

@@ -85,7 +85,7 @@ async fn an_accepted_event_is_one_span_within_its_publishers_trace_and_svix_hear
     let resource = collector.resource();
     assert_eq!((resource["service.name"].as_str(), resource["service.version"].as_str()), ("hookbro", "0.1.0"));
     let lines = hookbro.logged("event settled");
-    let line = lines.iter().find(|line| line["fields"]["event"] == *sample.id).unwrap();
+    let line = lines.iter().find(|line| line["fields"]["event.id"] == *sample.id).unwrap();
     assert_eq!(line["span"]["trace_id"], *trace(1));
     counted(&hookbro, "hookbro_spans_exported_total", 5.0).await;
     hookbro.stop().await;

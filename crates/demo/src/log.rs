@@ -19,9 +19,10 @@ pub(crate) enum Line {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Settled {
+    #[serde(rename = "event.id")]
     pub(crate) event: String,
     pub(crate) project: String,
-    #[serde(rename = "type")]
+    #[serde(rename = "event.type")]
     pub(crate) kind: String,
     pub(crate) attempt: u32,
     pub(crate) outcome: String,

@@ -1,8 +1,8 @@
-//! Decides when a closed gate may try an event again: waits, probes, lets one through.
+//! Ends a halt: waits, probes, and then lets one event through.
 
 use super::{
-    gate::Gate,
-    gate_state::{Closed, State, Step},
+    halt::Halt,
+    halt_state::{Halted, State, Step},
 };
 use crate::{
     event::PauseReason,
@@ -15,9 +15,9 @@ use tokio::time::Instant;
 /// First and longest wait between two probes: soon after a hiccup, and gently through a long outage.
 const PROBE_EVERY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
-/// Keeps the gate for as long as the process runs. Starts with one probe, so that a wrong token shows at once and not
+/// Probes for as long as the process runs. Starts with one probe, so that a wrong token shows at once and not
 /// with the first event.
-pub async fn keep<S: Sink>(gate: &Gate, sink: &S) {
+pub async fn keep<S: Sink>(halt: &Halt, sink: &S) {
     let mut seen = sink.generation();
     // What else it may say is nothing certain about message calls; the first event will tell.
     if let Err(
@@ -26,54 +26,54 @@ pub async fn keep<S: Sink>(gate: &Gate, sink: &S) {
         },
     ) = sink.probe().await
     {
-        close(gate, PauseReason::Failing, outcome);
+        begin(halt, PauseReason::Failing, outcome);
     }
-    let mut states = gate.states();
+    let mut states = halt.states();
     loop {
-        if states.wait_for(|state| matches!(state, State::Closed(_))).await.is_err() {
+        if states.wait_for(|state| matches!(state, State::Halted(_))).await.is_err() {
             return;
         }
         let mut wait = PROBE_EVERY.0;
         loop {
-            let awaited = states.wait_for(|state| !matches!(state, State::Closed(c) if c.step != Step::Waiting)).await;
-            let Ok(State::Closed(closed)) = awaited.map(|state| state.clone()) else { break };
+            let awaited = states.wait_for(|state| !matches!(state, State::Halted(c) if c.step != Step::Waiting)).await;
+            let Ok(State::Halted(closed)) = awaited.map(|state| state.clone()) else { break };
             wait_for_reason(&closed, wait, sink, seen).await;
             wait = (wait * 2).min(PROBE_EVERY.1);
             seen = sink.generation();
-            try_again(gate, sink, closed.reason).await;
+            try_again(halt, sink, closed.reason).await;
         }
         seen = sink.generation();
     }
 }
 
 /// Waits until trying has a chance: the far side's own date if it gave one, else a while or new credentials.
-async fn wait_for_reason<S: Sink>(closed: &Closed, wait: Duration, sink: &S, seen: Generation) {
+async fn wait_for_reason<S: Sink>(closed: &Halted, wait: Duration, sink: &S, seen: Generation) {
     if let Some(until) = closed.must_wait() {
         return tokio::time::sleep_until(until).await;
     }
     tokio::select! {
         () = tokio::time::sleep(wait) => {}
-        () = sink.credentials_changed(seen) => tracing::info!("credentials changed; trying Svix at once"),
+        () = sink.credentials_changed(seen) => tracing::info!("the credentials changed: probing at once"),
     }
 }
 
-async fn try_again<S: Sink>(gate: &Gate, sink: &S, reason: PauseReason) {
+async fn try_again<S: Sink>(halt: &Halt, sink: &S, reason: PauseReason) {
     // After a rate limit the one event is the probe: another call would only count against the limit.
     let probed = if reason == PauseReason::RateLimited { Ok(()) } else { sink.probe().await };
     match probed {
         Ok(()) => {
-            gate.step(Step::Waiting, Step::Trial);
+            halt.step(Step::Waiting, Step::HalfOpen);
         }
-        Err(outcome) => close(gate, reason, outcome),
+        Err(outcome) => begin(halt, reason, outcome),
     }
 }
 
-/// Closes the gate for what a probe came to; `otherwise` is the reason where that names none.
-fn close(gate: &Gate, otherwise: PauseReason, outcome: Outcome) {
+/// Halts for what a probe came to; `otherwise` is the reason where that names none.
+fn begin(halt: &Halt, otherwise: PauseReason, outcome: Outcome) {
     let until = |wait: Duration| Instant::now() + wait;
     match outcome {
-        Outcome::Halt { reason, cause, wait } => gate.close(reason, &cause, wait.map(until)),
-        Outcome::Failed { cause, wait } => gate.close(otherwise, &cause, wait.map(until)),
+        Outcome::Halt { reason, cause, wait } => halt.begin(reason, &cause, wait.map(until)),
+        Outcome::Failed { cause, wait } => halt.begin(otherwise, &cause, wait.map(until)),
         other => tracing::warn!(outcome = ?other, "the probe was answered in an unexpected way"),
     }
 }

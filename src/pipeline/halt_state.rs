@@ -1,4 +1,4 @@
-//! The states of the gate as plain values.
+//! The states of the halt as plain values.
 
 use crate::{
     event::{Cause, PauseReason},
@@ -9,12 +9,12 @@ use tokio::time::Instant;
 
 #[derive(Debug, Clone)]
 pub(super) enum State {
-    Open,
-    Closed(Closed),
+    Running,
+    Halted(Halted),
 }
 
 #[derive(Debug, Clone)]
-pub(super) struct Closed {
+pub(super) struct Halted {
     pub reason: PauseReason,
     pub detail: String,
     pub since: SystemTime,
@@ -28,22 +28,22 @@ pub(super) enum Step {
     /// Nobody passes; the keeper waits, then probes.
     Waiting,
     /// One event may pass.
-    Trial,
+    HalfOpen,
     /// That event is on its way.
-    Tried,
+    Probing,
 }
 
-impl Closed {
+impl Halted {
     pub(super) fn new(reason: PauseReason, cause: &Cause, not_before: Option<Instant>) -> Self {
         Self { reason, detail: cause.detail.clone(), since: SystemTime::now(), step: Step::Waiting, not_before }
     }
 
-    /// Closed already, and another call says why.
+    /// Halted already, and another call says why.
     pub(super) fn again(&mut self, reason: PauseReason, cause: &Cause, not_before: Option<Instant>) {
         self.reason = reason;
         self.detail.clone_from(&cause.detail);
         self.not_before = self.not_before.max(not_before);
-        if self.step == Step::Trial && self.must_wait().is_some() {
+        if self.step == Step::HalfOpen && self.must_wait().is_some() {
             self.step = Step::Waiting;
         }
     }
@@ -55,24 +55,24 @@ impl Closed {
 }
 
 impl State {
-    pub(super) fn lets_somebody_through(&self) -> bool {
+    pub(super) fn lets_one_through(&self) -> bool {
         match self {
-            Self::Open => true,
-            Self::Closed(closed) => closed.step == Step::Trial,
+            Self::Running => true,
+            Self::Halted(closed) => closed.step == Step::HalfOpen,
         }
     }
 
     pub(super) fn reason(&self) -> Option<PauseReason> {
         match self {
-            Self::Open => None,
-            Self::Closed(closed) => Some(closed.reason),
+            Self::Running => None,
+            Self::Halted(closed) => Some(closed.reason),
         }
     }
 
     pub(super) fn for_operator(&self) -> health::Svix {
         match self {
-            Self::Open => health::Svix::Ok,
-            Self::Closed(closed) => health::Svix::Paused {
+            Self::Running => health::Svix::Ok,
+            Self::Halted(closed) => health::Svix::Paused {
                 reason: closed.reason,
                 detail: closed.detail.clone(),
                 since: closed.since,

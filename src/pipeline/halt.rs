@@ -1,10 +1,10 @@
-//! Whether events may be sent to Svix at all: one gate that every call passes, and the pause when it is closed.
+//! The halt of everything: whether events may be sent to the sink at all.
 //!
-//! Closed, it lets nobody through until its keeper ([`super::keeper`]) has reason to believe that Svix is back; then one
-//! event at a time may try. Only the acceptance of such a trial opens it again.
+//! Halted, it lets nobody through until the prober ([`super::prober`]) has reason to believe that the sink is back; then one
+//! event at a time may try. Only the acceptance of such a probe opens it again.
 
 use super::{
-    gate_state::{Closed, State, Step},
+    halt_state::{Halted, State, Step},
     source::Demand,
 };
 use crate::{
@@ -24,14 +24,14 @@ use tokio::{
     time::Instant,
 };
 
-/// So many retryable failures without one acceptance mean that Svix as a whole fails, not single events.
+/// So many retryable failures without one acceptance mean that the sink as a whole fails, not single events.
 pub const FAILURES_IN_A_ROW: u32 = 20;
 
-/// The gate. Shared by all deliveries in flight.
+/// Whether everything is halted, and why. Shared by all deliveries in flight.
 #[derive(Debug)]
-pub struct Gate {
+pub struct Halt {
     state: watch::Sender<State>,
-    /// Those who wait stand in line, one line for each standing: an event that has failed its trial goes to the end.
+    /// Those who wait stand in line, one line for each standing: an event that has failed its probe goes to the end.
     lines: [Semaphore; Standing::COUNT],
     /// Ordinary events that wait.
     waiting: AtomicUsize,
@@ -43,34 +43,34 @@ pub struct Gate {
     health: Arc<Health>,
 }
 
-/// Leave to make one event's calls. Its end must be reported; dropped, a trial is free for the next event.
+/// Leave to make one event's calls. Its end must be reported; dropped, a probe is free for the next event.
 #[must_use]
 #[derive(Debug)]
 pub struct Pass<'g> {
-    gate: &'g Gate,
-    trial: Option<SemaphorePermit<'g>>,
+    halt: &'g Halt,
+    probe: Option<SemaphorePermit<'g>>,
 }
 
-/// How much a trial of this event would say about Svix as a whole. The less, the longer it lets others go first: events
-/// that fail whatever Svix does gather at the last rung, and must not keep fresh ones waiting.
+/// How much a probe of this event would say about the sink as a whole. The less, the longer it lets others go first: events
+/// that fail whatever the sink does gather at the last rung, and must not keep fresh ones waiting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
     Ordinary,
     /// It has failed on every rung but this one.
     LastAttempt,
     /// Its last attempt failed, and nothing else was accepted either.
-    FailedItsTrial,
+    FailedItsProbe,
 }
 
 impl Standing {
     const COUNT: usize = 3;
 
-    /// How long a trial stands open for others before this event takes it.
+    /// How long a probe stands open for others before this event takes it.
     fn yields(self) -> Duration {
         Duration::from_secs(match self {
             Self::Ordinary => 0,
             Self::LastAttempt => 2,
-            Self::FailedItsTrial => 4,
+            Self::FailedItsProbe => 4,
         })
     }
 }
@@ -82,10 +82,10 @@ pub enum Denied {
     Stopping,
 }
 
-impl Gate {
+impl Halt {
     pub fn new(metrics: Arc<Metrics>, health: Arc<Health>) -> Self {
         Self {
-            state: watch::Sender::new(State::Open),
+            state: watch::Sender::new(State::Running),
             lines: [const { Semaphore::const_new(1) }; Standing::COUNT],
             waiting: AtomicUsize::new(0),
             failures: AtomicU32::new(0),
@@ -98,10 +98,10 @@ impl Gate {
 
     /// Waits until this event may be sent, at most until `deadline`.
     pub async fn pass(&self, standing: Standing, deadline: Instant, stop: &Stop) -> Result<Pass<'_>, Denied> {
-        if self.is_open() {
-            return Ok(Pass { gate: self, trial: None });
+        if self.is_running() {
+            return Ok(Pass { halt: self, probe: None });
         }
-        // Boxed, so that an open gate does not make every task as large as a closed one would.
+        // Boxed, so that the wait does not make the task of every event larger.
         Box::pin(self.wait(standing, deadline, stop)).await
     }
 
@@ -116,13 +116,13 @@ impl Gate {
     }
 
     async fn wait_in_line(&self, standing: Standing) -> Pass<'_> {
-        // The semaphore is never closed, and the sender of the state lives as long as the gate.
+        // The semaphore is never closed, and the sender of the state lives as long as `self`.
         let permit = self.lines[standing as usize].acquire().await.ok();
         let mut state = self.state.subscribe();
         loop {
-            let _ = state.wait_for(State::lets_somebody_through).await;
-            if self.is_open() {
-                return Pass { gate: self, trial: None };
+            let _ = state.wait_for(State::lets_one_through).await;
+            if self.is_running() {
+                return Pass { halt: self, probe: None };
             }
             if !standing.yields().is_zero() {
                 tokio::select! {
@@ -130,17 +130,17 @@ impl Gate {
                     () = tokio::time::sleep(standing.yields()) => {}
                 }
             }
-            if self.step(Step::Trial, Step::Tried) {
-                return Pass { gate: self, trial: permit };
+            if self.step(Step::HalfOpen, Step::Probing) {
+                return Pass { halt: self, probe: permit };
             }
         }
     }
 
-    pub fn is_open(&self) -> bool {
-        matches!(*self.state.borrow(), State::Open)
+    pub fn is_running(&self) -> bool {
+        matches!(*self.state.borrow(), State::Running)
     }
 
-    /// Whether Svix accepted any event after `since`.
+    /// Whether the sink accepted any event after `since`.
     pub fn accepted_since(&self, since: Instant) -> bool {
         let last = self.last_accepted.load(Ordering::Relaxed);
         last > 0 && self.epoch + Duration::from_millis(last - 1) >= since
@@ -149,10 +149,10 @@ impl Gate {
     /// What to take from the source now. While ordinary events wait here, no further one is taken to be tried.
     pub fn demand(&self) -> Demand {
         match &*self.state.borrow() {
-            State::Open => Demand::Full,
-            State::Closed(closed) if closed.step == Step::Waiting => Demand::Nothing,
-            State::Closed(_) if self.waiting.load(Ordering::Relaxed) > 0 => Demand::Nothing,
-            State::Closed(_) => Demand::One,
+            State::Running => Demand::Full,
+            State::Halted(closed) if closed.step == Step::Waiting => Demand::Nothing,
+            State::Halted(_) if self.waiting.load(Ordering::Relaxed) > 0 => Demand::Nothing,
+            State::Halted(_) => Demand::One,
         }
     }
 
@@ -160,24 +160,24 @@ impl Gate {
         self.state.subscribe()
     }
 
-    /// Closes the gate, or says anew why it is closed. Not before `not_before` will anybody be let through.
-    pub fn close(&self, reason: PauseReason, cause: &Cause, not_before: Option<Instant>) {
+    /// Halts everything, or says again why it is halted. Nobody passes before `not_before`.
+    pub fn begin(&self, reason: PauseReason, cause: &Cause, not_before: Option<Instant>) {
         self.state.send_modify(|state| match state {
-            State::Open => {
-                tracing::warn!(reason = reason.as_str(), cause = %cause, "paused: nothing is sent to Svix");
-                *state = State::Closed(Closed::new(reason, cause, not_before));
+            State::Running => {
+                tracing::warn!(halt.reason = reason.as_str(), halt.cause = %cause, "halted: nothing is sent");
+                *state = State::Halted(Halted::new(reason, cause, not_before));
             }
-            State::Closed(closed) => closed.again(reason, cause, not_before),
+            State::Halted(closed) => closed.again(reason, cause, not_before),
         });
         self.show();
     }
 
-    /// Moves from one step of the pause to another; false if it is at another. Towards a trial it only moves when no date
-    /// given by Svix lies ahead, whoever learned of that date in the meantime.
+    /// Moves from one step of the pause to another; false if it is at another. Towards a probe it only moves when no date
+    /// given by the sink lies ahead, whoever learned of that date in the meantime.
     pub(super) fn step(&self, from: Step, to: Step) -> bool {
         self.state.send_if_modified(|state| match state {
-            State::Closed(closed) if closed.step == from => {
-                let too_early = to == Step::Trial && closed.must_wait().is_some();
+            State::Halted(closed) if closed.step == from => {
+                let too_early = to == Step::HalfOpen && closed.must_wait().is_some();
                 closed.step = if too_early { Step::Waiting } else { to };
                 true
             }
@@ -185,15 +185,15 @@ impl Gate {
         })
     }
 
-    fn open_after_trial(&self) {
+    fn resume(&self) {
         self.state.send_modify(|state| {
-            let State::Closed(closed) = state else { return };
+            let State::Halted(closed) = state else { return };
             if closed.must_wait().is_some() {
                 closed.step = Step::Waiting;
             } else {
-                let paused_for = closed.since.elapsed().unwrap_or_default();
-                tracing::info!(paused_ms = paused_for.as_millis(), "resumed: Svix accepted an event");
-                *state = State::Open;
+                let halted_for = closed.since.elapsed().unwrap_or_default();
+                tracing::info!(halt.ms = halted_for.as_millis(), "the halt is over: an event was accepted");
+                *state = State::Running;
             }
         });
         self.show();
@@ -207,58 +207,58 @@ impl Gate {
 }
 
 impl Pass<'_> {
-    /// Whether a further call of the same event may be made: the gate may have closed since the first.
+    /// Whether a further call of the same event may be made: a halt may have begun since the first.
     pub fn holds(&self) -> bool {
-        match &*self.gate.state.borrow() {
-            State::Open => true,
-            State::Closed(closed) => self.trial.is_some() && closed.must_wait().is_none(),
+        match &*self.halt.state.borrow() {
+            State::Running => true,
+            State::Halted(closed) => self.probe.is_some() && closed.must_wait().is_none(),
         }
     }
 
-    /// Svix took the event, or had it already.
+    /// The sink took the event, or had it already.
     pub fn accepted(mut self) {
-        let now = u64::try_from(self.gate.epoch.elapsed().as_millis()).unwrap_or(u64::MAX - 1);
-        self.gate.last_accepted.fetch_max(now + 1, Ordering::Relaxed);
-        self.gate.failures.store(0, Ordering::Relaxed);
-        if self.trial.take().is_some() {
-            self.gate.open_after_trial();
+        let now = u64::try_from(self.halt.epoch.elapsed().as_millis()).unwrap_or(u64::MAX - 1);
+        self.halt.last_accepted.fetch_max(now + 1, Ordering::Relaxed);
+        self.halt.failures.store(0, Ordering::Relaxed);
+        if self.probe.take().is_some() {
+            self.halt.resume();
         }
     }
 
-    /// Svix answered for good about this one event. That it would accept another is likely, not proved.
+    /// The sink answered for good about this one event. That it would accept another is likely, not proved.
     pub fn answered(self) {}
 
     /// The call failed as single calls do. `wait`, if any, holds back every call.
     pub fn failed(mut self, cause: &Cause, wait: Option<Duration>) {
-        let in_a_row = self.gate.failures.fetch_add(1, Ordering::Relaxed).saturating_add(1);
-        let permit = self.trial.take();
+        let in_a_row = self.halt.failures.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+        let permit = self.probe.take();
         if let Some(wait) = wait {
-            self.gate.close(PauseReason::RateLimited, cause, Some(Instant::now() + wait));
+            self.halt.begin(PauseReason::RateLimited, cause, Some(Instant::now() + wait));
         } else if in_a_row >= FAILURES_IN_A_ROW || permit.is_some() {
-            self.gate.close(PauseReason::Failing, cause, None);
+            self.halt.begin(PauseReason::Failing, cause, None);
         }
         if permit.is_some() {
-            self.gate.step(Step::Tried, Step::Waiting);
+            self.halt.step(Step::Probing, Step::Waiting);
         }
     }
 
-    /// The gate closed before all of the event's calls were made: nothing is known, and nothing spent.
+    /// A halt began before all of the event's calls were made: nothing is known, and nothing spent.
     pub fn interrupted(self) {}
 
     /// Nothing can be sent, whatever the event.
     pub fn unusable(mut self, reason: PauseReason, cause: &Cause, wait: Option<Duration>) {
-        let permit = self.trial.take();
-        self.gate.close(reason, cause, wait.map(|wait| Instant::now() + wait));
+        let permit = self.probe.take();
+        self.halt.begin(reason, cause, wait.map(|wait| Instant::now() + wait));
         if permit.is_some() {
-            self.gate.step(Step::Tried, Step::Waiting);
+            self.halt.step(Step::Probing, Step::Waiting);
         }
     }
 }
 
 impl Drop for Pass<'_> {
     fn drop(&mut self) {
-        if self.trial.is_some() {
-            self.gate.step(Step::Tried, Step::Trial);
+        if self.probe.is_some() {
+            self.halt.step(Step::Probing, Step::HalfOpen);
         }
     }
 }
@@ -279,5 +279,5 @@ impl Drop for Waiting<'_> {
 }
 
 #[cfg(test)]
-#[path = "gate_tests.rs"]
+#[path = "halt_tests.rs"]
 mod tests;

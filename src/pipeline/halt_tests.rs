@@ -1,0 +1,180 @@
+//! The halt by itself: who passes when.
+
+use super::*;
+use crate::pipeline::fake_sink::cause;
+use std::task::Poll;
+
+fn halt() -> Halt {
+    Halt::new(Arc::new(Metrics::new().unwrap()), Arc::new(Health::new()))
+}
+
+fn soon() -> Instant {
+    Instant::now() + Duration::from_secs(1000)
+}
+
+async fn open_pass(halt: &Halt) -> Pass<'_> {
+    halt.pass(Standing::Ordinary, soon(), &Stop::default()).await.unwrap()
+}
+
+/// Whether somebody who asks now is let through at once.
+async fn lets_through(halt: &Halt) -> bool {
+    let stop = Stop::default();
+    let mut asking = std::pin::pin!(halt.pass(Standing::Ordinary, soon(), &stop));
+    std::future::poll_fn(|cx| Poll::Ready(asking.as_mut().poll(cx).is_ready())).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn twenty_failures_without_an_acceptance_close_it_and_an_acceptance_starts_the_count_anew() {
+    let halt = halt();
+    for _ in 1..FAILURES_IN_A_ROW {
+        open_pass(&halt).await.failed(&cause(500), None);
+    }
+    open_pass(&halt).await.accepted();
+    for _ in 1..FAILURES_IN_A_ROW {
+        open_pass(&halt).await.failed(&cause(500), None);
+    }
+    assert!(halt.is_running());
+    open_pass(&halt).await.failed(&cause(500), None);
+    assert!(!halt.is_running());
+    assert_eq!(halt.demand(), Demand::Nothing);
+}
+
+#[tokio::test(start_paused = true)]
+async fn closed_it_lets_one_through_at_a_time_and_only_that_ones_acceptance_opens_it() {
+    let halt = halt();
+    let on_its_way = open_pass(&halt).await;
+    halt.begin(PauseReason::Unreachable, &cause(0), None);
+    assert!(!lets_through(&halt).await);
+    on_its_way.accepted();
+    assert!(!halt.is_running(), "a call from before the pause proves nothing");
+    assert!(halt.step(Step::Waiting, Step::HalfOpen));
+    assert_eq!(halt.demand(), Demand::One);
+    let probe = open_pass(&halt).await;
+    assert!(!lets_through(&halt).await, "one at a time");
+    probe.accepted();
+    assert!(halt.is_running());
+    assert_eq!(halt.demand(), Demand::Full);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_trial_that_proves_nothing_leaves_the_next_one_free() {
+    let halt = halt();
+    halt.begin(PauseReason::Auth, &cause(401), None);
+    halt.step(Step::Waiting, Step::HalfOpen);
+    open_pass(&halt).await.answered();
+    assert!(!halt.is_running());
+    drop(open_pass(&halt).await);
+    open_pass(&halt).await.failed(&cause(500), None);
+    assert!(!lets_through(&halt).await, "after a failure the keeper decides");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_date_given_by_svix_outlasts_a_trial_that_succeeds() {
+    let halt = halt();
+    halt.begin(PauseReason::RateLimited, &cause(429), Some(Instant::now()));
+    halt.step(Step::Waiting, Step::HalfOpen);
+    let probe = open_pass(&halt).await;
+    // A call from before the pause comes home with a later date.
+    halt.begin(PauseReason::RateLimited, &cause(429), Some(Instant::now() + Duration::from_secs(9)));
+    probe.accepted();
+    assert!(!halt.is_running());
+    assert!(!lets_through(&halt).await);
+    tokio::time::advance(Duration::from_secs(10)).await;
+    halt.step(Step::Waiting, Step::HalfOpen);
+    open_pass(&halt).await.accepted();
+    assert!(halt.is_running());
+}
+
+#[tokio::test(start_paused = true)]
+async fn those_who_wait_stand_in_line_and_all_pass_once_it_opens() {
+    let halt = Arc::new(halt());
+    halt.begin(PauseReason::Auth, &cause(401), None);
+    let waiting: Vec<_> = (0..50)
+        .map(|_| {
+            let halt = Arc::clone(&halt);
+            tokio::spawn(async move { open_pass(&halt).await.accepted() })
+        })
+        .collect();
+    tokio::task::yield_now().await;
+    assert_eq!(halt.demand(), Demand::Nothing, "those who wait are tried first");
+    halt.step(Step::Waiting, Step::HalfOpen);
+    assert_eq!(halt.demand(), Demand::Nothing);
+    for each in waiting {
+        each.await.unwrap();
+    }
+    assert!(halt.is_running());
+}
+
+#[tokio::test(start_paused = true)]
+async fn waiting_ends_with_its_deadline_and_with_the_process() {
+    let (halt, stop) = (halt(), Stop::default());
+    halt.begin(PauseReason::Auth, &cause(401), None);
+    let denied = halt.pass(Standing::Ordinary, Instant::now() + Duration::from_secs(5), &stop).await;
+    assert_eq!(denied.map(drop), Err(Denied::TooLong));
+    stop.requested.cancel();
+    assert_eq!(halt.pass(Standing::Ordinary, soon(), &stop).await.map(drop), Err(Denied::Stopping));
+    halt.step(Step::Waiting, Step::HalfOpen);
+    assert!(lets_through(&halt).await, "nobody took the place in line along");
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_step_towards_a_trial_is_earlier_than_the_date_that_svix_gave() {
+    let halt = halt();
+    let in_seconds = |n| Some(Instant::now() + Duration::from_secs(n));
+    halt.begin(PauseReason::RateLimited, &cause(429), in_seconds(2));
+    // Another call of the same burst comes home with a later date, while the keeper sleeps until the first one.
+    halt.begin(PauseReason::RateLimited, &cause(429), in_seconds(5));
+    tokio::time::advance(Duration::from_secs(3)).await;
+    halt.step(Step::Waiting, Step::HalfOpen);
+    assert!(!lets_through(&halt).await, "two seconds early");
+    tokio::time::advance(Duration::from_secs(3)).await;
+    halt.step(Step::Waiting, Step::HalfOpen);
+    let probe = open_pass(&halt).await;
+    halt.begin(PauseReason::RateLimited, &cause(429), in_seconds(9));
+    assert!(!probe.holds(), "nor may the probe make a second call");
+    probe.answered();
+    assert!(!lets_through(&halt).await, "a refusal frees the probe, and yet the date holds");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_that_failed_its_trial_does_not_keep_others_from_being_taken() {
+    let (halt, stop) = (halt(), Stop::default());
+    halt.begin(PauseReason::Failing, &cause(500), None);
+    let mut failed_before = std::pin::pin!(halt.pass(Standing::FailedItsProbe, soon(), &stop));
+    std::future::poll_fn(|cx| Poll::Ready(failed_before.as_mut().poll(cx).is_pending())).await;
+    halt.step(Step::Waiting, Step::HalfOpen);
+    assert_eq!(halt.demand(), Demand::One);
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_at_their_last_attempt_let_a_fresh_one_go_first() {
+    let halt = Arc::new(halt());
+    halt.begin(PauseReason::Failing, &cause(500), None);
+    let poison: Vec<_> = [Standing::FailedItsProbe, Standing::LastAttempt, Standing::LastAttempt]
+        .map(|standing| {
+            let halt = Arc::clone(&halt);
+            tokio::spawn(async move { halt.pass(standing, soon(), &Stop::default()).await.unwrap().answered() })
+        })
+        .into();
+    tokio::task::yield_now().await;
+    halt.step(Step::Waiting, Step::HalfOpen);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(halt.demand(), Demand::One, "none of them keeps a fresh event from being taken");
+    let fresh = Instant::now();
+    open_pass(&halt).await.accepted();
+    assert_eq!(fresh.elapsed(), Duration::ZERO);
+    assert!(halt.is_running());
+    for each in poison {
+        each.await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn alone_an_event_at_its_last_attempt_is_tried_all_the_same() {
+    let halt = halt();
+    halt.begin(PauseReason::Failing, &cause(500), None);
+    halt.step(Step::Waiting, Step::HalfOpen);
+    let asked = Instant::now();
+    halt.pass(Standing::LastAttempt, soon(), &Stop::default()).await.unwrap().accepted();
+    assert!(halt.is_running() && asked.elapsed() < Duration::from_secs(5));
+}
