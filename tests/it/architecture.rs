@@ -108,7 +108,7 @@ fn every_module_says_what_it_is_for() {
 
 /// Files that are part of a circle today. The rule for all others: inside a room, files import each other one way only.
 /// Empty this list, never add to it; a name that no longer belongs here fails the test.
-const CIRCLES: [&str; 30] = [
+const CIRCLES: [&str; 28] = [
     "cli/apps/delete.rs",
     "cli/apps/list.rs",
     "cli/apps/mod.rs",
@@ -124,11 +124,9 @@ const CIRCLES: [&str; 30] = [
     "http/api/mod.rs",
     "http/api/pauses.rs",
     "http/api/projects.rs",
-    "sinks/svix/client.rs",
     "sinks/svix/manage/call.rs",
     "sinks/svix/manage/mod.rs",
     "sinks/svix/manage/wire.rs",
-    "sinks/svix/proof.rs",
     "sources/rabbitmq/access.rs",
     "sources/rabbitmq/changeover.rs",
     "sources/rabbitmq/connect.rs",

@@ -90,12 +90,6 @@ pub(super) trait Messages: Send + Sync + 'static {
         goes_on: &(dyn Fn() -> bool + Send + Sync),
     ) -> impl Future<Output = Option<Answer>> + Send;
 
-    /// Asks, without sending an event, whether anything would be taken.
-    fn probe(&self) -> impl Future<Output = Result<(), Answer>> + Send;
-
     /// Which credentials a call would use now.
     fn generation(&self) -> Generation;
-
-    /// Waits until the credentials are others than those of `seen`.
-    fn credentials_changed(&self, seen: Generation) -> impl Future<Output = ()> + Send;
 }

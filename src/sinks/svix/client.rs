@@ -1,12 +1,11 @@
 //! The HTTP client: one pool, one timeout, one call per attempt. Retrying is the caller's business.
 
 use super::{
-    answer::{Answer, Create, Messages},
+    answer::{Answer, Create},
     body::MessageBody,
     classify::{Reply, classify, classify_error, error_label, refusal},
     heard::Heard,
     http::{ClientError, client, proxy_variable},
-    proof::Proof,
     settings::Settings,
     trace,
     wire::{message_body, message_path, regional_url, retry_after},
@@ -14,7 +13,7 @@ use super::{
 use crate::{
     event::{AppId, Cause, Event, EventId, PauseReason},
     observe::{metrics::Metrics, trace::Traces},
-    process::secret::Generation,
+    process::secret::{Generation, Secret},
 };
 use bytes::{Bytes, BytesMut};
 use prometheus::IntCounter;
@@ -101,6 +100,40 @@ impl SvixClient {
         let access = Arc::new(Access::new(of, kept, &self.settings)?);
         *self.access.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&access));
         Ok(access)
+    }
+
+    /// Hands over one event, in one call.
+    pub(super) async fn message(&self, event: &Event, app: &AppId, create: Create) -> Answer {
+        let called = self.access().and_then(|access| Ok((access.message_url(app)?, access)));
+        match called {
+            Ok((url, access)) => {
+                let answer = self.send(&access, url, message_body(event, app, create), &event.id).await;
+                if matches!(answer, Answer::Accepted(_)) {
+                    self.heard.remember(app, &event.id);
+                }
+                answer
+            }
+            Err(answer) => answer,
+        }
+    }
+
+    /// Asks for something cheap that needs the token and writes nothing. Counted nowhere: it is no event's call.
+    pub(super) async fn probe(&self) -> Result<(), Answer> {
+        let access = self.access()?;
+        let mut request = Request::new(Method::GET, access.url(PROBE_PATH)?);
+        request.headers_mut().insert(header::AUTHORIZATION, access.authorization.clone());
+        // Any 200 will do, and the answer of something that does not list applications: whether it takes messages, the one
+        // event that is tried next finds out.
+        const GOOD_ENOUGH: [StatusCode; 3] = [StatusCode::OK, StatusCode::NOT_FOUND, StatusCode::METHOD_NOT_ALLOWED];
+        match read(access.client.execute(request).await).await {
+            Ok((head, _)) if GOOD_ENOUGH.contains(&head.status) => Ok(()),
+            Ok((head, body)) => Err(refusal(&head.reply(&body), DEFAULT_WAIT)),
+            Err(error) => Err(classify_error(&error)),
+        }
+    }
+
+    pub(super) fn token(&self) -> &Secret {
+        &self.settings.token
     }
 
     async fn send(&self, access: &Access, url: Url, body: MessageBody, event: &EventId) -> Answer {
@@ -258,54 +291,6 @@ pub(super) async fn read_up_to(
         }
     }
     Ok((head, body.freeze()))
-}
-
-impl Messages for SvixClient {
-    async fn post(&self, event: &Event, app: &AppId, create: Create) -> Answer {
-        let called = self.access().and_then(|access| Ok((access.message_url(app)?, access)));
-        match called {
-            Ok((url, access)) => {
-                let answer = self.send(&access, url, message_body(event, app, create), &event.id).await;
-                if matches!(answer, Answer::Accepted(_)) {
-                    self.heard.remember(app, &event.id);
-                }
-                answer
-            }
-            Err(answer) => answer,
-        }
-    }
-
-    async fn prove(
-        &self,
-        event: &Event,
-        app: &AppId,
-        last: bool,
-        goes_on: &(dyn Fn() -> bool + Send + Sync),
-    ) -> Option<Answer> {
-        Proof { sink: self, event, app, last, goes_on }.find().await
-    }
-
-    async fn probe(&self) -> Result<(), Answer> {
-        let access = self.access()?;
-        let mut request = Request::new(Method::GET, access.url(PROBE_PATH)?);
-        request.headers_mut().insert(header::AUTHORIZATION, access.authorization.clone());
-        // Any 200 will do, and the answer of something that does not list applications: whether it takes messages, the one
-        // event that is tried next finds out.
-        const GOOD_ENOUGH: [StatusCode; 3] = [StatusCode::OK, StatusCode::NOT_FOUND, StatusCode::METHOD_NOT_ALLOWED];
-        match read(access.client.execute(request).await).await {
-            Ok((head, _)) if GOOD_ENOUGH.contains(&head.status) => Ok(()),
-            Ok((head, body)) => Err(refusal(&head.reply(&body), DEFAULT_WAIT)),
-            Err(error) => Err(classify_error(&error)),
-        }
-    }
-
-    fn generation(&self) -> Generation {
-        self.settings.token.generation()
-    }
-
-    async fn credentials_changed(&self, seen: Generation) {
-        self.settings.token.changed_since(seen).await;
-    }
 }
 
 #[cfg(test)]

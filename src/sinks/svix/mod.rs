@@ -3,6 +3,7 @@
 mod answer;
 mod application;
 mod body;
+mod calls;
 mod classify;
 mod client;
 mod heard;

@@ -59,11 +59,11 @@ impl Sink for SvixSink {
     }
 
     fn generation(&self) -> Generation {
-        self.0.client.generation()
+        self.0.client.token().generation()
     }
 
     async fn credentials_changed(&self, seen: Generation) {
-        self.0.client.credentials_changed(seen).await;
+        self.0.client.token().changed_since(seen).await;
     }
 }
 

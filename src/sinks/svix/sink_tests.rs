@@ -53,16 +53,8 @@ impl Messages for Script {
         goes_on().then(|| self.proofs.lock().unwrap().pop_front().unwrap_or(called))
     }
 
-    async fn probe(&self) -> Result<(), Answer> {
-        Ok(())
-    }
-
     fn generation(&self) -> Generation {
         self.credentials.1.generation()
-    }
-
-    async fn credentials_changed(&self, seen: Generation) {
-        self.credentials.1.changed_since(seen).await;
     }
 }
 

@@ -1,0 +1,31 @@
+//! Svix's client as the maker of the calls that a delivery consists of.
+
+use super::{
+    answer::{Answer, Create, Messages},
+    client::SvixClient,
+    proof::Proof,
+};
+use crate::{
+    event::{AppId, Event},
+    process::secret::Generation,
+};
+
+impl Messages for SvixClient {
+    async fn post(&self, event: &Event, app: &AppId, create: Create) -> Answer {
+        self.message(event, app, create).await
+    }
+
+    async fn prove(
+        &self,
+        event: &Event,
+        app: &AppId,
+        last: bool,
+        goes_on: &(dyn Fn() -> bool + Send + Sync),
+    ) -> Option<Answer> {
+        Proof { sink: self, event, app, last, goes_on }.find().await
+    }
+
+    fn generation(&self) -> Generation {
+        self.token().generation()
+    }
+}
