@@ -1,4 +1,4 @@
-//! `hookbro sandbox`: serves the in-memory Svix stand-in until told to stop.
+//! `hookbro sandbox`: serves the in-memory Svix stand-in until it is asked to stop.
 
 use std::future::Future;
 use std::io;

@@ -51,7 +51,7 @@ pub(super) fn answer(call: &Call<'_>, method: &Method, route: &Route) -> Result<
             (EndpointPart::Rotate, _) => rotate(call, app, key),
             (EndpointPart::Headers, &Method::PUT) => put_headers(call, app, key),
             (EndpointPart::Headers, _) => show_headers(call, app, key),
-            // Kinds of their own, see `api_again`.
+            // Kinds of their own, see `api_attempts`.
             (EndpointPart::Example | EndpointPart::Recover, _) => Ok(Answer::empty(StatusCode::NOT_FOUND)),
         },
         _ => Ok(Answer::empty(StatusCode::NOT_FOUND)),

@@ -10,11 +10,11 @@ use serde_json::value::RawValue;
 
 use super::answers::Answer;
 use super::api_apps;
-use super::echo::{EXPIRED, echo};
 use super::exchange::{Call, pause};
-use super::journal::Effect;
+use super::message_log::Message;
 use super::paging::{Page, query};
-use super::ring::Message;
+use super::payload_view::{EXPIRED, payload_view};
+use super::request_log::Effect;
 use super::store::Refusal;
 use super::tenants::stamp;
 use super::validate::{self, MESSAGE_PREFIX};
@@ -55,7 +55,7 @@ impl MessageOut {
     pub(super) fn new(message: &Message, with_content: bool) -> Result<Self, Answer> {
         let payload = match &message.payload {
             _ if !with_content => "{}".to_owned(),
-            Some(payload) => echo(payload),
+            Some(payload) => payload_view(payload),
             None => EXPIRED.to_owned(),
         };
         Ok(Self {
@@ -104,8 +104,8 @@ pub(super) async fn create(
         Refusal::Full => Answer::broken(),
     })?;
     *effect = Effect::Stored;
-    if call.holds_dispatch {
-        call.held.get_or_init(|| stored.id.clone());
+    if call.defers_dispatch {
+        call.undispatched.get_or_init(|| stored.id.clone());
     } else {
         store.dispatch(&stored.id);
     }

@@ -5,13 +5,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::answers::{Answer, Flaw, Reply};
-use super::book::FaultId;
 use super::exchange::Body;
 use super::fault::Fault;
+use super::fault_registry::FaultId;
 use super::instance::Inner;
-use super::journal::{Outcome, RequestLine};
+use super::message_log::Message;
 use super::paging::query;
-use super::ring::Message;
+use super::request_log::{Outcome, RequestLine};
 use super::route::RequestKind;
 use super::tenants::stamp;
 
@@ -43,12 +43,12 @@ pub(super) fn answer(inner: &Inner, method: &Method, path: &[String], uri: &Uri,
     let done = || Ok(Answer::empty(StatusCode::NO_CONTENT));
     let answer = match (words.as_slice(), method) {
         (["faults"], &Method::POST) => add_fault(inner, body),
-        (["faults"], &Method::GET) => Ok(Answer::json(StatusCode::OK, &json!({ "faults": inner.book().list() }))),
+        (["faults"], &Method::GET) => Ok(Answer::json(StatusCode::OK, &json!({ "faults": inner.faults().list() }))),
         (["faults"], &Method::DELETE) => {
-            inner.book().clear();
+            inner.faults().clear();
             done()
         }
-        (["faults", id], &Method::DELETE) => match id.parse().is_ok_and(|id| inner.book().remove(FaultId(id))) {
+        (["faults", id], &Method::DELETE) => match id.parse().is_ok_and(|id| inner.faults().remove(FaultId(id))) {
             true => done(),
             false => Err(Answer::entity_not_found()),
         },
@@ -70,7 +70,7 @@ fn add_fault(inner: &Inner, body: &Body) -> Result<Answer, Answer> {
         return Err(Answer::too_large());
     };
     let fault: Fault = super::wire::decode(body)?;
-    match inner.book().add(fault) {
+    match inner.faults().add(fault) {
         Ok(id) => Ok(Answer::json(StatusCode::CREATED, &FaultAdded { id })),
         Err(err) => Err(Answer::invalid(vec![Flaw::value(&["body"], err.to_string())])),
     }
@@ -117,7 +117,7 @@ fn requests(inner: &Inner, uri: &Uri) -> Result<Answer, Answer> {
             && (asked.app.is_none() || asked.app == line.app)
             && (asked.event_id.is_none() || asked.event_id == line.event_id)
     };
-    let lines: Vec<RequestLine> = inner.journal().lines().filter(wanted).cloned().collect();
+    let lines: Vec<RequestLine> = inner.request_log().lines().filter(wanted).cloned().collect();
     let text: String = lines.iter().map(|line| format!("{}\n", show_request(inner, line))).collect();
     let body = text.into();
     Ok(Answer { content_type: Some("application/x-ndjson"), body, ..Answer::empty(StatusCode::OK) })
@@ -144,8 +144,8 @@ fn show_request(inner: &Inner, line: &RequestLine) -> Value {
 }
 
 fn summary(inner: &Inner) -> Answer {
-    let held = inner.store().messages().count();
+    let stored = inner.store().messages().count();
     let up_ms = inner.started.elapsed().as_millis();
-    let apps = inner.journal().tallies().clone();
-    Answer::json(StatusCode::OK, &json!({ "up_ms": up_ms, "messages_held": held, "apps": apps }))
+    let apps = inner.request_log().tallies().clone();
+    Answer::json(StatusCode::OK, &json!({ "up_ms": up_ms, "messages_held": stored, "apps": apps }))
 }

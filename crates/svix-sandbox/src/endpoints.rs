@@ -1,5 +1,5 @@
 //! The endpoints of an application, and the event types of an organisation that they may filter by. Kept and shown, and called
-//! in the book alone: nothing is ever sent to one.
+//! in the store alone: nothing is ever sent to one.
 
 use std::collections::BTreeMap;
 

@@ -11,14 +11,14 @@ use hyper::{HeaderMap, Method, Request, StatusCode, Uri};
 use serde_json::json;
 
 use super::answers::{Answer, Reply, preflight};
-use super::book::{FaultId, Traits};
+use super::connection::Hangup;
 use super::fault::Fault;
+use super::fault_registry::{FaultId, Traits};
 use super::instance::Inner;
-use super::journal::{Effect, Outcome, RequestLine};
-use super::line::Hangup;
+use super::request_log::{Effect, Outcome, RequestLine};
 use super::route::{RequestKind, Route};
 use super::wire::{self, MessageIn};
-use super::{api_again, api_apps, api_endpoints, api_messages, control};
+use super::{api_apps, api_attempts, api_endpoints, api_messages, control};
 
 /// The largest request Svix takes.
 const MAX_BODY: usize = 2 * 1024 * 1024;
@@ -33,9 +33,9 @@ pub(super) struct Call<'a> {
     pub(super) headers: &'a HeaderMap,
     body: &'a Body,
     /// The message it stores is not to be dispatched yet.
-    pub(super) holds_dispatch: bool,
+    pub(super) defers_dispatch: bool,
     /// The id of that message.
-    pub(super) held: OnceLock<String>,
+    pub(super) undispatched: OnceLock<String>,
 }
 
 pub(super) enum Body {
@@ -70,7 +70,7 @@ impl Entry<'_> {
     fn close(&mut self, outcome: Outcome) {
         if let Some(line) = self.line.take() {
             let elapsed = line.at.elapsed();
-            self.inner.journal().write(RequestLine { outcome, elapsed, ..line });
+            self.inner.request_log().write(RequestLine { outcome, elapsed, ..line });
         }
     }
 }
@@ -81,13 +81,13 @@ impl Drop for Entry<'_> {
     }
 }
 
-pub(super) async fn answer(inner: Arc<Inner>, request: Request<Incoming>, line: Hangup) -> Result<Reply, Infallible> {
+pub(super) async fn answer(inner: Arc<Inner>, request: Request<Incoming>, hangup: Hangup) -> Result<Reply, Infallible> {
     let at = Instant::now();
     let (head, body) = request.into_parts();
     let route = Route::of(head.uri.path());
     let body = read(body).await;
     if let Body::Torn = body {
-        line.hang_up(false).await;
+        hangup.hang_up(false).await;
     }
     if let Route::Control(path) = &route {
         return Ok(control::answer(&inner, &head.method, path, &head.uri, &body));
@@ -100,22 +100,22 @@ pub(super) async fn answer(inner: Arc<Inner>, request: Request<Incoming>, line: 
         Body::Whole(body) if kind == RequestKind::MessageCreate => Some(wire::decode::<MessageIn>(body)),
         _ => None,
     };
-    let (mut entry, struck) = open(&inner, at, kind, &route, &head.headers, message.as_ref());
-    let (before, after) = match struck {
+    let (mut entry, fired) = open(&inner, at, kind, &route, &head.headers, message.as_ref());
+    let (before, after) = match fired {
         Some(fault) if fault.after_commit => (None, Some(fault)),
-        struck => (struck, None),
+        fired => (fired, None),
     };
-    let mut reply = suffer(before, &mut entry, &line).await;
+    let mut reply = apply(before, &mut entry, &hangup).await;
     if reply.is_none() {
         pause(inner.options.latency).await;
-        let holds_dispatch = after.as_ref().is_some_and(|fault| fault.undispatched);
-        let (uri, headers, held) = (&head.uri, &head.headers, OnceLock::new());
-        let call = Call { inner: &inner, uri, headers, body: &body, holds_dispatch, held };
+        let defers_dispatch = after.as_ref().is_some_and(|fault| fault.undispatched);
+        let (uri, headers, undispatched) = (&head.uri, &head.headers, OnceLock::new());
+        let call = Call { inner: &inner, uri, headers, body: &body, defers_dispatch, undispatched };
         let (answer, effect) = process(&call, &head.method, kind, &route, message).await;
         entry.effect(effect);
-        reply = suffer(after, &mut entry, &line).await;
+        reply = apply(after, &mut entry, &hangup).await;
         if reply.is_none() {
-            call.held.get().iter().for_each(|id| inner.store().dispatch(id));
+            call.undispatched.get().iter().for_each(|id| inner.store().dispatch(id));
             reply = Some(answer.into_reply());
         }
     }
@@ -140,7 +140,7 @@ fn open<'a>(
         event_id: message.and_then(|message| message.event_id.as_deref()),
         event_type: message.map(|message| message.event_type.as_str()),
     };
-    let struck: Option<(FaultId, Fault)> = inner.book().strike(&traits);
+    let fired: Option<(FaultId, Fault)> = inner.faults().fire(&traits);
     let line = RequestLine {
         at,
         elapsed: at.elapsed(),
@@ -152,18 +152,18 @@ fn open<'a>(
         traceparent: headers.get("traceparent").and_then(|value| value.to_str().ok()).map(str::to_owned),
         outcome: Outcome::Abandoned,
         effect: Effect::None,
-        fault: struck.as_ref().map(|(id, _)| *id),
+        fault: fired.as_ref().map(|(id, _)| *id),
     };
-    (Entry { inner, line: Some(line) }, struck.map(|(_, fault)| fault))
+    (Entry { inner, line: Some(line) }, fired.map(|(_, fault)| fault))
 }
 
 /// Applies a fault; returns its answer if it has one, and does not return if it hangs up.
-async fn suffer(fault: Option<Fault>, entry: &mut Entry<'_>, line: &Hangup) -> Option<Reply> {
+async fn apply(fault: Option<Fault>, entry: &mut Entry<'_>, hangup: &Hangup) -> Option<Reply> {
     let fault = fault?;
     pause(fault.delay).await;
     if fault.drop || fault.reset {
         entry.close(Outcome::Dropped);
-        line.hang_up(fault.reset).await;
+        hangup.hang_up(fault.reset).await;
     }
     fault.reply()
 }
@@ -198,11 +198,11 @@ async fn process(
         (RequestKind::AppGet, Route::App(app)) => api_apps::get(call, app),
         (RequestKind::AppUpdate, Route::App(app)) => api_apps::update(call, app).await,
         (RequestKind::AppDelete, Route::App(app)) => api_apps::delete(call, app),
-        (RequestKind::SendExample, Route::Endpoint(app, key, _)) => api_again::send_example(call, app, key),
-        (RequestKind::Recover, Route::Endpoint(app, key, _)) => api_again::recover(call, app, key),
-        (RequestKind::Resend, Route::Resend(app, id, key)) => api_again::resend(call, app, id, key),
-        (RequestKind::Attempts, Route::Attempts(app, id)) => api_again::attempts(call, app, id),
-        (RequestKind::Attempts, Route::Destinations(app, id)) => api_again::destinations(call, app, id),
+        (RequestKind::SendExample, Route::Endpoint(app, key, _)) => api_attempts::send_example(call, app, key),
+        (RequestKind::Recover, Route::Endpoint(app, key, _)) => api_attempts::recover(call, app, key),
+        (RequestKind::Resend, Route::Resend(app, id, key)) => api_attempts::resend(call, app, id, key),
+        (RequestKind::Attempts, Route::Attempts(app, id)) => api_attempts::attempts(call, app, id),
+        (RequestKind::Attempts, Route::Destinations(app, id)) => api_attempts::destinations(call, app, id),
         (RequestKind::Endpoint | RequestKind::EventType | RequestKind::Portal, route) => {
             api_endpoints::answer(call, method, route)
         }

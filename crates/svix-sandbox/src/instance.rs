@@ -1,4 +1,4 @@
-//! The sandbox as tests hold it: what it has seen, and what it is told to do next.
+//! The handle that tests use: what the sandbox has seen, and the faults that it shall show.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -7,11 +7,11 @@ use bytes::Bytes;
 
 use super::attempts::Trigger;
 use super::auth::Gate;
-use super::book::{Book, FaultId, FaultState};
 use super::fault::{Fault, InvalidFault};
-use super::journal::{Journal, RequestLine};
+use super::fault_registry::{FaultId, FaultRegistry, FaultState};
+use super::message_log::Message;
 use super::options::Options;
-use super::ring::Message;
+use super::request_log::{RequestLine, RequestLog};
 use super::store::Store;
 
 /// A message as it was accepted, its application deleted since or not.
@@ -46,7 +46,7 @@ pub struct Application {
     pub id: String,
     pub uid: Option<String>,
     pub name: String,
-    /// Messages held.
+    /// Messages stored.
     pub messages: usize,
 }
 
@@ -56,15 +56,15 @@ pub struct Sandbox {
     pub(super) inner: Arc<Inner>,
 }
 
-/// Shared by every connection, hence behind locks. None is held while waiting, and no two at once.
+/// Shared by every connection, hence behind locks. No task waits while it has one, and none takes two at once.
 #[derive(Debug)]
 pub(super) struct Inner {
     pub(super) options: Options,
     pub(super) gate: Gate,
     pub(super) started: Instant,
     store: Mutex<Store>,
-    journal: Mutex<Journal>,
-    book: Mutex<Book>,
+    request_log: Mutex<RequestLog>,
+    faults: Mutex<FaultRegistry>,
 }
 
 impl Inner {
@@ -72,18 +72,18 @@ impl Inner {
         self.store.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn journal(&self) -> MutexGuard<'_, Journal> {
-        self.journal.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn request_log(&self) -> MutexGuard<'_, RequestLog> {
+        self.request_log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn book(&self) -> MutexGuard<'_, Book> {
-        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn faults(&self) -> MutexGuard<'_, FaultRegistry> {
+        self.faults.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Forgets messages, event ids and the request log; applications and faults stay.
     pub(super) fn clear_messages(&self) {
         self.store().clear_messages();
-        self.journal().clear();
+        self.request_log().clear();
     }
 }
 
@@ -93,21 +93,21 @@ impl Sandbox {
             gate: Gate::new(&options),
             started: Instant::now(),
             store: Mutex::new(Store::new(&options)),
-            journal: Mutex::new(Journal::new(options.max_requests)),
-            book: Mutex::default(),
+            request_log: Mutex::new(RequestLog::new(options.max_requests)),
+            faults: Mutex::default(),
             options,
         };
         Self { inner: Arc::new(inner) }
     }
 
-    /// Every message held, in the order they were accepted.
+    /// Every message stored, in the order they were accepted.
     pub fn messages(&self) -> Vec<StoredMessage> {
         self.inner.store().messages().map(StoredMessage::from).collect()
     }
 
     /// Every call of the API that has ended, in the order of endings.
     pub fn requests(&self) -> Vec<RequestLine> {
-        self.inner.journal().lines().cloned().collect()
+        self.inner.request_log().lines().cloned().collect()
     }
 
     pub fn applications(&self) -> Vec<Application> {
@@ -139,20 +139,20 @@ impl Sandbox {
     }
 
     pub fn try_add_fault(&self, fault: Fault) -> Result<FaultId, InvalidFault> {
-        self.inner.book().add(fault)
+        self.inner.faults().add(fault)
     }
 
     /// Whether it was there.
     pub fn remove_fault(&self, id: FaultId) -> bool {
-        self.inner.book().remove(id)
+        self.inner.faults().remove(id)
     }
 
     pub fn clear_faults(&self) {
-        self.inner.book().clear();
+        self.inner.faults().clear();
     }
 
     pub fn faults(&self) -> Vec<FaultState> {
-        self.inner.book().list().to_vec()
+        self.inner.faults().list().to_vec()
     }
 
     /// Forgets messages, event ids and the request log; applications and faults stay.

@@ -1,8 +1,8 @@
 //! An in-memory stand-in for Svix: `hookbro sandbox`, and the double every test of the client runs against.
 //!
 //! It answers applications, messages, endpoints, event types and portal links as a Svix server 1.100 was recorded to
-//! answer (`tests/contract/`), fails on demand, and shows what it received. It knows nothing of the rest of the crate, so that it cannot share the
-//! client's mistakes; `tests/it/contract.rs` holds it against the recording instead.
+//! answer (`tests/contract/`), fails on demand, and shows what it received. It shares no code with the client, so that it
+//! cannot share the client's mistakes; `tests/it/contract.rs` compares it with the recording instead.
 //!
 //! Limits: nothing is delivered anywhere and nothing outlives the process. A message that is dispatched has an attempt at each
 //! endpoint that takes it, noted as a success. Statistics and `PATCH` of anything but an endpoint answer as routes that do
@@ -13,25 +13,25 @@
 //! `store`.
 
 mod answers;
-mod api_again;
 mod api_apps;
+mod api_attempts;
 mod api_endpoints;
 mod api_messages;
 mod attempts;
 mod auth;
-mod book;
+mod connection;
 mod control;
-mod echo;
 mod endpoints;
 mod exchange;
 mod fault;
+mod fault_registry;
 mod ids;
 mod instance;
-mod journal;
-mod line;
+mod message_log;
 mod options;
 mod paging;
-mod ring;
+mod payload_view;
+mod request_log;
 mod route;
 mod server;
 mod store;
@@ -41,9 +41,9 @@ mod wire;
 mod wire_endpoints;
 
 pub use attempts::Trigger;
-pub use book::{FaultId, FaultState};
 pub use fault::{Fault, FaultKind, InvalidFault};
+pub use fault_registry::{FaultId, FaultState};
 pub use instance::{Application, Sandbox, StoredAttempt, StoredMessage};
-pub use journal::{Effect, Outcome, RequestLine, Tally};
 pub use options::{Options, Role};
+pub use request_log::{Effect, Outcome, RequestLine, Tally};
 pub use route::RequestKind;

@@ -1,4 +1,4 @@
-//! What a sandbox can be told before it starts. Every bound on its memory is here, with its reason.
+//! The settings of a sandbox. Every bound on its memory is here, with its reason.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use std::time::Duration;
 /// difference is the time in which a second request still finds the application missing.
 const CREATION_GAP: Duration = Duration::from_millis(2);
 
-/// Long enough for any request that is not held by a scripted delay, short enough for a test to wait out.
+/// Long enough for any request that no scripted delay holds up, short enough for a test to wait out.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(1);
 
 /// Payloads are the bulk of the memory: half a gigabyte leaves room for the rest on a 1 GiB machine.
@@ -44,7 +44,7 @@ pub struct Options {
     pub latency: Duration,
     /// Waited between "this application does not exist" and creating it: the window of the creation race.
     pub creation_gap: Duration,
-    /// How long requests in flight may still take once `serve` was told to stop.
+    /// How long requests in flight may still take once `serve` is asked to stop.
     pub shutdown_grace: Duration,
     /// Payload bytes kept; beyond that the oldest payloads are forgotten, their messages stay.
     pub max_payload_bytes: usize,

@@ -11,9 +11,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::connection::{Connection, Hangup};
 use super::exchange;
 use super::instance::{Inner, Sandbox};
-use super::line::{Hangup, Line};
 
 /// Far above what a test needs and below the usual limit of open files; more callers wait in the listen queue.
 const MAX_CONNECTIONS: usize = 4096;
@@ -54,10 +54,10 @@ async fn connection(inner: Arc<Inner>, socket: TcpStream, stop: CancellationToke
     // Without it small answers wait for the caller's delayed ack. A socket that refuses is closed already.
     let _ = socket.set_nodelay(true);
     let hangup = Hangup::default();
-    let line = TokioIo::new(Line::new(socket, hangup.clone()));
+    let socket = TokioIo::new(Connection::new(socket, hangup.clone()));
     let service = service_fn(|request| exchange::answer(inner.clone(), request, hangup.clone()));
     let builder = Builder::new(TokioExecutor::new());
-    let mut http = std::pin::pin!(builder.serve_connection(line, service));
+    let mut http = std::pin::pin!(builder.serve_connection(socket, service));
     tokio::select! {
         // A broken connection is the caller's business: it sees it too.
         _ = http.as_mut() => return,

@@ -1,6 +1,6 @@
 //! Everything the sandbox remembers of the API: organisations, applications, messages.
 //!
-//! One lock guards it, held for one step and never while waiting: it stands for the database, whose single statements
+//! One lock guards it, taken for one step and never kept while waiting: it stands for the database, whose single statements
 //! are atomic and whose requests are not. No step takes longer the more messages there are.
 
 use std::collections::HashMap;
@@ -13,9 +13,9 @@ use jiff::Timestamp;
 use super::attempts::{Attempt, Trigger};
 use super::endpoints::{Endpoint, EventType, EventTypes};
 use super::ids::Ids;
+use super::message_log::{Message, MessageLog, Seq};
 use super::options::Options;
 use super::paging::{List, Order, Page};
-use super::ring::{Message, Ring, Seq};
 use super::tenants::{App, AppOut, Org, Taken};
 use super::validate::{APP_PREFIX, ATTEMPT_PREFIX, ENDPOINT_PREFIX, MESSAGE_PREFIX};
 use super::wire::{ApplicationIn, MessageIn};
@@ -30,7 +30,7 @@ static NO_EVENT_TYPES: EventTypes = EventTypes::none();
 pub(super) struct Store {
     ids: Ids,
     orgs: HashMap<Arc<str>, Org>,
-    ring: Ring,
+    log: MessageLog,
 }
 
 /// Why something was not written.
@@ -46,8 +46,8 @@ pub(super) enum Refusal {
 
 impl Store {
     pub(super) fn new(options: &Options) -> Self {
-        let ring = Ring::new(options.max_payload_bytes, options.max_messages);
-        Self { ids: Ids::default(), orgs: HashMap::new(), ring }
+        let log = MessageLog::new(options.max_payload_bytes, options.max_messages);
+        Self { ids: Ids::default(), orgs: HashMap::new(), log }
     }
 
     pub(super) fn app(&self, org: &str, key: &str) -> Option<&App> {
@@ -132,7 +132,7 @@ impl Store {
             timestamp: Timestamp::now(),
             attempts: Vec::new(),
         };
-        let (seq, gone) = self.ring.push(message.clone());
+        let (seq, gone) = self.log.push(message.clone());
         app.messages.push_back(seq);
         if let Some(event_id) = event_id {
             app.events.insert(event_id, seq);
@@ -145,7 +145,7 @@ impl Store {
 
     /// Calls every endpoint that takes this message, by its id.
     pub(super) fn dispatch(&mut self, id: &str) {
-        let Some(message) = self.ring.find(id).and_then(|seq| self.ring.get_mut(seq)) else { return };
+        let Some(message) = self.log.find(id).and_then(|seq| self.log.get_mut(seq)) else { return };
         let Some(app) = self.orgs.get(&message.org).and_then(|org| org.find(&message.app_id)) else { return };
         let channels = message.channels.as_ref().map_or(&[][..], |channels| &channels.0);
         for endpoint in app.endpoints.iter().filter(|one| one.takes(&message.event_type, channels)) {
@@ -156,30 +156,30 @@ impl Store {
     /// Calls one endpoint for a message, whatever its filter.
     pub(super) fn call(&mut self, seq: Seq, endpoint: &Endpoint, trigger: Trigger) {
         let id = self.ids.next(ATTEMPT_PREFIX);
-        if let Some(message) = self.ring.get_mut(seq) {
+        if let Some(message) = self.log.get_mut(seq) {
             message.attempts.push(attempt(id, endpoint, trigger));
         }
     }
 
     /// A message of an application, by id or event id.
     pub(super) fn message(&self, app: &App, key: &str) -> Option<(Seq, &Message)> {
-        let seq = app.events.get(key).copied().or_else(|| self.ring.find(key))?;
-        let message = self.ring.get(seq)?;
+        let seq = app.events.get(key).copied().or_else(|| self.log.find(key))?;
+        let message = self.log.get(seq)?;
         (message.app_id == app.id).then_some((seq, message))
     }
 
     pub(super) fn expunge(&mut self, seq: Seq) {
-        self.ring.forget(seq);
+        self.log.forget(seq);
     }
 
     /// The messages of an application behind the page's iterator, in the direction of the page; newest come first.
     pub(super) fn walk<'a>(&'a self, app: &'a App, page: &Page) -> Box<dyn Iterator<Item = &'a Message> + 'a> {
-        let get = |seq: &Seq| self.ring.get(*seq);
+        let get = |seq: &Seq| self.log.get(*seq);
         let Some(from) = page.from.as_deref() else {
             let seqs = app.messages.iter();
             return if page.back { Box::new(seqs.filter_map(get)) } else { Box::new(seqs.rev().filter_map(get)) };
         };
-        let bound = self.ring.seq_from(from);
+        let bound = self.log.seq_from(from);
         let split = app.messages.partition_point(|seq| *seq < bound);
         if page.back {
             let from = from.to_owned();
@@ -190,7 +190,7 @@ impl Store {
     }
 
     pub(super) fn messages(&self) -> impl Iterator<Item = &Message> {
-        self.ring.iter()
+        self.log.iter()
     }
 
     pub(super) fn apps(&self) -> impl Iterator<Item = (&Arc<str>, &App)> {
@@ -199,7 +199,7 @@ impl Store {
 
     /// Forgets every message and event id; applications stay.
     pub(super) fn clear_messages(&mut self) {
-        self.ring.clear();
+        self.log.clear();
         for app in self.orgs.values_mut().flat_map(Org::apps_mut) {
             app.messages.clear();
             app.events.clear();

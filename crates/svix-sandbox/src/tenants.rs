@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::endpoints::{Endpoints, EventTypes};
+use super::message_log::Seq;
 use super::paging::{List, Order, Page};
-use super::ring::Seq;
 use super::wire::ApplicationIn;
 
 #[derive(Debug)]
@@ -24,7 +24,7 @@ pub(super) struct App {
     pub(super) endpoints: Endpoints,
     /// Its messages, oldest first.
     pub(super) messages: VecDeque<Seq>,
-    /// The event ids that are taken, while their messages are held.
+    /// The event ids that are taken, while their messages are stored.
     pub(super) events: HashMap<Arc<str>, Seq>,
 }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::book::FaultId;
+use super::fault_registry::FaultId;
 use super::route::RequestKind;
 
 /// A client that makes up applications shall not fill the memory: what comes later is counted together.
@@ -67,13 +67,13 @@ pub struct Tally {
 }
 
 #[derive(Debug)]
-pub(super) struct Journal {
+pub(super) struct RequestLog {
     lines: VecDeque<RequestLine>,
     tallies: BTreeMap<String, Tally>,
     max: usize,
 }
 
-impl Journal {
+impl RequestLog {
     pub(super) fn new(max: usize) -> Self {
         Self { lines: VecDeque::new(), tallies: BTreeMap::new(), max }
     }

@@ -32,9 +32,9 @@ pub(super) struct Message {
 }
 
 #[derive(Debug)]
-pub(super) struct Ring {
+pub(super) struct MessageLog {
     messages: VecDeque<Message>,
-    /// The place of the first message still held.
+    /// The place of the first message still stored.
     first: Seq,
     /// Before this place every payload has been forgotten.
     first_payload: Seq,
@@ -43,7 +43,7 @@ pub(super) struct Ring {
     max_messages: usize,
 }
 
-impl Ring {
+impl MessageLog {
     pub(super) fn new(max_payload_bytes: usize, max_messages: usize) -> Self {
         let messages = VecDeque::new();
         Self { messages, first: 0, first_payload: 0, payload_bytes: 0, max_payload_bytes, max_messages }
@@ -76,7 +76,7 @@ impl Ring {
         self.messages.get_mut(usize::try_from(seq.checked_sub(self.first)?).ok()?)
     }
 
-    /// Ids grow with every message, so the ring is sorted by them.
+    /// Ids grow with every message, so the log is sorted by them.
     pub(super) fn find(&self, id: &str) -> Option<Seq> {
         let index = self.messages.binary_search_by(|message| message.id.as_str().cmp(id)).ok()?;
         Some(self.first + index as Seq)

@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::fault::{Fault, FaultKind, InvalidFault};
 use super::route::RequestKind;
 
-/// Every call is held against every fault, so they have to stay few.
+/// Every call is compared with every fault, so they have to stay few.
 const MAX_FAULTS: usize = 1000;
 /// Shares are counted in millionths, so that a tenth of 100 calls is 10 and not 9.999.
 const WHOLE: u64 = 1_000_000;
@@ -36,12 +36,12 @@ pub(super) struct Traits<'a> {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Book {
+pub(super) struct FaultRegistry {
     faults: Vec<FaultState>,
     last: u64,
 }
 
-impl Book {
+impl FaultRegistry {
     pub(super) fn add(&mut self, fault: Fault) -> Result<FaultId, InvalidFault> {
         fault.check()?;
         if self.faults.len() >= MAX_FAULTS {
@@ -71,7 +71,7 @@ impl Book {
     }
 
     /// The first fault, oldest first, that fires for this call.
-    pub(super) fn strike(&mut self, call: &Traits<'_>) -> Option<(FaultId, Fault)> {
+    pub(super) fn fire(&mut self, call: &Traits<'_>) -> Option<(FaultId, Fault)> {
         let mut meeting = self.faults.iter_mut().filter(|state| !state.spent() && state.meets(call));
         meeting.find_map(|state| state.fires().then(|| (state.id, state.fault.clone())))
     }
@@ -109,16 +109,16 @@ impl FaultState {
 
 #[cfg(test)]
 mod tests {
-    use super::{Book, Fault, RequestKind, Traits};
+    use super::{Fault, FaultRegistry, RequestKind, Traits};
 
     #[test]
     fn a_share_fires_evenly_and_exactly() {
         for share in [0.1, 0.29, 1.0 / 3.0, 0.5, 0.9, 1.0] {
-            let mut book = Book::default();
+            let mut registry = FaultRegistry::default();
             let fault = Fault { share: Some(share), drop: true, ..Fault::default() };
-            book.add(fault).unwrap();
+            registry.add(fault).unwrap();
             let call = Traits { kind: RequestKind::MessageCreate, app: None, event_id: None, event_type: None };
-            let fired = (0..1000).filter(|_| book.strike(&call).is_some()).count();
+            let fired = (0..1000).filter(|_| registry.fire(&call).is_some()).count();
             assert_eq!(fired, (share * 1000.0).round() as usize);
         }
     }

@@ -1,4 +1,4 @@
-//! The payload as Svix shows it again: parsed and written anew, so keys are sorted, the last of equal keys wins and
+//! The payload as Svix shows it again: parsed and written again, so keys are sorted, the last of equal keys wins and
 //! exponents get a sign. What it cannot parse (a lone surrogate, 200 levels of nesting) it shows as expired.
 //!
 //! Digits are kept as sent (`1.10`, `12345678901234567890123`); nothing passes through a float.
@@ -13,7 +13,7 @@ pub(super) const EXPIRED: &str = r#"{"expired":true}"#;
 /// serde_json refuses the 128th level.
 const MAX_DEPTH: usize = 127;
 
-pub(super) fn echo(payload: &[u8]) -> String {
+pub(super) fn payload_view(payload: &[u8]) -> String {
     let mut out = String::with_capacity(payload.len());
     match serde_json::from_slice::<&RawValue>(payload).ok().and_then(|value| write(value, MAX_DEPTH, &mut out)) {
         Some(()) => out,
@@ -71,22 +71,22 @@ fn number(text: &str, out: &mut String) {
 
 #[cfg(test)]
 mod tests {
-    use super::{EXPIRED, echo};
+    use super::{EXPIRED, payload_view};
 
     #[test]
-    fn an_echo_is_sorted_and_keeps_every_digit() {
+    fn a_view_is_sorted_and_keeps_every_digit() {
         let sent =
             r#"{"z": 1, "b":12345678901234567890.123450, "a":1e400, "e": 1E5, "a":-2.0E-7, "s":"\u0041\/\u0000"}"#;
         let shown = r#"{"a":-2.0e-7,"b":12345678901234567890.123450,"e":1e+5,"s":"A/\u0000","z":1}"#;
-        assert_eq!(echo(sent.as_bytes()), shown);
+        assert_eq!(payload_view(sent.as_bytes()), shown);
     }
 
     #[test]
     fn what_the_parser_refuses_is_shown_as_expired() {
-        assert_eq!(echo(br#"{"s":"\ud800"}"#), EXPIRED);
-        assert_eq!(echo(b"<xml/>"), EXPIRED);
+        assert_eq!(payload_view(br#"{"s":"\ud800"}"#), EXPIRED);
+        assert_eq!(payload_view(b"<xml/>"), EXPIRED);
         let nested = |levels: usize| "{\"a\":".repeat(levels) + "1" + &"}".repeat(levels);
-        assert_eq!(echo(nested(200).as_bytes()), EXPIRED);
-        assert_eq!(echo(nested(127).as_bytes()), nested(127));
+        assert_eq!(payload_view(nested(200).as_bytes()), EXPIRED);
+        assert_eq!(payload_view(nested(127).as_bytes()), nested(127));
     }
 }

@@ -32,18 +32,18 @@ impl Hangup {
 
 /// A socket that closes with a reset if its [`Hangup`] says so.
 #[derive(Debug)]
-pub(super) struct Line {
+pub(super) struct Connection {
     socket: TcpStream,
     hangup: Hangup,
 }
 
-impl Line {
+impl Connection {
     pub(super) fn new(socket: TcpStream, hangup: Hangup) -> Self {
         Self { socket, hangup }
     }
 }
 
-impl Drop for Line {
+impl Drop for Connection {
     fn drop(&mut self) {
         if self.hangup.reset.load(Ordering::Relaxed) {
             // If this fails the socket is closed in the ordinary way; the caller gets no answer either way.
@@ -52,13 +52,13 @@ impl Drop for Line {
     }
 }
 
-impl AsyncRead for Line {
+impl AsyncRead for Connection {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.socket).poll_read(cx, into)
     }
 }
 
-impl AsyncWrite for Line {
+impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.socket).poll_write(cx, bytes)
     }
