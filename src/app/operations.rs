@@ -8,9 +8,9 @@ use crate::{
         endpoints,
     },
     pipeline::route::Routes,
-    sinks::svix::{self, SvixHooks},
+    sinks::svix::{self, SvixEndpointAdmin},
     sources::rabbitmq::{BrokerDead, Topology},
-    store::{self, AuditLog, OpenError, Place},
+    store::{self, AuditLog, Location, OpenError},
 };
 use std::{path::PathBuf, sync::Arc};
 use tokio_util::sync::CancellationToken;
@@ -18,8 +18,8 @@ use tokio_util::sync::CancellationToken;
 /// The audit of a command, in the configured store. [`None`]: it is off. The error comes with the store's name.
 pub async fn audit_log(journal: &store::Settings) -> Result<Option<AuditLog>, (String, OpenError)> {
     let url = journal.url.current();
-    match Place::of(&url) {
-        Ok(Place::Off) => Ok(None),
+    match Location::of(&url) {
+        Ok(Location::Off) => Ok(None),
         Ok(place) => AuditLog::open(&url).await.map(Some).map_err(|error| (place.to_string(), error)),
         Err(why) => Err(("at journal.url".to_owned(), OpenError::Url(why))),
     }
@@ -43,6 +43,6 @@ pub fn endpoints<A: Audit>(
     svix: &svix::Settings,
     routes: &Routes,
     audit: Arc<A>,
-) -> endpoints::Operations<SvixHooks, A> {
-    endpoints::Operations::new(SvixHooks::new(svix), audit, routes.clone())
+) -> endpoints::Operations<SvixEndpointAdmin, A> {
+    endpoints::Operations::new(SvixEndpointAdmin::new(svix), audit, routes.clone())
 }

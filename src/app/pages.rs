@@ -11,7 +11,7 @@ use crate::{
     observe::{health::Health, metrics::Metrics},
     pipeline::pauses::Pauses,
     process::state::state_folder,
-    sinks::svix::{SvixHooks, SvixView},
+    sinks::svix::{SvixEndpointAdmin, SvixView},
     sources::rabbitmq::{BrokerDead, Topology},
     store::{AuditLog, PauseTable, Reader},
 };
@@ -62,7 +62,7 @@ impl Desks {
             stop,
         );
         let desk = Arc::new(dead_letters::Operations::new(dead, Arc::clone(&audit), settings.redaction.clone()));
-        let hooks = SvixHooks::new(&settings.svix);
+        let hooks = SvixEndpointAdmin::new(&settings.svix);
         let hooks = Arc::new(endpoints::Operations::new(hooks, Arc::clone(&audit), settings.routing.routes.clone()));
         let api = Arc::new(http::Api {
             tokens: tokens.clone(),

@@ -13,7 +13,7 @@ use crate::{
     process::stop::Stop,
     sinks::svix::SvixSink,
     sources::rabbitmq::{ParkedQueue, RabbitMq, Topology, watch_policies},
-    store::{self, PauseTable, Place, Reader, Writer},
+    store::{self, Location, PauseTable, Reader, Writer},
 };
 use std::{sync::Arc, time::Duration};
 use tokio::{task::JoinHandle, time::Instant};
@@ -31,7 +31,7 @@ fn open_journal(
     metrics: &Arc<Metrics>,
     health: &Arc<Health>,
 ) -> (Recorder, Reader, JoinHandle<()>) {
-    if Place::of(&settings.url.current()) == Ok(Place::Off) {
+    if Location::of(&settings.url.current()) == Ok(Location::Off) {
         return (Recorder::off(), Reader::off(), tokio::spawn(async {}));
     }
     let (recorder, inbox) = journal(Arc::clone(metrics));

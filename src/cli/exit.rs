@@ -1,13 +1,20 @@
-//! How a command can fail, and with which exit code.
+//! How a command ends: with which exit code it fails, and on which signals.
 
 use crate::{
     app::AppError,
     config::ConfigError,
     observe::TelemetryError,
-    sinks::svix::ManageError,
+    process::stop::{LAST_CALLS, Stop},
+    sinks::svix::AdminError,
     sources::rabbitmq::{ConnectError, DeclareError, MigrateError, PublishError, StandError},
 };
-use std::{fmt, process::ExitCode};
+use std::{fmt, process::ExitCode, time::Duration};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// Exit code of a process that did not end in an orderly way.
+const EXIT_AT_ONCE: i32 = 1;
+/// After the last calls: settling what they came to, the goodbye to the broker, the last entries of the journal.
+const CLOSING: Duration = Duration::from_secs(5);
 
 /// What went wrong, by exit code; the text names the thing, the place and the remedy.
 #[derive(Debug)]
@@ -90,10 +97,10 @@ impl From<PublishError> for Failure {
     }
 }
 
-impl From<ManageError> for Failure {
-    fn from(error: ManageError) -> Self {
+impl From<AdminError> for Failure {
+    fn from(error: AdminError) -> Self {
         match error {
-            ManageError::Access(problem) => Self::Configuration(problem),
+            AdminError::Access(problem) => Self::Configuration(problem),
             refused => Self::Svix(refused.to_string()),
         }
     }
@@ -119,4 +126,40 @@ impl From<std::io::Error> for Failure {
 /// The runtime that every command which waits for something runs on.
 pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::from)
+}
+
+/// SIGTERM and SIGINT.
+struct Signals(Signal, Signal);
+
+impl Signals {
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.0.recv() => {}
+            _ = self.1.recv() => {}
+        }
+    }
+}
+
+/// A [`Stop`] that SIGTERM and SIGINT request: the first asks for an orderly end, the second for a quick one, the third ends
+/// the process at once.
+pub(super) async fn on_signals() -> std::io::Result<Stop> {
+    let mut signals = Signals(signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let stop = Stop::default();
+    let (requested, hurried) = (stop.requested.clone(), stop.hurried.clone());
+    tokio::spawn(async move {
+        signals.next().await;
+        requested.cancel();
+        signals.next().await;
+        // A call that is cut off between Svix's commit and its queue leaves a message that nobody is called for.
+        let seconds = LAST_CALLS.as_secs();
+        eprintln!("hookbro: second signal; ending within {seconds} s, once calls in flight are answered");
+        hurried.cancel();
+        tokio::select! {
+            () = signals.next() => {}
+            () = tokio::time::sleep(LAST_CALLS + CLOSING) => {}
+        }
+        eprintln!("hookbro: exiting at once; the broker delivers again what was in flight");
+        std::process::exit(EXIT_AT_ONCE);
+    });
+    Ok(stop)
 }

@@ -1,26 +1,27 @@
-//! Floor 4: the command line. One place prints errors and picks the exit code.
+//! The command line: parses, dispatches, prints errors and picks the exit code. Each command has a file or folder of its own.
 
 mod apps;
 mod audit;
 mod certificates;
 mod check;
-mod completions;
 mod dead;
+mod event_files;
 mod events;
 mod exit;
-mod feed;
-mod man;
 mod output;
+mod packaging;
 mod publish;
-mod run;
 pub mod sandbox;
-mod signals;
 mod topology;
 
-use crate::config;
-use clap::{Parser, Subcommand};
+use crate::{
+    app,
+    config::{self, Settings},
+    observe,
+};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use exit::Failure;
-use std::{path::PathBuf, process::ExitCode};
+use std::{io::IsTerminal as _, path::PathBuf, process::ExitCode};
 
 /// Delivers Gigs events from a RabbitMQ topic exchange to the Svix application of their project.
 #[derive(Debug, Parser)]
@@ -44,11 +45,11 @@ enum Command {
     Run,
     /// Publish event files with confirms, each under its own routing key.
     Publish(publish::PublishArgs),
-    /// Say what is wrong with the configuration, the broker and the token, and exit.
+    /// Check the configuration, the broker and the token, say what is wrong, and exit.
     Check,
     /// Show or declare the objects on the broker.
     Topology(topology::TopologyArgs),
-    /// Look at events that were given up; replay, export or discard them.
+    /// List dead letters, the events that were given up; replay, export or discard them.
     Dead(dead::DeadArgs),
     /// List, provision and delete the Svix applications that events go to; open their portal.
     Apps(apps::AppsArgs),
@@ -59,10 +60,10 @@ enum Command {
     /// Print every setting with its default and meaning.
     Config,
     /// Print a completion script.
-    Completions(completions::CompletionsArgs),
+    Completions(packaging::CompletionsArgs),
     /// Print the manual page.
     #[command(hide = true)]
-    Man(man::ManArgs),
+    Man(packaging::ManArgs),
 }
 
 /// Runs one command to its end. Errors go to standard error, results to standard output.
@@ -82,7 +83,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
     let Cli { config, set, command } = cli;
     let settings = || config::load(config.as_deref(), &set).map_err(Failure::from);
     match command {
-        Command::Run => run::run(settings()?),
+        Command::Run => serve(settings()?),
         Command::Publish(args) => publish::run(&args, settings()?),
         Command::Check => check::run(settings()?),
         Command::Topology(args) => topology::run(&args, settings()?),
@@ -90,21 +91,33 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Apps(args) => apps::run(args, settings()?),
         Command::Events(args) => events::run(args, settings()?),
         Command::Sandbox(args) => {
-            let stop = signals::listen();
+            let stop = exit::on_signals();
             exit::runtime()?
                 .block_on(async move { sandbox::run(args, stop.await?.requested.cancelled_owned()).await })?;
             Ok(())
         }
         Command::Config => output::print(config::DEFAULTS),
-        Command::Completions(args) => completions::run(&args),
-        Command::Man(args) => man::run(&args),
+        Command::Completions(args) => packaging::completions(&args, Cli::command()),
+        Command::Man(args) => packaging::man(&args, Cli::command()),
     }
+}
+
+/// `hookbro run`: starts the log and the service, and waits for the end.
+fn serve(settings: Settings) -> Result<(), Failure> {
+    observe::init(settings.log.format, &settings.log.level, std::io::stderr().is_terminal())?;
+    let runtime = exit::runtime()?;
+    // On a worker, not on this thread: the loop that begins deliveries would wake a worker for each of them.
+    let serving =
+        runtime.spawn(async move { Ok::<_, Failure>(app::serve(settings, exit::on_signals().await?).await?) });
+    let ended = runtime.block_on(serving).unwrap_or_else(|broken| Err(Failure::Running(broken.to_string())));
+    // A name look-up or a file on a hung mount may never return; the process does not wait for it.
+    runtime.shutdown_background();
+    ended
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory as _;
 
     #[test]
     fn the_command_line_is_well_formed() {

@@ -1,14 +1,14 @@
 //! `hookbro publish`: events from files to the topic exchange, each confirmed.
 
 use super::{
+    event_files::{EventFileError, Item, files, items},
     exit::{Failure, runtime},
-    feed::{FeedError, Item, files, items},
     output,
 };
-use crate::pipeline::backoff::Backoff;
 use crate::{
     config::Settings,
     event::{Event, MAX_ROUTING_KEY},
+    pipeline::backoff::Backoff,
     sources::rabbitmq::{CHANNELS, EventProperties, PublishError, Publisher},
 };
 use futures_util::{Stream, StreamExt as _, stream};
@@ -82,7 +82,7 @@ async fn publish(args: &PublishArgs, files: Vec<PathBuf>, settings: Settings) ->
 }
 
 /// The events of `files`, read on a thread of their own: a slow pipe must not keep those it has given from going out.
-fn read_ahead(files: Vec<PathBuf>) -> impl Stream<Item = Result<Item, FeedError>> + Unpin {
+fn read_ahead(files: Vec<PathBuf>) -> impl Stream<Item = Result<Item, EventFileError>> + Unpin {
     let (sender, receiver) = mpsc::channel(READ_AHEAD);
     // Not awaited: it ends with the files, or with the process.
     std::thread::spawn(move || {
@@ -107,7 +107,7 @@ async fn publish_one(
     publisher: &Publisher,
     exchange: &str,
     routing_key: Option<&str>,
-    item: Result<Item, FeedError>,
+    item: Result<Item, EventFileError>,
 ) -> Result<(), Refused> {
     let item = item.map_err(|error| Refused::Input(error.to_string()))?;
     let (key, properties) = match routing_key {
@@ -133,6 +133,6 @@ async fn publish_one(
     publisher.publish(exchange, &key, properties.to_amqp(), &item.body).await.map_err(Refused::Broker)
 }
 
-fn bad_input(error: FeedError) -> Failure {
+fn bad_input(error: EventFileError) -> Failure {
     Failure::Running(error.to_string())
 }

@@ -8,7 +8,7 @@ use crate::{
     observe as telemetry,
     pipeline::route::Routes,
     process::tls,
-    store::Place,
+    store::Location,
 };
 use config::ValueKind;
 use lapin::uri::{AMQPScheme, AMQPUri, SASLMechanism};
@@ -216,9 +216,9 @@ pub(super) fn headers(text: &str) -> Read<String> {
     telemetry::headers(&lines).map(|_| lines)
 }
 
-/// Where the journal is; see [`Place::of`].
+/// Where the journal is; see [`Location::of`].
 pub(super) fn journal_url(text: &str) -> Read<String> {
-    Place::of(text).map(|_| text.to_owned())
+    Location::of(text).map(|_| text.to_owned())
 }
 
 /// Svix's token; empty is possible, and Svix will say what it thinks of it.

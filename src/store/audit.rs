@@ -2,10 +2,10 @@
 //! the journal's writer, and on disk before anybody hears that it is written.
 
 use super::{
+    location::Location,
     open::{OpenError, open},
-    place::Place,
     read::Reader,
-    writer::{Places, time_of},
+    row_id::{RowIds, time_of},
 };
 use crate::operate::{
     audit::{Audit, AuditEnd, AuditEntry, AuditLine, AuditPage, AuditQuery, Change, Ending, MAX_DETAIL, Unwritten},
@@ -22,14 +22,14 @@ use std::{
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest wait of a command for its store: its operator waits for it, and may go on without.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(15);
-/// Places that are tried: a second process has one of them once in a million years of changes.
+/// Row ids that are tried: a second process has one of them once in a million years of changes.
 const TRIES: usize = 4;
 
 /// Where changes are written down, beside the journal.
 #[derive(Debug)]
 pub struct AuditLog {
     reader: Reader,
-    places: Mutex<Places>,
+    row_ids: Mutex<RowIds>,
 }
 
 /// A row, of a change or of an ending.
@@ -48,20 +48,21 @@ struct Row<'r> {
 impl AuditLog {
     /// In the store that `reader` reads.
     pub fn beside(reader: &Reader) -> Self {
-        Self { reader: reader.clone(), places: Mutex::new(Places::new()) }
+        Self { reader: reader.clone(), row_ids: Mutex::new(RowIds::new()) }
     }
 
-    /// In the store at `url`, for a process that does not write the journal; another one may. A file at the default place
-    /// must stand already: elsewhere than in hookbro's own folder nobody would ever look into it.
+    /// In the store at `url`, for a process that does not write the journal; another one may. A file at the default path
+    /// must exist already: outside hookbro's own folder nobody would ever look into it.
     pub async fn open(url: &str) -> Result<Self, OpenError> {
-        let place = Place::of(url).map_err(OpenError::Url)?;
-        if let Place::File(path) = &place
+        let location = Location::of(url).map_err(OpenError::Url)?;
+        if let Location::File(path) = &location
             && url.is_empty()
             && !path.exists()
         {
             return Err(OpenError::Missing);
         }
-        let (writer, pools) = tokio::time::timeout(OPEN_TIMEOUT, open(&place)).await.unwrap_or(Err(OpenError::Slow))?;
+        let (writer, pools) =
+            tokio::time::timeout(OPEN_TIMEOUT, open(&location)).await.unwrap_or(Err(OpenError::Slow))?;
         // It has brought the schema up to date; rows go over the audit's own.
         writer.close().await?;
         Ok(Self::beside(&Reader::of(pools)))
@@ -80,13 +81,13 @@ impl AuditLog {
             Unread::Away | Unread::Slow => Unwritten::Away,
         })?;
         match tokio::time::timeout(WRITE_TIMEOUT, self.insert(&pool.audit, &row)).await {
-            Ok(Ok(Some(place))) => Ok(place),
+            Ok(Ok(Some(row_id))) => Ok(row_id),
             Ok(Ok(None)) => {
-                tracing::warn!("other processes hold the audit's places");
+                tracing::warn!("audit row not written: other processes took its row ids");
                 Err(Unwritten::Away)
             }
             Ok(Err(error)) => {
-                tracing::warn!(%error, "the audit could not be written");
+                tracing::warn!(%error, "audit row not written: the journal's store failed");
                 Err(Unwritten::Away)
             }
             Err(_) => Err(Unwritten::Slow),
@@ -95,12 +96,12 @@ impl AuditLog {
 
     async fn insert(&self, pool: &AnyPool, row: &Row<'_>) -> Result<Option<i64>, sqlx::Error> {
         for _ in 0..TRIES {
-            let place = self.place();
+            let row_id = self.next_row_id();
             let written = sqlx::query(
                 "INSERT INTO audit (id, ends, identity, claimed, action, project, target, outcome, detail) \
                  VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (id) DO NOTHING",
             )
-            .bind(place)
+            .bind(row_id)
             .bind(row.ends)
             .bind(row.identity.as_deref())
             .bind(row.claimed)
@@ -112,15 +113,15 @@ impl AuditLog {
             .execute(pool)
             .await?;
             if written.rows_affected() > 0 {
-                return Ok(Some(place));
+                return Ok(Some(row_id));
             }
-            self.places.lock().unwrap_or_else(PoisonError::into_inner).renew();
+            self.row_ids.lock().unwrap_or_else(PoisonError::into_inner).renew();
         }
         Ok(None)
     }
 
-    fn place(&self) -> i64 {
-        self.places.lock().unwrap_or_else(PoisonError::into_inner).next(Timestamp::now())
+    fn next_row_id(&self) -> i64 {
+        self.row_ids.lock().unwrap_or_else(PoisonError::into_inner).next(Timestamp::now())
     }
 }
 
@@ -150,7 +151,7 @@ async fn page(pool: &AnyPool, query: &AuditQuery) -> Result<AuditPage, sqlx::Err
 }
 
 fn line(row: &AnyRow) -> Result<AuditLine, sqlx::Error> {
-    let place: i64 = row.try_get("id")?;
+    let row_id: i64 = row.try_get("id")?;
     let ended = match row.try_get::<Option<i64>, _>("ended")? {
         Some(at) => Some(AuditEnd {
             at: time_of(at),
@@ -160,8 +161,8 @@ fn line(row: &AnyRow) -> Result<AuditLine, sqlx::Error> {
         None => None,
     };
     Ok(AuditLine {
-        row_id: place,
-        at: time_of(place),
+        row_id,
+        at: time_of(row_id),
         identity: row.try_get::<Option<_>, _>("identity")?.unwrap_or_default(),
         claimed: row.try_get("claimed")?,
         action: row.try_get::<Option<_>, _>("action")?.unwrap_or_default(),

@@ -8,13 +8,13 @@ use std::time::Duration;
 /// A writer that has not shown itself for so long is dead; it does so every [`BEAT_EVERY`].
 const DEAD_AFTER: Duration = Duration::from_secs(60);
 pub(super) const BEAT_EVERY: Duration = Duration::from_secs(15);
-/// Most gaps told at once, latest first.
+/// Most gaps of one answer, latest first.
 const MOST: i64 = 100;
 
 /// Writes down a stretch that was counted as lost.
-pub(super) async fn write(connection: &mut AnyConnection, place: i64, gap: &Gap) -> Result<(), sqlx::Error> {
+pub(super) async fn write(connection: &mut AnyConnection, row_id: i64, gap: &Gap) -> Result<(), sqlx::Error> {
     sqlx::query("INSERT INTO gaps (id, from_us, until_us, lost) VALUES ($1, $2, $3, $4) ON CONFLICT (id) DO NOTHING")
-        .bind(place)
+        .bind(row_id)
         .bind(gap.from.as_microsecond())
         .bind(gap.until.unwrap_or(gap.from).as_microsecond())
         .bind(gap.lost.and_then(|lost| i64::try_from(lost).ok()).unwrap_or_default())

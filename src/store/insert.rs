@@ -1,7 +1,7 @@
 //! Writing a batch: entries, sums and last errors in one transaction.
 
 use super::{
-    open::Kind,
+    schema::Kind,
     tally::{self, Tallies, project_name},
 };
 use crate::pipeline::journal::Entry;
@@ -16,11 +16,11 @@ const COLUMNS: usize = 17;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Wrote {
     All,
-    /// Nothing is written: some of its places are another process's.
+    /// Nothing is written: some of its row ids are another process's.
     Collided,
 }
 
-/// Entries with their places, made before the first try, so that a second one writes the same.
+/// Entries with their row ids, made before the first try, so that a second one writes the same.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
     pub rows: Vec<(i64, Entry)>,
@@ -28,9 +28,9 @@ pub(super) struct Batch {
 }
 
 impl Batch {
-    pub fn add(&mut self, place: i64, entry: Entry) {
+    pub fn add(&mut self, row_id: i64, entry: Entry) {
         tally::add(&mut self.tallies, &entry);
-        self.rows.push((place, entry));
+        self.rows.push((row_id, entry));
     }
 
     pub fn len(&self) -> usize {
@@ -53,7 +53,7 @@ impl Batch {
         for row in chunks.remainder() {
             written += insert(&mut transaction, one, std::slice::from_ref(row)).await?;
         }
-        // Places that were taken belong to another process, unless all are our own of a commit that was not confirmed.
+        // Row ids that were taken belong to another process, unless all are our own of a commit that was not confirmed.
         let there_already = tried && written == 0;
         if written < self.rows.len() as u64 && !there_already {
             transaction.rollback().await?;
@@ -151,15 +151,15 @@ fn statement(kind: Kind, rows: usize) -> String {
 async fn insert(connection: &mut AnyConnection, sql: &'static str, rows: &[(i64, Entry)]) -> Result<u64, sqlx::Error> {
     let mut arguments = AnyArguments::default();
     arguments.reserve(rows.len() * COLUMNS, 0);
-    for (place, entry) in rows {
-        bind(&mut arguments, *place, entry).map_err(sqlx::Error::Encode)?;
+    for (row_id, entry) in rows {
+        bind(&mut arguments, *row_id, entry).map_err(sqlx::Error::Encode)?;
     }
     Ok(sqlx::query_with::<Any, _>(sql, arguments).execute(connection).await?.rows_affected())
 }
 
-fn bind(arguments: &mut AnyArguments, place: i64, entry: &Entry) -> Result<(), BoxDynError> {
+fn bind(arguments: &mut AnyArguments, row_id: i64, entry: &Entry) -> Result<(), BoxDynError> {
     let micros = |time: Duration| i64::try_from(time.as_micros()).unwrap_or(i64::MAX);
-    arguments.add(place)?;
+    arguments.add(row_id)?;
     arguments.add(entry.project.as_ref().map(|project| project.as_str()))?;
     arguments.add(entry.event.as_ref().map(|event| event.as_str()))?;
     arguments.add(entry.kind.as_ref().map(|kind| kind.as_str()))?;
@@ -183,13 +183,13 @@ mod tests {
     use super::*;
     use crate::{
         event::Attempt,
-        store::{open::open, place::Place},
+        store::{location::Location, open::open},
     };
     use jiff::Timestamp;
 
-    fn batch(places: &[i64]) -> Batch {
+    fn batch(row_ids: &[i64]) -> Batch {
         let mut batch = Batch::default();
-        for place in places {
+        for row_id in row_ids {
             let entry = Entry {
                 at: Timestamp::now(),
                 project: None,
@@ -208,16 +208,16 @@ mod tests {
                 detail: None,
                 next_after: None,
             };
-            batch.add(*place, entry);
+            batch.add(*row_id, entry);
         }
         batch
     }
 
     #[tokio::test]
-    async fn places_of_another_process_are_told_from_a_commit_that_was_not_confirmed() {
+    async fn row_ids_of_another_process_are_not_taken_for_a_commit_that_was_not_confirmed() {
         let folder = tempfile::tempdir().unwrap();
-        let (mut connection, _pool) = open(&Place::File(folder.path().join("j"))).await.unwrap();
-        for (places, tried, expected, rows) in [
+        let (mut connection, _pool) = open(&Location::File(folder.path().join("j"))).await.unwrap();
+        for (row_ids, tried, expected, rows) in [
             (&[1, 2][..], false, Wrote::All, 2),
             (&[1, 2], true, Wrote::All, 2),
             (&[1, 2], false, Wrote::Collided, 2),
@@ -225,10 +225,10 @@ mod tests {
             (&[2, 3], true, Wrote::Collided, 2),
             (&[3, 4], true, Wrote::All, 4),
         ] {
-            assert_eq!(batch(places).write(&mut connection, tried).await.unwrap(), expected, "{places:?} {tried}");
+            assert_eq!(batch(row_ids).write(&mut connection, tried).await.unwrap(), expected, "{row_ids:?} {tried}");
             for sql in ["SELECT COUNT(*) FROM attempts", "SELECT SUM(amount) FROM tallies"] {
                 let there: i64 = sqlx::query_scalar(sql).fetch_one(&mut connection).await.unwrap();
-                assert_eq!(there, rows, "{sql} after {places:?} {tried}");
+                assert_eq!(there, rows, "{sql} after {row_ids:?} {tried}");
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Floor 2: the journal's store. Which entries were made is the service's business; here they are kept and found again.
+//! The journal's store. Which entries are made is the pipeline's business; here they are kept and found again.
 //!
 //! SQLite in a file or PostgreSQL, one schema and one SQL for both. One task writes (`writer`), in batches; readers have
 //! connections of their own (`read`, `projects`). Nobody waits for either. What operators change is written on a third
@@ -7,19 +7,20 @@
 mod audit;
 mod gaps;
 mod insert;
+mod location;
 mod open;
 mod pauses;
-mod place;
 mod projects;
 mod read;
 mod retention;
+mod row_id;
 mod schema;
 mod tally;
 mod writer;
 
 pub use audit::AuditLog;
+pub use location::Location;
 pub use open::OpenError;
 pub use pauses::PauseTable;
-pub use place::Place;
 pub use read::Reader;
 pub use writer::{Settings, Writer};

@@ -1,6 +1,10 @@
-//! From a place to connections: who may read the file, what a connection is told first, and how long anything may take.
+//! From a location to connections: who may read the file, what each connection is set to first, and how long anything may
+//! take.
 
-use super::{place::Place, schema};
+use super::{
+    location::Location,
+    schema::{self, Kind},
+};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use sqlx::{
     AnyConnection, AnyPool, ConnectOptions as _, Connection as _, Executor as _,
@@ -31,19 +35,6 @@ const POSTGRES_WRITER: &str = "SET application_name='hookbro journal'; SET state
 const POSTGRES_AUDIT: &str = "SET application_name='hookbro audit'; SET statement_timeout='4s'; SET lock_timeout='4s'";
 const POSTGRES_READER: &str =
     "SET application_name='hookbro reader'; SET statement_timeout='4s'; SET default_transaction_read_only=on";
-
-/// Which of the two it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    Sqlite,
-    Postgres,
-}
-
-impl Kind {
-    pub fn of(connection: &AnyConnection) -> Self {
-        if connection.backend_name() == <sqlx::Sqlite as sqlx::Database>::NAME { Self::Sqlite } else { Self::Postgres }
-    }
-}
 
 /// Why there is no journal for now.
 #[derive(Debug, thiserror::Error)]
@@ -77,21 +68,21 @@ impl Pools {
 }
 
 /// The writing connection, and the pools that others take theirs from.
-pub(super) async fn open(place: &Place) -> Result<(AnyConnection, Pools), OpenError> {
-    tokio::time::timeout(OPEN_TIMEOUT, open_now(place)).await.unwrap_or(Err(OpenError::Slow))
+pub(super) async fn open(location: &Location) -> Result<(AnyConnection, Pools), OpenError> {
+    tokio::time::timeout(OPEN_TIMEOUT, open_now(location)).await.unwrap_or(Err(OpenError::Slow))
 }
 
-async fn open_now(place: &Place) -> Result<(AnyConnection, Pools), OpenError> {
+async fn open_now(location: &Location) -> Result<(AnyConnection, Pools), OpenError> {
     sqlx::any::install_default_drivers();
-    let (kind, url, writer, reader, audit) = match place {
-        Place::Off => return Err(OpenError::Url("is off".to_owned())),
-        Place::File(path) => {
+    let (kind, url, writer, reader, audit) = match location {
+        Location::Off => return Err(OpenError::Url("is off".to_owned())),
+        Location::File(path) => {
             make_private(path).map_err(|source| OpenError::File { path: path.display().to_string(), source })?;
             // Only bytes that a URL carries as they are; sqlx decodes the rest.
             let path = utf8_percent_encode(&path.to_string_lossy(), NON_ALPHANUMERIC).to_string();
             (Kind::Sqlite, format!("sqlite://{path}?mode=rw"), SQLITE_WRITER, SQLITE_READER, SQLITE_AUDIT)
         }
-        Place::Server(url) => (Kind::Postgres, url.to_string(), POSTGRES_WRITER, POSTGRES_READER, POSTGRES_AUDIT),
+        Location::Server(url) => (Kind::Postgres, url.to_string(), POSTGRES_WRITER, POSTGRES_READER, POSTGRES_AUDIT),
     };
     // Statements are ours and logged by nobody.
     let options = AnyConnectOptions::from_str(&url)?.disable_statement_logging();
@@ -102,7 +93,7 @@ async fn open_now(place: &Place) -> Result<(AnyConnection, Pools), OpenError> {
     Ok((connection, pools))
 }
 
-/// Up to `most` connections, each of which is told `first` before anything else.
+/// Up to `most` connections, each of which runs `first` before anything else.
 fn pool(options: &AnyConnectOptions, most: u32, first: &'static str) -> AnyPool {
     AnyPoolOptions::new()
         .max_connections(most)

@@ -31,7 +31,7 @@ impl PauseTable {
         match tokio::time::timeout(CHANGE_TIMEOUT, change.execute(&pools.audit)).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(error)) => {
-                tracing::warn!(%error, "a pause could not be written down or struck out");
+                tracing::warn!(%error, "pause not changed: the journal's store failed");
                 Err(Unread::Away)
             }
             Err(_) => Err(Unread::Slow),

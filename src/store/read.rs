@@ -4,7 +4,7 @@ use super::{
     gaps,
     open::Pools,
     projects,
-    writer::{place_at, time_of},
+    row_id::{row_id_at, time_of},
 };
 use crate::{
     operate::timeline::{Attempt, EventLine, EventPage, EventQuery, EventStory, ProjectPage, Timeline, Unread},
@@ -69,7 +69,7 @@ impl Reader {
         match tokio::time::timeout(READ_TIMEOUT, look(&pools.read)).await {
             Ok(Ok(found)) => Ok(found),
             Ok(Err(error)) => {
-                tracing::warn!(%error, "the journal could not be read");
+                tracing::warn!(%error, "journal not read: its store failed");
                 Err(Unread::Away)
             }
             Err(_) => Err(Unread::Slow),
@@ -120,9 +120,9 @@ async fn events(pool: &AnyPool, query: &EventQuery) -> Result<EventPage, sqlx::E
     narrow.text("event = ?", query.id.as_ref());
     narrow.text("project = ?", query.project.as_ref());
     if let Some(since) = query.since {
-        narrow.and("id >= ?", Value::Number(place_at(since)));
+        narrow.and("id >= ?", Value::Number(row_id_at(since)));
     }
-    let ends = [query.until.map(place_at), query.before].into_iter().flatten().min();
+    let ends = [query.until.map(row_id_at), query.before].into_iter().flatten().min();
     if let Some(end) = ends {
         narrow.and("id < ?", Value::Number(end));
     }
@@ -202,15 +202,15 @@ async fn stories(pool: &AnyPool, id: &str, project: Option<&str>) -> Result<Vec<
 fn line(row: &AnyRow) -> Result<EventLine, sqlx::Error> {
     #[expect(clippy::cast_precision_loss, reason = "far below 2^52 microseconds")]
     let millis = |us: i64| us as f64 / 1e3;
-    let place: i64 = row.try_get("id")?;
+    let row_id: i64 = row.try_get("id")?;
     let next: Option<i64> = row.try_get("next_us")?;
     Ok(EventLine {
-        row_id: place,
+        row_id,
         project: row.try_get("project")?,
         id: row.try_get("event")?,
         kind: row.try_get("kind")?,
         last: Attempt {
-            at: time_of(place),
+            at: time_of(row_id),
             attempt: row.try_get("attempt")?,
             outcome: row.try_get("outcome")?,
             status: row.try_get("status")?,

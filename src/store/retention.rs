@@ -1,6 +1,6 @@
 //! Forgetting: what is older than `journal.retention` goes in small portions, between batches and never instead of one.
 
-use super::writer::place_at;
+use super::row_id::row_id_at;
 use jiff::Timestamp;
 use sqlx::AnyConnection;
 use std::time::Duration;
@@ -20,7 +20,7 @@ pub(super) async fn forget(
         let gone = sqlx::query(
             "DELETE FROM attempts WHERE id IN (SELECT id FROM attempts WHERE id < $1 ORDER BY id LIMIT $2)",
         )
-        .bind(place_at(cutoff))
+        .bind(row_id_at(cutoff))
         .bind(PORTION)
         .execute(&mut *connection)
         .await?;
@@ -51,7 +51,7 @@ pub(super) async fn forget_sums(connection: &mut AnyConnection, cutoff: Timestam
         ),
         (
             "DELETE FROM audit WHERE id IN (SELECT id FROM audit WHERE id < $1 ORDER BY id LIMIT $2)",
-            place_at(Timestamp::now() - AUDIT_RETENTION),
+            row_id_at(Timestamp::now() - AUDIT_RETENTION),
         ),
     ] {
         let gone = sqlx::query(sql).bind(before).bind(PORTION).execute(&mut *connection).await?;

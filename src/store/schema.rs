@@ -1,10 +1,22 @@
 //! The schema, and how a store comes to have it. The two databases differ in two words, which stand in braces.
 
-use super::open::Kind;
 use sqlx::{
     AnyConnection, AssertSqlSafe, SqlSafeStr as _,
     migrate::{MigrateError, Migration, MigrationType, Migrator},
 };
+
+/// Which of the two databases it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Sqlite,
+    Postgres,
+}
+
+impl Kind {
+    pub fn of(connection: &AnyConnection) -> Self {
+        if connection.backend_name() == <sqlx::Sqlite as sqlx::Database>::NAME { Self::Sqlite } else { Self::Postgres }
+    }
+}
 
 /// Each is applied once, in this order, and never edited afterwards: what changes comes as a new one.
 const MIGRATIONS: [(i64, &str, &str); 3] = [
@@ -16,7 +28,7 @@ const MIGRATIONS: [(i64, &str, &str); 3] = [
 /// Brings the store up to date. Replicas that start together wait for each other.
 pub(super) async fn migrate(connection: &mut AnyConnection, kind: Kind) -> Result<(), MigrateError> {
     let (integer, clustered) = match kind {
-        // The one spelling that makes a key the row's own place.
+        // The one spelling that makes a key the row's own id.
         Kind::Sqlite => ("INTEGER", " WITHOUT ROWID"),
         Kind::Postgres => ("BIGINT", ""),
     };

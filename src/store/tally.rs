@@ -62,8 +62,8 @@ mod tests {
     fn a_percentile_is_close_to_what_was_measured() {
         for ms in [1.0, 5.0, 50.0, 15_000.0] {
             let buckets = BTreeMap::from([(bucket(Duration::from_secs_f64(ms / 1e3)), 100)]);
-            let told = percentile(&buckets, 0.5).unwrap();
-            assert!(told >= ms && told < ms * 1.2, "{ms} ms are told as {told}");
+            let found = percentile(&buckets, 0.5).unwrap();
+            assert!(found >= ms && found < ms * 1.2, "{ms} ms come back as {found}");
         }
         let mixed = BTreeMap::from([(bucket(Duration::from_millis(2)), 98), (bucket(Duration::from_secs(1)), 2)]);
         assert!(percentile(&mixed, 0.5).unwrap() < 3.0);

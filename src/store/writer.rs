@@ -3,10 +3,11 @@
 use super::{
     gaps,
     insert::{Batch, Wrote},
+    location::Location,
     open::{OpenError, Pools, open},
-    place::Place,
     read::Reader,
     retention,
+    row_id::{RowIds, renumbered},
 };
 use crate::{
     observe::{
@@ -42,59 +43,11 @@ const PORTIONS: usize = 5;
 /// Longest farewell to a connection.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What the journal must be told: `journal.*`.
+/// The settings of the journal: `journal.*`.
 #[derive(Debug, Clone)]
 pub struct Settings {
     pub url: Secret,
     pub retention: Duration,
-}
-
-/// Places of one process: time first, then a number of its own.
-#[derive(Debug)]
-pub(super) struct Places {
-    last_us: i64,
-    own: i64,
-}
-
-/// Bits below the microseconds.
-const OWN_BITS: u32 = 12;
-const OWN_MASK: i64 = (1 << OWN_BITS) - 1;
-
-fn own() -> i64 {
-    i64::from(rand::random::<u16>()) & OWN_MASK
-}
-
-/// The same moment's place of the process with this number.
-fn place_of(place: i64, own: i64) -> i64 {
-    (place & !OWN_MASK) | own
-}
-
-/// The first place of a moment.
-pub(super) fn place_at(at: Timestamp) -> i64 {
-    at.as_microsecond().saturating_mul(1 << OWN_BITS)
-}
-
-/// The moment of a place.
-pub(super) fn time_of(place: i64) -> Timestamp {
-    Timestamp::from_microsecond(place >> OWN_BITS).unwrap_or_default()
-}
-
-impl Places {
-    pub(super) fn new() -> Self {
-        Self { last_us: 0, own: own() }
-    }
-
-    /// Another number of its own, for when a second process has the same.
-    pub(super) fn renew(&mut self) -> i64 {
-        self.own = own();
-        self.own
-    }
-
-    /// Later than every other, even if the clock steps back.
-    pub(super) fn next(&mut self, at: Timestamp) -> i64 {
-        self.last_us = at.as_microsecond().max(self.last_us + 1);
-        (self.last_us << OWN_BITS) | self.own
-    }
 }
 
 /// Writes until the last recorder is gone.
@@ -105,7 +58,7 @@ pub struct Writer {
     metrics: Arc<Metrics>,
     health: Arc<Health>,
     pools: watch::Sender<Option<Pools>>,
-    places: Places,
+    row_ids: RowIds,
     /// Its row among the writers.
     id: i64,
     batch: Batch,
@@ -118,28 +71,28 @@ impl Writer {
     /// The task to run, and the end that reads.
     pub fn new(settings: Settings, inbox: Inbox, metrics: Arc<Metrics>, health: Arc<Health>) -> (Self, Reader) {
         let (pools, readers) = watch::channel(None);
-        let mut places = Places::new();
-        let id = places.next(Timestamp::now());
+        let mut row_ids = RowIds::new();
+        let id = row_ids.next(Timestamp::now());
         let reader = Reader::new(readers, Arc::clone(&inbox.losses));
         health.journal.send_replace(Journal::Opening);
         let (batch, tries, ended) = (Batch::default(), 0, false);
-        (Self { settings, inbox, metrics, health, pools, places, id, batch, tries, ended }, reader)
+        (Self { settings, inbox, metrics, health, pools, row_ids, id, batch, tries, ended }, reader)
     }
 
     pub async fn run(mut self) {
         let mut wait = WAITS[0];
         while !self.ended || !self.batch.is_empty() {
             let generation = self.settings.url.generation();
-            let place = Place::of(&self.settings.url.current()).map_err(OpenError::Url);
-            let opened = match &place {
-                Ok(place) => open(place).await.map(|opened| (opened, place)),
+            let location = Location::of(&self.settings.url.current()).map_err(OpenError::Url);
+            let opened = match &location {
+                Ok(location) => open(location).await.map(|opened| (opened, location)),
                 Err(_) => Err(OpenError::Url("is no place for a journal".to_owned())),
             };
             let failed = match opened {
-                Ok(((mut connection, pools), place)) => {
+                Ok(((mut connection, pools), location)) => {
                     let started = Instant::now();
                     self.pools.send_replace(Some(pools.clone()));
-                    let ended = self.write(&mut connection, place, generation).await;
+                    let ended = self.write(&mut connection, location, generation).await;
                     self.pools.send_replace(None);
                     self.metrics.journal_open.set(0);
                     let _ = tokio::time::timeout(CLOSE_TIMEOUT, connection.close()).await;
@@ -172,16 +125,16 @@ impl Writer {
     async fn write(
         &mut self,
         connection: &mut AnyConnection,
-        place: &Place,
+        location: &Location,
         generation: crate::process::secret::Generation,
     ) -> Result<(), sqlx::Error> {
-        if matches!(place, Place::File(_)) {
+        if matches!(location, Location::File(_)) {
             answered(gaps::end_others(connection, self.id, Timestamp::now())).await?;
         }
         self.beat(connection).await?;
         self.metrics.journal_open.set(1);
         self.health.journal.send_replace(Journal::Open { since: SystemTime::now() });
-        tracing::info!(place = %place, "the journal is open");
+        tracing::info!(journal.location = %location, "journal opened");
         let (mut beaten, mut forgotten, mut summed) = (Instant::now(), None::<Instant>, None::<Instant>);
         loop {
             if !self.ended {
@@ -227,7 +180,7 @@ impl Writer {
         use tokio::sync::mpsc::error::TryRecvError;
         while self.batch.len() < MAX_BATCH {
             match self.inbox.entries.try_recv() {
-                Ok(entry) => self.batch.add(self.places.next(entry.at), entry),
+                Ok(entry) => self.batch.add(self.row_ids.next(entry.at), entry),
                 Err(TryRecvError::Empty) => return,
                 Err(TryRecvError::Disconnected) => {
                     self.ended = true;
@@ -242,7 +195,7 @@ impl Writer {
             if let Err(error) = self.write_batch(connection).await {
                 self.tries += 1;
                 if self.tries >= TRIES {
-                    tracing::error!(%error, entries = self.batch.len(), "the journal refuses a batch; it is lost");
+                    tracing::error!(%error, entries = self.batch.len(), "journal lost a batch: the store refused it again and again");
                     self.give_up();
                 }
                 return Err(error);
@@ -252,8 +205,8 @@ impl Writer {
             self.batch = Batch::default();
         }
         if let Some(gap) = self.inbox.losses.take() {
-            let place = self.places.next(Timestamp::now());
-            if let Err(error) = answered(gaps::write(connection, place, &gap)).await {
+            let row_id = self.row_ids.next(Timestamp::now());
+            if let Err(error) = answered(gaps::write(connection, row_id, &gap)).await {
                 self.inbox.losses.put_back(gap);
                 return Err(error);
             }
@@ -261,19 +214,19 @@ impl Writer {
         Ok(())
     }
 
-    /// Writes the batch, at other places if another process took some of these.
+    /// Writes the batch, with other row ids if another process took some of these.
     async fn write_batch(&mut self, connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
         for _ in 0..TRIES {
             let tried = self.tries > 0;
             match answered(self.batch.write(connection, tried)).await? {
                 Wrote::All => return Ok(()),
                 Wrote::Collided => {
-                    let own = self.places.renew();
-                    self.batch.rows.iter_mut().for_each(|(place, _)| *place = place_of(*place, own));
+                    let own = self.row_ids.renew();
+                    self.batch.rows.iter_mut().for_each(|(row_id, _)| *row_id = renumbered(*row_id, own));
                 }
             }
         }
-        Err(sqlx::Error::Protocol("other processes hold its places".to_owned()))
+        Err(sqlx::Error::Protocol("other processes took its row ids".to_owned()))
     }
 
     async fn beat(&mut self, connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
@@ -295,7 +248,7 @@ impl Writer {
             _ => None,
         };
         if since.is_none() {
-            tracing::warn!(error = detail, "the journal is away; delivery goes on without it");
+            tracing::warn!(error = detail, "journal has no store for now, delivery goes on without it");
         }
         self.health.journal.send_replace(Journal::Away { detail, since: since.unwrap_or_else(SystemTime::now) });
     }

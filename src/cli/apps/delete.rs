@@ -1,10 +1,10 @@
 //! `apps delete`.
 
-use super::{Asked, AuditArgs, CALLS, Changes, OriginArg, Place, Row, project};
+use super::organisation::{Asked, CALLS, Changes, Organisation, OriginArg, Row, project};
 use crate::{
-    cli::{exit::Failure, output},
+    cli::{audit::AuditArgs, exit::Failure, output},
     event::ProjectId,
-    sinks::svix::{Management, Origin},
+    sinks::svix::{Origin, SvixAdmin},
 };
 use futures_util::{StreamExt as _, stream};
 use indicatif::ProgressBar;
@@ -34,8 +34,8 @@ pub(super) struct DeleteArgs {
     audit: AuditArgs,
 }
 
-pub(super) async fn delete(args: &DeleteArgs, place: &Place) -> Result<(), Failure> {
-    let rows = chosen(args, place).await?;
+pub(super) async fn delete(args: &DeleteArgs, organisation: &Organisation) -> Result<(), Failure> {
+    let rows = chosen(args, organisation).await?;
     if rows.is_empty() {
         return output::print("nothing to delete\n");
     }
@@ -52,7 +52,7 @@ pub(super) async fn delete(args: &DeleteArgs, place: &Place) -> Result<(), Failu
             return Err(Failure::Running("not confirmed: nothing was deleted".into()));
         }
     }
-    let changes = place.changes(&args.audit).await?;
+    let changes = organisation.changes(&args.audit).await?;
     let deleted = delete_all(&changes, &rows).await;
     changes.audit.close().await;
     output::print(&format!("deleted {} applications\n", deleted?))
@@ -91,20 +91,22 @@ async fn delete_one(changes: &Changes<'_>, row: &Row) -> Result<bool, Failure> {
     let detail = Some(format!("origin {}", row.origin.as_str()));
     let asked = Asked { action: "app.delete", project, target: row.name().to_owned(), detail };
     let id = row.application.id.clone();
-    let make = |svix: Arc<Management>| async move {
+    let make = |svix: Arc<SvixAdmin>| async move {
         let was_there = svix.delete_application(&id).await?;
         Ok((was_there, if was_there { "deleted" } else { "it was gone already" }.to_owned()))
     };
     changes.make(asked, make).await
 }
 
-async fn chosen(args: &DeleteArgs, place: &Place) -> Result<Vec<Row>, Failure> {
+async fn chosen(args: &DeleteArgs, organisation: &Organisation) -> Result<Vec<Row>, Failure> {
     let mut rows: Vec<Row> = Vec::new();
     if args.all {
-        rows.extend(place.svix.applications().await?.into_iter().map(|application| place.row(application)));
+        rows.extend(
+            organisation.svix.applications().await?.into_iter().map(|application| organisation.row(application)),
+        );
     }
     for project in &args.projects {
-        match place.find(project).await? {
+        match organisation.find(project).await? {
             // Two projects may share one application.
             (_, Some(row)) if rows.iter().any(|known| known.application.id == row.application.id) => {}
             (_, Some(row)) => rows.push(row),

@@ -1,12 +1,12 @@
 //! `apps list`.
 
-use super::{CALLS, OriginArg, Place, Row};
+use super::organisation::{CALLS, Organisation, OriginArg, Row};
 use crate::{
     cli::{
         exit::Failure,
         output::{self, Output},
     },
-    sinks::svix::{Endpoint, ManageError},
+    sinks::svix::{AdminError, Endpoint},
 };
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use indicatif::ProgressBar;
@@ -21,17 +21,17 @@ pub(super) struct ListArgs {
     output: Output,
 }
 
-pub(super) async fn list(args: &ListArgs, place: &Place) -> Result<(), Failure> {
-    let all = place.svix.applications().await?.into_iter().map(|application| place.row(application));
+pub(super) async fn list(args: &ListArgs, organisation: &Organisation) -> Result<(), Failure> {
+    let all = organisation.svix.applications().await?.into_iter().map(|application| organisation.row(application));
     let rows: Vec<Row> = all.filter(|row| OriginArg::admits(&args.origin, row.origin)).collect();
     let bar = ProgressBar::new(rows.len() as u64);
     let endpoints: Vec<Vec<Endpoint>> = stream::iter(&rows)
-        .map(|row| place.svix.endpoints(&row.application.id))
+        .map(|row| organisation.svix.endpoints(&row.application.id))
         .buffered(CALLS)
         .inspect(|_| bar.inc(1))
         .try_collect()
         .await
-        .map_err(|error: ManageError| Failure::from(error))?;
+        .map_err(|error: AdminError| Failure::from(error))?;
     bar.finish_and_clear();
     let listed = rows.iter().zip(&endpoints);
     output::print(&match args.output {
@@ -45,7 +45,7 @@ pub(super) async fn list(args: &ListArgs, place: &Place) -> Result<(), Failure> 
             output::table(["PROJECT", "APP", "ORIGIN", "ENDPOINTS"].map(str::to_owned), lines)
         }
     })?;
-    missing(place, &rows, args)
+    missing(organisation, &rows, args)
 }
 
 fn address(endpoint: &Endpoint) -> String {
@@ -70,12 +70,15 @@ fn record(row: &Row, endpoints: &[Endpoint]) -> Value {
 }
 
 /// Says which entries of `routing.apps` lead nowhere: their events are given up.
-fn missing(place: &Place, rows: &[Row], args: &ListArgs) -> Result<(), Failure> {
+fn missing(organisation: &Organisation, rows: &[Row], args: &ListArgs) -> Result<(), Failure> {
     if !args.origin.is_empty() {
         return Ok(());
     }
-    let mut lost: Vec<_> =
-        place.routes.mapped().filter(|(project, _)| !rows.iter().any(|row| row.projects.contains(project))).collect();
+    let mut lost: Vec<_> = organisation
+        .routes
+        .mapped()
+        .filter(|(project, _)| !rows.iter().any(|row| row.projects.contains(project)))
+        .collect();
     lost.sort();
     for (project, app) in lost {
         eprintln!("hookbro: routing.apps sends {project} to {app}, which is no application of this organisation");

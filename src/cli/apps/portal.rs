@@ -1,6 +1,6 @@
 //! `apps portal`.
 
-use super::{Place, project};
+use super::organisation::{Organisation, project};
 use crate::{
     app,
     cli::{
@@ -26,10 +26,14 @@ pub(super) struct PortalArgs {
 }
 
 /// The link goes to standard output and nowhere else.
-pub(super) async fn portal(args: &PortalArgs, place: &Place, svix: &svix::Settings) -> Result<(), Failure> {
-    let (project, to) = (&args.project, place.routes.destination(&args.project));
-    let audit = args.audit.open(&place.journal).await?;
-    let endpoints = app::endpoints(svix, &place.routes, Arc::clone(&audit));
+pub(super) async fn portal(
+    args: &PortalArgs,
+    organisation: &Organisation,
+    svix: &svix::Settings,
+) -> Result<(), Failure> {
+    let (project, to) = (&args.project, organisation.routes.destination(&args.project));
+    let audit = args.audit.open(&organisation.journal).await?;
+    let endpoints = app::endpoints(svix, &organisation.routes, Arc::clone(&audit));
     let link = endpoints.order(audit::actor(), project, Order::Portal).await;
     audit.close().await;
     let link = link.map_err(|error| {

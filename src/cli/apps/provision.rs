@@ -1,11 +1,11 @@
 //! `apps provision`.
 
-use super::{Asked, AuditArgs, Changes, Place, project};
+use super::organisation::{Asked, Changes, Organisation, project};
 use crate::{
-    cli::{exit::Failure, output},
+    cli::{audit::AuditArgs, exit::Failure, output},
     event::{EventType, ProjectId},
     pipeline::route::Destination,
-    sinks::svix::{Made, Management},
+    sinks::svix::{Made, SvixAdmin},
 };
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -32,8 +32,8 @@ fn event_type(text: &str) -> Result<EventType, String> {
     EventType::try_new(text.trim().to_owned()).map_err(|error| format!("no event type is called so: it {error}"))
 }
 
-pub(super) async fn provision(args: &ProvisionArgs, place: &Place) -> Result<(), Failure> {
-    let changes = place.changes(&args.audit).await?;
+pub(super) async fn provision(args: &ProvisionArgs, organisation: &Organisation) -> Result<(), Failure> {
+    let changes = organisation.changes(&args.audit).await?;
     let provisioned = all(args, &changes).await;
     changes.audit.close().await;
     provisioned
@@ -43,7 +43,7 @@ async fn all(args: &ProvisionArgs, changes: &Changes<'_>) -> Result<(), Failure>
     for kind in args.event_types.iter().cloned().collect::<BTreeSet<_>>() {
         let asked = Asked { action: "event_type.register", project: None, target: kind.to_string(), detail: None };
         let of = kind.clone();
-        let make = |svix: Arc<Management>| async move {
+        let make = |svix: Arc<SvixAdmin>| async move {
             let made = svix.ensure_event_type(&of).await?;
             Ok((made, summary(made, "registered")))
         };
@@ -73,7 +73,7 @@ async fn endpoint(
     kinds: &[EventType],
     changes: &Changes<'_>,
 ) -> Result<(), Failure> {
-    let app = changes.place.routes.destination(project).app().clone();
+    let app = changes.organisation.routes.destination(project).app().clone();
     // Without path and query, which may hold a secret.
     let detail =
         format!("application {app}, types {}", kinds.iter().map(EventType::as_str).collect::<Vec<_>>().join(" "));
@@ -81,7 +81,7 @@ async fn endpoint(
     let target = url.origin().ascii_serialization();
     let asked = Asked { action: "endpoint.create", project: Some(project.to_string()), target, detail: Some(detail) };
     let (to, types) = (url.clone(), kinds.to_vec());
-    let make = |svix: Arc<Management>| async move {
+    let make = |svix: Arc<SvixAdmin>| async move {
         let (made, endpoint) = svix.ensure_endpoint(&app, to.as_str(), &types).await?;
         let summary = summary(made, &format!("created {}", endpoint.id));
         Ok(((made, endpoint), summary))
@@ -104,11 +104,11 @@ async fn endpoint(
 }
 
 async fn application(project: &ProjectId, changes: &Changes<'_>) -> Result<(), Failure> {
-    match changes.place.routes.destination(project) {
+    match changes.organisation.routes.destination(project) {
         Destination::OfProject(app) => {
             let (name, target) = (Some(project.to_string()), app.to_string());
             let (asked, of) = (Asked { action: "app.provision", project: name, target, detail: None }, project.clone());
-            let make = |svix: Arc<Management>| async move {
+            let make = |svix: Arc<SvixAdmin>| async move {
                 let made = svix.create_application(&of).await?;
                 Ok((made, summary(made, "created")))
             };
@@ -119,7 +119,7 @@ async fn application(project: &ProjectId, changes: &Changes<'_>) -> Result<(), F
             output::print(&format!("{project}: application {app} {said}\n"))
         }
         // The operator's own, which hookbro never makes.
-        Destination::Mapped(app) => match changes.place.svix.application(&app).await? {
+        Destination::Mapped(app) => match changes.organisation.svix.application(&app).await? {
             Some(_) => output::print(&format!("{project}: application {app} stands, by routing.apps\n")),
             None => Err(Failure::Configuration(format!(
                 "routing.apps sends {project} to {app}, which is no application of this organisation: make it in Svix, or \

@@ -1,12 +1,15 @@
 //! `dead replay` and `dead discard`.
 
-use super::{Operations, failure, filter::FilterArgs, looking};
+use super::{
+    filter::FilterArgs,
+    operations::{Operations, failure, reading},
+};
 use crate::{
     app,
     cli::{
         audit::{self, AuditArgs},
-        exit::Failure,
-        output, signals,
+        exit::{Failure, on_signals},
+        output,
     },
     config::Settings,
     operate::dead_letters::{Action, DeadLetterFilter, Options, Outcome, Progress, REPEATS, Refused, Started},
@@ -63,17 +66,17 @@ pub(super) async fn discard(args: &DiscardArgs, settings: &Settings) -> Result<(
 async fn make(chosen: &Chosen, settings: &Settings, action: Action, options: Options) -> Result<(), Failure> {
     let (filter, verb) = (chosen.filter.filter()?, action.as_str());
     if filter.is_all() && !chosen.all {
-        return Err(Failure::Usage(format!("give a filter, or --all to {verb} every dead event")));
+        return Err(Failure::Usage(format!("give a filter, or --all to {verb} every dead letter")));
     }
     if !chosen.yes {
-        let count = looking(settings).count(filter).await.map_err(failure)?;
+        let count = reading(settings).count(filter).await.map_err(failure)?;
         return output::print(&format!("would {verb} {count} events; --yes does it\n"));
     }
     let audit = chosen.audit.open(&settings.journal).await?;
     if action == Action::Replay {
         eprintln!("hookbro: {REPEATS}");
     }
-    let stop = signals::listen().await?.requested;
+    let stop = on_signals().await?.requested;
     let operations = app::dead_letters(settings, Arc::clone(&audit), stop.clone());
     let made = watched(&operations, action, filter, options).await;
     audit.close().await;

@@ -1,6 +1,9 @@
 //! `dead list`, `dead show` and `dead export`: what changes nothing.
 
-use super::{Operations, failure, filter::FilterArgs};
+use super::{
+    filter::FilterArgs,
+    operations::{Operations, failure},
+};
 use crate::{
     cli::{
         exit::Failure,
@@ -146,7 +149,9 @@ pub(super) async fn show(args: ShowArgs, operations: &Operations) -> Result<(), 
     })
     .await?;
     if found.is_empty() {
-        return Err(Failure::Running(format!("no dead event has the id {id}")));
+        return Err(Failure::Running(format!(
+            "no dead letter has the event id {id}; `hookbro dead list` shows those that there are"
+        )));
     }
     output::print(&format!("{:#}\n", Value::Array(found)))
 }

@@ -2,8 +2,7 @@
 
 use super::{
     api::{Api, ApiError},
-    filter::{FilterArgs, time},
-    pages::Pages,
+    query::{FilterArgs, Pages, time},
 };
 use crate::{
     cli::{
@@ -91,10 +90,10 @@ async fn walk(args: &FindArgs, api: &Api, mut see: impl FnMut(Value) -> Result<(
     let mut left = if args.limit == 0 { usize::MAX } else { args.limit };
     let mut pages = Pages::new(api, query);
     let mut gaps = BTreeMap::new();
-    while let Some(told) = pages.next(left.saturating_add(1)).await? {
-        // Each page tells those of its own stretch.
-        gaps.extend(told.what.gaps.into_iter().map(|gap| (gap.from, gap)));
-        for event in told.what.events {
+    while let Some(answered) = pages.next(left.saturating_add(1)).await? {
+        // Each page has those of its own stretch.
+        gaps.extend(answered.value.gaps.into_iter().map(|gap| (gap.from, gap)));
+        for event in answered.value.events {
             if left == 0 {
                 return Ok(Seen { more: true, gaps });
             }
@@ -105,7 +104,7 @@ async fn walk(args: &FindArgs, api: &Api, mut see: impl FnMut(Value) -> Result<(
     Ok(Seen { more: false, gaps })
 }
 
-/// An event as it is told in words.
+/// An event as a list shows it.
 pub(super) fn line(api: &Api, event: &Value) -> Result<Line, ApiError> {
     Line::deserialize(event).map_err(|_| api.foreign("an event in its answer has another form"))
 }

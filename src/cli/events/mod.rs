@@ -1,16 +1,16 @@
 //! `hookbro events`: what the journal of a running hookbro knows, asked over its `/api/v1`.
 
+mod access;
 mod api;
-mod filter;
 mod find;
-mod pages;
+mod query;
 mod show;
 mod tail;
-mod token;
 
 use super::exit::{Failure, runtime};
 use crate::{config::Settings, observe as telemetry};
-use api::{Address, Api};
+use access::Address;
+use api::Api;
 use std::{io::IsTerminal as _, path::PathBuf};
 
 #[derive(Debug, clap::Args)]
@@ -33,7 +33,7 @@ pub(super) struct EventsArgs {
 enum Action {
     /// List events, newest first, each by its latest delivery.
     Find(find::FindArgs),
-    /// Tell one event's timeline: every delivery, the next retry, and what Svix did with it.
+    /// Show one event's timeline: every delivery, the next retry, and what Svix did with it.
     Show(show::ShowArgs),
     /// Follow deliveries as they are written down, until Ctrl-C.
     Tail(tail::TailArgs),
@@ -42,7 +42,7 @@ enum Action {
 pub(super) fn run(args: EventsArgs, settings: Settings) -> Result<(), Failure> {
     telemetry::init(settings.log.format, &settings.log.level, std::io::stderr().is_terminal())?;
     let address = args.api.map_or_else(|| Address::of(settings.admin.listen), Ok)?;
-    let api = Api::new(address, token::token(args.token_file.as_deref(), &settings.admin.tokens)?)?;
+    let api = Api::new(address, access::token(args.token_file.as_deref(), &settings.admin.tokens)?)?;
     runtime()?.block_on(async {
         match args.action {
             Action::Find(args) => find::find(&args, &api).await,

@@ -2,7 +2,7 @@
 
 use super::{
     api::{Api, ApiError},
-    filter::{event_id, project},
+    query::{event_id, project},
 };
 use crate::{
     cli::{
@@ -18,7 +18,7 @@ use crate::{
 use serde::Deserialize as _;
 use serde_json::Value;
 
-/// Projects that are told of, if many use one id; the others are counted.
+/// Projects whose events are shown, if many use one id; the others are counted.
 const MOST: usize = 20;
 
 #[derive(Debug, clap::Args)]
@@ -46,11 +46,11 @@ pub(super) async fn show(args: &ShowArgs, api: &Api) -> Result<(), Failure> {
             format!("[\n{}\n]\n", lines.join(",\n"))
         }
         Output::Table => {
-            let told = stories.iter().map(|story| match Story::deserialize(story) {
+            let texts = stories.iter().map(|story| match Story::deserialize(story) {
                 Ok(story) => Ok(story::story(&story)),
                 Err(_) => Err(api.foreign("its timeline has another form")),
             });
-            told.collect::<Result<Vec<_>, _>>()?.join("\n")
+            texts.collect::<Result<Vec<_>, _>>()?.join("\n")
         }
     })?;
     if others.len() > MOST {
@@ -62,7 +62,7 @@ pub(super) async fn show(args: &ShowArgs, api: &Api) -> Result<(), Failure> {
 async fn ask(args: &ShowArgs, api: &Api, project: Option<&str>) -> Result<Value, Failure> {
     let query: Vec<_> = project.map(|project| ("project", project.to_owned())).into_iter().collect();
     match api.get(&["events", args.id.as_str()], &query).await {
-        Ok(told) => Ok(told.what),
+        Ok(answered) => Ok(answered.value),
         Err(ApiError::NotFound { address, .. }) => {
             let of = project.map_or_else(String::new, |project| format!(" of the project {}", plain::plain(project)));
             Err(Failure::Running(format!(

@@ -5,15 +5,13 @@
 
 use super::{
     api::{Api, ApiError},
-    filter::{FilterArgs, Pair, time},
     find,
-    pages::{PAGE, Pages},
+    query::{FilterArgs, PAGE, Pages, Pair, time},
 };
 use crate::{
     cli::{
-        exit::Failure,
+        exit::{Failure, on_signals},
         output::{Output, Stdout},
-        signals,
     },
     operate::{
         sanitize as plain, time_argument,
@@ -30,7 +28,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const MAX_WAIT: Duration = Duration::from_secs(8);
 /// What is written so much late is still shown: the longest write of a journal that is not counted as lost takes less.
 const LATE: Duration = Duration::from_secs(30);
-/// Each so manieth look goes back as far; the others end with the first page that holds nothing new, for the store's sake.
+/// Every eighth look goes back as far; the others end with the first page that holds nothing new, for the store's sake.
 const DEEP_EACH: u32 = 8;
 /// Pages of one look. At a thousand events a second there is something new on a handful.
 const MAX_PAGES: usize = 25;
@@ -59,7 +57,7 @@ struct Memory {
     shown: BTreeSet<(Timestamp, String)>,
     /// Nothing before it is asked for again.
     floor: Option<Timestamp>,
-    /// The latest gap that was told.
+    /// The latest gap that was reported.
     gap: Option<Timestamp>,
     looks: u32,
 }
@@ -74,7 +72,7 @@ struct Look {
 }
 
 pub(super) async fn tail(args: &TailArgs, api: &Api) -> Result<(), Failure> {
-    let stop = signals::listen().await?;
+    let stop = on_signals().await?;
     tokio::select! {
         () = stop.requested.cancelled() => Ok(()),
         ended = follow(args, api) => ended,
@@ -89,7 +87,7 @@ async fn follow(args: &TailArgs, api: &Api) -> Result<(), Failure> {
     let first = if args.since.is_some() { None } else { Some(args.limit) };
     let mut look = memory.look(args.filter.pairs(), first, api).await?;
     loop {
-        for gap in memory.untold(&look.gaps) {
+        for gap in memory.unreported(&look.gaps) {
             eprintln!("hookbro: {}", story::gap(gap));
         }
         if look.cut {
@@ -146,14 +144,14 @@ impl Memory {
         let deep = self.looks.is_multiple_of(DEEP_EACH);
         for _ in 0..MAX_PAGES {
             let wanted = first.map_or(PAGE, |first| first.saturating_sub(look.fresh.len()));
-            let Some(told) = pages.next(wanted).await? else {
+            let Some(answered) = pages.next(wanted).await? else {
                 look.cut = false;
                 break;
             };
-            began = began.or(told.at);
-            look.gaps.extend(told.what.gaps);
-            let (fresh_before, empty) = (look.fresh.len(), told.what.events.is_empty());
-            for event in told.what.events {
+            began = began.or(answered.at);
+            look.gaps.extend(answered.value.gaps);
+            let (fresh_before, empty) = (look.fresh.len(), answered.value.events.is_empty());
+            for event in answered.value.events {
                 let at = find::line(api, &event)?.last.at;
                 // What was seen at the last look has been reached: nothing between is missing.
                 look.cut &= reached.is_none_or(|reached| at > reached);
@@ -192,13 +190,14 @@ impl Memory {
         }
     }
 
-    /// Gaps that were not told yet, oldest first.
-    fn untold<'a>(&mut self, gaps: &'a [Gap]) -> Vec<&'a Gap> {
-        let mut untold: Vec<_> = gaps.iter().filter(|gap| self.gap.is_none_or(|told| gap.from > told)).collect();
-        untold.sort_by_key(|gap| gap.from);
-        // Each page tells those of its stretch again.
-        untold.dedup_by_key(|gap| gap.from);
-        self.gap = self.gap.max(untold.last().map(|gap| gap.from));
-        untold
+    /// Gaps that were not reported yet, oldest first.
+    fn unreported<'a>(&mut self, gaps: &'a [Gap]) -> Vec<&'a Gap> {
+        let mut unreported: Vec<_> =
+            gaps.iter().filter(|gap| self.gap.is_none_or(|reported| gap.from > reported)).collect();
+        unreported.sort_by_key(|gap| gap.from);
+        // Each page repeats those of its stretch.
+        unreported.dedup_by_key(|gap| gap.from);
+        self.gap = self.gap.max(unreported.last().map(|gap| gap.from));
+        unreported
     }
 }

@@ -1,15 +1,15 @@
 //! Svix over HTTP. The only place that knows its URLs, bodies and answers.
 
+mod admin;
 mod answer;
 mod application;
 mod body;
 mod calls;
 mod classify;
 mod client;
+mod endpoint_admin;
 mod heard;
-mod hooks;
 mod http;
-mod manage;
 mod proof;
 mod provision;
 mod same;
@@ -20,10 +20,10 @@ mod trace;
 mod view;
 mod wire;
 
+pub use admin::{AdminError, Endpoint, Made, SvixAdmin};
 pub use application::{Application, MARK, Origin, projects_of};
-pub use hooks::SvixHooks;
+pub use endpoint_admin::SvixEndpointAdmin;
 pub use http::{ClientError, proxy_variable};
-pub use manage::{Endpoint, Made, ManageError, Management};
 pub use settings::Settings;
 pub use sink::SvixSink;
 pub use view::SvixView;

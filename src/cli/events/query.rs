@@ -1,8 +1,15 @@
-//! Which events are asked for, as options and as parameters of the API.
+//! Which events are asked for, as options and as parameters of the API, and the walk through their pages.
 
-use crate::event::{EventId, EventType, ProjectId, Verdict};
+use super::api::{Answered, Api, ApiError};
+use crate::{
+    event::{EventId, EventType, ProjectId, Verdict},
+    operate::told::Page,
+};
 use clap::builder::PossibleValuesParser;
 use jiff::Timestamp;
+
+/// Events of a page at most; the API gives no more.
+pub(super) const PAGE: usize = 200;
 
 /// A parameter of the API and its value.
 pub(super) type Pair = (&'static str, String);
@@ -50,4 +57,46 @@ pub(super) fn project(text: &str) -> Result<ProjectId, String> {
 
 fn kind(text: &str) -> Result<EventType, String> {
     EventType::try_new(text.to_owned()).map_err(|error| format!("no type is called so: it {error}"))
+}
+
+/// A walk from the newest event backwards.
+#[derive(Debug)]
+pub(super) struct Pages<'a> {
+    api: &'a Api,
+    query: Vec<Pair>,
+    from: From,
+}
+
+#[derive(Debug)]
+enum From {
+    Newest,
+    Cursor(String),
+    Ended,
+}
+
+impl<'a> Pages<'a> {
+    pub(super) fn new(api: &'a Api, query: Vec<Pair>) -> Self {
+        Self { api, query, from: From::Newest }
+    }
+
+    /// The next page, which may be empty though others follow; none after the last. `wanted` more events are of use.
+    pub(super) async fn next(&mut self, wanted: usize) -> Result<Option<Answered<Page>>, ApiError> {
+        let mut query = self.query.clone();
+        query.push(("limit", wanted.clamp(1, PAGE).to_string()));
+        match &self.from {
+            From::Newest => {}
+            From::Cursor(cursor) => query.push(("cursor", cursor.clone())),
+            From::Ended => return Ok(None),
+        }
+        let answered: Answered<Page> = self.api.get(&["events"], &query).await?;
+        self.from = match (&self.from, &answered.value.next) {
+            (_, None) => From::Ended,
+            // It would never end.
+            (From::Cursor(before), Some(next)) if before == next => {
+                return Err(self.api.foreign("its pages lead back to themselves"));
+            }
+            (_, Some(next)) => From::Cursor(next.clone()),
+        };
+        Ok(Some(answered))
+    }
 }

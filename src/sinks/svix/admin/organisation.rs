@@ -1,28 +1,17 @@
-//! Svix's calls for managing applications, beside the hot path of messages: what operators ask for, one after another.
+//! What an organisation has in Svix: applications, their endpoints, event types and portal links.
 //!
 //! Every call follows a case of the recorded contract (`tests/contract/`), named where it matters.
 
-mod again;
-mod call;
-mod error;
-mod wire;
-
-pub use error::ManageError;
-pub use wire::Endpoint;
-
 use super::{
-    http::{ClientError, client},
-    settings::Settings,
+    call::{AdminError, Repeat, SvixAdmin},
+    wire::{ApplicationOut, Endpoint, Page, Portal, escaped},
 };
 use crate::{
     event::{AppId, EventType, ProjectId},
-    process::secret::Secret,
-    sinks::svix::{Application, MARK},
+    sinks::svix::application::{Application, MARK},
 };
-use call::Repeat;
-use reqwest::{Client, Method, StatusCode};
+use reqwest::{Method, StatusCode};
 use serde_json::json;
-use wire::{ApplicationOut, Page, Portal};
 
 /// Items of one page: at most 250 are given (`app_list_limit_251`), and an application may bring 10 KiB of name and 4 KiB
 /// of metadata.
@@ -39,28 +28,15 @@ pub enum Made {
     Before,
 }
 
-/// Manages what an organisation has in Svix. The token is read at each call, so that a rotation needs no restart. Never
-/// printed: its client knows the proxy and its password.
-pub struct Management {
-    client: Client,
-    url: String,
-    token: Secret,
-}
-
-impl Management {
-    /// Fails if nothing could be called: without any root certificate, or with a proxy that is none.
-    pub fn new(settings: &Settings) -> Result<Self, ClientError> {
-        Ok(Self { client: client(settings, false)?, url: settings.url.clone(), token: settings.token.clone() })
-    }
-
+impl SvixAdmin {
     /// Every application of the organisation, oldest first.
-    pub async fn applications(&self) -> Result<Vec<Application>, ManageError> {
+    pub async fn applications(&self) -> Result<Vec<Application>, AdminError> {
         let all: Vec<ApplicationOut> = self.list("list applications", "/api/v1/app").await?;
         all.into_iter().map(ApplicationOut::checked).collect()
     }
 
     /// One application, by uid or id; `None` if it is not there (`app_get_missing`).
-    pub async fn application(&self, app: &AppId) -> Result<Option<Application>, ManageError> {
+    pub async fn application(&self, app: &AppId) -> Result<Option<Application>, AdminError> {
         let doing = "look up an application";
         let answer = self.call(doing, Method::GET, &format!("/api/v1/app/{app}"), None, Repeat::Freely).await?;
         if answer.is_own(StatusCode::NOT_FOUND) {
@@ -70,7 +46,7 @@ impl Management {
     }
 
     /// Makes the application of a project, marked as hookbro's, unless it is there.
-    pub async fn create_application(&self, project: &ProjectId) -> Result<Made, ManageError> {
+    pub async fn create_application(&self, project: &ProjectId) -> Result<Made, AdminError> {
         let name = project.as_str();
         let body = json!({"name": name, "uid": name, "metadata": {MARK.0: MARK.1}});
         let path = "/api/v1/app?get_if_exists=true";
@@ -85,7 +61,7 @@ impl Management {
     }
 
     /// Deletes an application with its endpoints and messages; says whether it was there (`app_delete_again`).
-    pub async fn delete_application(&self, id: &AppId) -> Result<bool, ManageError> {
+    pub async fn delete_application(&self, id: &AppId) -> Result<bool, AdminError> {
         let path = format!("/api/v1/app/{id}");
         let answer = self.call("delete an application", Method::DELETE, &path, None, Repeat::Freely).await?;
         if answer.is_own(StatusCode::NOT_FOUND) {
@@ -95,7 +71,7 @@ impl Management {
     }
 
     /// The endpoints of an application, newest first.
-    pub async fn endpoints(&self, app: &AppId) -> Result<Vec<Endpoint>, ManageError> {
+    pub async fn endpoints(&self, app: &AppId) -> Result<Vec<Endpoint>, AdminError> {
         self.list("list endpoints", &format!("/api/v1/app/{app}/endpoint")).await
     }
 
@@ -108,7 +84,7 @@ impl Management {
         app: &AppId,
         url: &str,
         kinds: &[EventType],
-    ) -> Result<(Made, Endpoint), ManageError> {
+    ) -> Result<(Made, Endpoint), AdminError> {
         let doing = "create an endpoint";
         let filter = (!kinds.is_empty()).then(|| kinds.iter().map(EventType::as_str).collect::<Vec<_>>());
         let body = match &filter {
@@ -128,11 +104,11 @@ impl Management {
                 Err(error) => return Err(error),
             }
         }
-        Err(unknown.unwrap_or(ManageError::Endless { doing }))
+        Err(unknown.unwrap_or(AdminError::Endless { doing }))
     }
 
     /// Registers an event type, which endpoints can then filter by (`endpoint_create_filter_unknown_type`).
-    pub async fn ensure_event_type(&self, kind: &EventType) -> Result<Made, ManageError> {
+    pub async fn ensure_event_type(&self, kind: &EventType) -> Result<Made, AdminError> {
         let body = json!({"name": kind.as_str(), "description": ""});
         let path = "/api/v1/event-type";
         let answer = self.call("register an event type", Method::POST, path, Some(&body), Repeat::Freely).await?;
@@ -143,7 +119,7 @@ impl Management {
     }
 
     /// A link that logs its bearer into the customer portal of `app`: a secret. `None` if there is no such application.
-    pub async fn portal(&self, app: &AppId) -> Result<Option<String>, ManageError> {
+    pub async fn portal(&self, app: &AppId) -> Result<Option<String>, AdminError> {
         let path = format!("/api/v1/auth/app-portal-access/{app}");
         let body = json!({"featureFlags": []});
         let answer = self.call("get a portal link", Method::POST, &path, Some(&body), Repeat::Freely).await?;
@@ -159,11 +135,11 @@ impl Management {
         &self,
         doing: &'static str,
         path: &str,
-    ) -> Result<Vec<T>, ManageError> {
+    ) -> Result<Vec<T>, AdminError> {
         let mut all = Vec::new();
         let mut behind: Option<String> = None;
         for _ in 0..MAX_PAGES {
-            let after = behind.as_deref().map(|id| format!("&iterator={}", wire::escaped(id))).unwrap_or_default();
+            let after = behind.as_deref().map(|id| format!("&iterator={}", escaped(id))).unwrap_or_default();
             let page = format!("{path}?limit={PAGE}{after}");
             let answer = self.call(doing, Method::GET, &page, None, Repeat::Freely).await?;
             let page: Page<T> = answer.json(&[StatusCode::OK])?;
@@ -177,6 +153,6 @@ impl Management {
             }
             behind = page.iterator;
         }
-        Err(ManageError::Endless { doing })
+        Err(AdminError::Endless { doing })
     }
 }

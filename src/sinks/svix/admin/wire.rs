@@ -1,9 +1,9 @@
-//! The shapes of what management calls answer; fields that nobody here needs are skipped.
+//! The shapes of what admin calls answer; fields that nobody here needs are skipped.
 
-use super::ManageError;
+use super::call::AdminError;
 use crate::{
     event::AppId,
-    sinks::svix::{Application, MARK},
+    sinks::svix::application::{Application, MARK},
 };
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::StatusCode;
@@ -53,8 +53,8 @@ impl fmt::Debug for Portal {
 
 impl ApplicationOut {
     /// Its id becomes part of paths, so it must be one.
-    pub(super) fn checked(self) -> Result<Application, ManageError> {
-        let foreign = |_| ManageError::Foreign { doing: "read an application", status: StatusCode::OK };
+    pub(super) fn checked(self) -> Result<Application, AdminError> {
+        let foreign = |_| AdminError::Foreign { doing: "read an application", status: StatusCode::OK };
         let id = AppId::try_new(self.id).map_err(foreign)?;
         let marked = self.metadata.get(MARK.0).is_some_and(|by| by == MARK.1);
         Ok(Application { id, uid: self.uid, name: self.name, created_at: self.created_at, marked })

@@ -21,18 +21,20 @@ pub(super) struct Item {
 /// What cannot be read, and where.
 #[derive(Debug, thiserror::Error)]
 #[error("{place}: {problem}")]
-pub(super) struct FeedError {
+pub(super) struct EventFileError {
     place: String,
     problem: String,
 }
 
 /// The files that `paths` stand for; a folder stands for the event files in it, by name.
-pub(super) fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, FeedError> {
+pub(super) fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, EventFileError> {
     let mut files = Vec::new();
     for path in paths {
         if path.is_dir() {
-            let failed =
-                |error: std::io::Error| FeedError { place: path.display().to_string(), problem: error.to_string() };
+            let failed = |error: std::io::Error| EventFileError {
+                place: path.display().to_string(),
+                problem: error.to_string(),
+            };
             let (mut inside, mut skipped) = (Vec::new(), 0);
             for entry in std::fs::read_dir(path).map_err(failed)? {
                 let entry = entry.map_err(failed)?.path();
@@ -64,19 +66,19 @@ fn is_event_file(path: &Path) -> bool {
 
 /// The events of one file, `-` being standard input: JSON values one after another, as NDJSON or pretty-printed; an
 /// array stands for its elements.
-pub(super) fn items(path: &Path) -> Result<Box<dyn Iterator<Item = Result<Item, FeedError>>>, FeedError> {
+pub(super) fn items(path: &Path) -> Result<Box<dyn Iterator<Item = Result<Item, EventFileError>>>, EventFileError> {
     let place = path.display().to_string();
     let reader: Box<dyn Read> = if place == "-" {
         Box::new(std::io::stdin())
     } else {
         let opened = File::open(path);
-        Box::new(opened.map_err(|error| FeedError { place: place.clone(), problem: error.to_string() })?)
+        Box::new(opened.map_err(|error| EventFileError { place: place.clone(), problem: error.to_string() })?)
     };
     let values = serde_json::Deserializer::from_reader(BufReader::new(reader)).into_iter::<Box<RawValue>>();
     Ok(Box::new(values.enumerate().flat_map(move |(index, value)| unpack(&place, index, value))))
 }
 
-fn unpack(place: &str, index: usize, value: serde_json::Result<Box<RawValue>>) -> Vec<Result<Item, FeedError>> {
+fn unpack(place: &str, index: usize, value: serde_json::Result<Box<RawValue>>) -> Vec<Result<Item, EventFileError>> {
     let place = format!("{place}, value {}", index + 1);
     let unpacked = value.and_then(|value| {
         if !value.get().starts_with('[') {
@@ -88,7 +90,7 @@ fn unpack(place: &str, index: usize, value: serde_json::Result<Box<RawValue>>) -
     });
     match unpacked {
         Ok(items) => items.into_iter().map(Ok).collect(),
-        Err(error) => vec![Err(FeedError { place, problem: error.to_string() })],
+        Err(error) => vec![Err(EventFileError { place, problem: error.to_string() })],
     }
 }
 

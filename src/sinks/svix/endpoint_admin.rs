@@ -1,7 +1,7 @@
 //! What operators ask of Svix through a running hookbro: as the command line does, within the patience of a page.
 
 use super::{
-    manage::{Endpoint, ManageError, Management},
+    admin::{AdminError, Endpoint, SvixAdmin},
     settings::Settings,
 };
 use crate::{
@@ -16,9 +16,9 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Asks with the token that delivers. Whoever asks is rare, so each time has a client of its own, with today's authorities.
 #[derive(Debug)]
-pub struct SvixHooks(Settings);
+pub struct SvixEndpointAdmin(Settings);
 
-impl SvixHooks {
+impl SvixEndpointAdmin {
     pub fn new(settings: &Settings) -> Self {
         Self(settings.clone())
     }
@@ -27,11 +27,11 @@ impl SvixHooks {
     async fn ask<T>(
         &self,
         missing: &str,
-        ask: impl AsyncFnOnce(&Management) -> Result<Option<T>, ManageError>,
+        ask: impl AsyncFnOnce(&SvixAdmin) -> Result<Option<T>, AdminError>,
     ) -> Result<T, EndpointAdminError> {
-        let management = Management::new(&self.0).map_err(|error| EndpointAdminError::Away(error.to_string()))?;
-        match tokio::time::timeout(TIMEOUT, ask(&management)).await {
-            Ok(Ok(Some(told))) => Ok(told),
+        let admin = SvixAdmin::new(&self.0).map_err(|error| EndpointAdminError::Away(error.to_string()))?;
+        match tokio::time::timeout(TIMEOUT, ask(&admin)).await {
+            Ok(Ok(Some(answer))) => Ok(answer),
             Ok(Ok(None)) => Err(EndpointAdminError::Missing(missing.to_owned())),
             Ok(Err(error)) => Err(failed(&error)),
             Err(_) => Err(EndpointAdminError::Away(
@@ -41,15 +41,15 @@ impl SvixHooks {
     }
 }
 
-fn failed(error: &ManageError) -> EndpointAdminError {
+fn failed(error: &AdminError) -> EndpointAdminError {
     let text = error.to_string();
     match error {
-        ManageError::Refused { status, .. } => match status.as_u16() {
+        AdminError::Refused { status, .. } => match status.as_u16() {
             400 | 404 | 409 | 413 | 422 => EndpointAdminError::Refused(text),
             _ => EndpointAdminError::Away(text),
         },
-        ManageError::Access(_) => EndpointAdminError::Access(text),
-        ManageError::NoAnswer { .. } | ManageError::Foreign { .. } | ManageError::Endless { .. } => {
+        AdminError::Access(_) => EndpointAdminError::Access(text),
+        AdminError::NoAnswer { .. } | AdminError::Foreign { .. } | AdminError::Endless { .. } => {
             EndpointAdminError::Away(text)
         }
     }
@@ -60,7 +60,7 @@ fn line(endpoint: Endpoint) -> admin::Endpoint {
     admin::Endpoint { id, url, disabled, event_types: filter_types }
 }
 
-impl EndpointAdmin for SvixHooks {
+impl EndpointAdmin for SvixEndpointAdmin {
     async fn endpoints(&self, app: &AppId) -> Result<Vec<admin::Endpoint>, EndpointAdminError> {
         let missing = "Svix has no application of this project";
         self.ask(missing, async |svix| {

@@ -32,14 +32,14 @@ const PARAMETERS: [&str; 18] = [
 
 /// Where the journal is kept.
 #[derive(Clone, PartialEq, Eq)]
-pub enum Place {
+pub enum Location {
     Off,
     File(PathBuf),
     /// With a password inside.
     Server(Url),
 }
 
-impl Place {
+impl Location {
     /// Reads `journal.url`. A refusal completes the sentence "`journal.url` …" and repeats nothing of it.
     pub fn of(text: &str) -> Result<Self, String> {
         const FORMS: &str =
@@ -82,7 +82,7 @@ fn known_parameters(url: &Url) -> Result<(), String> {
 }
 
 /// For a person: without password.
-impl std::fmt::Display for Place {
+impl std::fmt::Display for Location {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Off => f.write_str("off"),
@@ -95,9 +95,9 @@ impl std::fmt::Display for Place {
     }
 }
 
-impl std::fmt::Debug for Place {
+impl std::fmt::Debug for Location {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Place({self})")
+        write!(f, "Location({self})")
     }
 }
 
@@ -107,7 +107,7 @@ mod tests {
 
     #[test]
     fn a_url_names_a_file_a_server_or_nothing() {
-        let said = |text: &str| Place::of(text).map(|place| place.to_string());
+        let said = |text: &str| Location::of(text).map(|location| location.to_string());
         assert_eq!(said("off").as_deref(), Ok("off"));
         assert_eq!(said("sqlite:/var/lib/x.db").as_deref(), Ok("/var/lib/x.db"));
         assert_eq!(said("sqlite:///var/lib/x.db").as_deref(), Ok("/var/lib/x.db"));
@@ -126,7 +126,7 @@ mod tests {
             let refusal = said(&format!("postgres://{wrong}")).unwrap_err();
             assert!(!refusal.contains("hunter"), "{refusal}");
         }
-        let debug = format!("{:?}", Place::of("postgres://u:hunter2@db/j"));
+        let debug = format!("{:?}", Location::of("postgres://u:hunter2@db/j"));
         assert!(!debug.contains("hunter2"), "{debug}");
     }
 }

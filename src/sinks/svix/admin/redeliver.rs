@@ -1,6 +1,9 @@
 //! Calls that have Svix deliver something for a test or once more. None is repeated where it may have taken effect.
 
-use super::{ManageError, Management, call::Repeat, wire::escaped};
+use super::{
+    call::{AdminError, Repeat, SvixAdmin},
+    wire::escaped,
+};
 use crate::event::{AppId, EndpointId, EventId, EventType};
 use jiff::Timestamp;
 use reqwest::{Method, StatusCode};
@@ -13,7 +16,7 @@ struct Made {
     id: String,
 }
 
-impl Management {
+impl SvixAdmin {
     /// Sends an example of `kind` to one endpoint; answers the message's id. `None` if application, endpoint or event type are
     /// not there (`send_example_no_schema`).
     pub async fn send_example(
@@ -21,7 +24,7 @@ impl Management {
         app: &AppId,
         endpoint: &EndpointId,
         kind: &EventType,
-    ) -> Result<Option<String>, ManageError> {
+    ) -> Result<Option<String>, AdminError> {
         let path = format!("/api/v1/app/{app}/endpoint/{endpoint}/send-example");
         let body = json!({"eventType": kind.as_str()});
         self.made("send a test message", &path, &body, StatusCode::OK).await
@@ -33,14 +36,14 @@ impl Management {
         app: &AppId,
         endpoint: &EndpointId,
         since: Timestamp,
-    ) -> Result<Option<String>, ManageError> {
+    ) -> Result<Option<String>, AdminError> {
         let path = format!("/api/v1/app/{app}/endpoint/{endpoint}/recover");
         let body = json!({"since": since.to_string()});
         self.made("recover failed messages", &path, &body, StatusCode::ACCEPTED).await
     }
 
     /// Delivers one message again, once, to one endpoint; says whether all three are there.
-    pub async fn resend(&self, app: &AppId, event: &EventId, endpoint: &EndpointId) -> Result<bool, ManageError> {
+    pub async fn resend(&self, app: &AppId, event: &EventId, endpoint: &EndpointId) -> Result<bool, AdminError> {
         let path = format!("/api/v1/app/{app}/msg/{}/endpoint/{endpoint}/resend", escaped(event.as_str()));
         let answer = self.call("resend a message", Method::POST, &path, None, Repeat::Untouched).await?;
         if answer.is_own(StatusCode::NOT_FOUND) {
@@ -55,7 +58,7 @@ impl Management {
         path: &str,
         body: &serde_json::Value,
         expected: StatusCode,
-    ) -> Result<Option<String>, ManageError> {
+    ) -> Result<Option<String>, AdminError> {
         let answer = self.call(doing, Method::POST, path, Some(body), Repeat::Untouched).await?;
         if answer.is_own(StatusCode::NOT_FOUND) {
             return Ok(None);
