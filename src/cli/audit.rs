@@ -12,17 +12,17 @@ use crate::{
 };
 use std::sync::Arc;
 
-/// Where the names of users stand; those of a directory service do not, and are told by number.
+/// Where user names are looked up. A user of a directory service is not listed there, and is named by number.
 const USERS: &str = "/etc/passwd";
 
 #[derive(Debug, clap::Args)]
 pub(super) struct AuditArgs {
-    /// Make the change without writing it down, as where the journal's store cannot be reached.
+    /// Make the change without auditing it, for when the journal's store cannot be reached.
     #[arg(long)]
     no_audit: bool,
 }
 
-/// Where the changes of one command are written down.
+/// Where the changes of one command are audited.
 #[derive(Debug)]
 pub(super) enum CommandAudit {
     Log(AuditLog),
@@ -34,18 +34,18 @@ impl AuditArgs {
     /// Opens the audit before anything is changed; says so where there is none.
     pub(super) async fn open(&self, journal: &store::Settings) -> Result<Arc<CommandAudit>, Failure> {
         if self.no_audit {
-            eprintln!("hookbro: --no-audit: this change is not written down");
+            eprintln!("hookbro: --no-audit: this change is not audited");
             return Ok(Arc::new(CommandAudit::Nowhere));
         }
         match app::audit_log(journal).await {
             Ok(Some(log)) => Ok(Arc::new(CommandAudit::Log(log))),
             Ok(None) => Err(Failure::Running(
-                "nothing was changed, since changes are written down in the journal and it is off (journal.url = \"off\"): \
-                 give it a place, or give --no-audit"
+                "nothing was changed: changes are audited in the journal, and the journal is off (journal.url = \"off\"); \
+                 set journal.url, or add --no-audit"
                     .to_owned(),
             )),
             Err((store, error)) => Err(Failure::Running(format!(
-                "nothing was changed, since it cannot be written down in the journal {store}: {error}; mend that, or give \
+                "nothing was changed: the audit cannot be written to the journal {store}: {error}; repair that, or add \
                  --no-audit"
             ))),
         }
@@ -53,7 +53,7 @@ impl AuditArgs {
 }
 
 impl CommandAudit {
-    /// Says good-bye to the store.
+    /// Closes the connections to the store.
     pub(super) async fn close(&self) {
         if let Self::Log(log) = self {
             log.close().await;
@@ -75,7 +75,7 @@ impl Audit for CommandAudit {
         if written.is_err() {
             let outcome = ending.as_str();
             eprintln!(
-                "hookbro: the audit has this change without its ending ({outcome}: {detail}): its store went away"
+                "hookbro: the audit lacks the ending of this change ({outcome}: {detail}): its store cannot be reached"
             );
         }
         written
@@ -89,12 +89,14 @@ impl Audit for CommandAudit {
     }
 }
 
-/// Why a command made no change, or not all of it; `failed` tells of what failed.
+/// Why a command made no change, or not all of it; `failed` explains a failure.
 pub(super) fn not_made<E>(not_made: NotMade<E>, failed: impl FnOnce(E) -> Failure) -> Failure {
     match not_made {
         NotMade::Failed(error) => failed(error),
-        NotMade::Unwritten(why) => Failure::Running(format!("{why}; or give --no-audit")),
-        NotMade::Broken => Failure::Running("a defect of hookbro ended it midway".to_owned()),
+        NotMade::Unwritten(why) => Failure::Running(format!("{why}; or add --no-audit")),
+        NotMade::Broken => Failure::Running(
+            "a defect of hookbro stopped the change midway: see what it has done before you repeat it".to_owned(),
+        ),
     }
 }
 
@@ -122,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_user_is_told_by_name_or_else_by_number() {
+    fn a_user_is_named_or_else_numbered() {
         let users = "root:x:0:0:root:/root:/bin/sh\n# a comment\nanna:x:1000:1000::/home/anna:/bin/sh\n";
         assert_eq!(user(users, 0), "root");
         assert_eq!(user(users, 1000), "anna");

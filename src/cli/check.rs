@@ -1,4 +1,4 @@
-//! `hookbro check`: everything that can be known wrong before a deployment, in one go.
+//! `hookbro check`: everything that can be found wrong before a deployment, in one run.
 
 use super::{
     certificates,
@@ -86,10 +86,13 @@ async fn check_policies(settings: &Settings, topology: &Topology) -> Result<Vec<
     let Some(looked) = looked else { return Ok(Vec::new()) };
     if !looked.conflicts.is_empty() {
         let lines: Vec<_> = looked.conflicts.iter().map(ToString::to_string).collect();
-        return Err(Failure::Broker(format!("policies break what hookbro promises\n{}", lines.join("\n"))));
+        return Err(Failure::Broker(format!(
+            "policies break hookbro's guarantees; change them on the broker:\n{}",
+            lines.join("\n")
+        )));
     }
     let known = topology.queues.len().saturating_sub(looked.missing);
-    Ok(vec![format!("no policy breaks a guarantee on the {known} queues that stand")])
+    Ok(vec![format!("no policy breaks a guarantee on the {known} queues that exist")])
 }
 
 async fn check_svix(settings: &Settings) -> Result<Vec<String>, Failure> {
@@ -107,7 +110,7 @@ async fn check_svix(settings: &Settings) -> Result<Vec<String>, Failure> {
             | Outcome::Pending(cause),
         ) => Err(Failure::Svix(cause.detail)),
         Err(Outcome::Accepted(_) | Outcome::Repeated(_)) => {
-            Err(Failure::Svix("answered a list with something else".into()))
+            Err(Failure::Svix("the list of applications was answered with something else; check svix.url".into()))
         }
     }
 }

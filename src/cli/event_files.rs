@@ -11,7 +11,7 @@ use std::{
 /// Names that a folder's event files end in; other files in it are left alone.
 const EVENT_FILES: [&str; 3] = ["json", "ndjson", "jsonl"];
 
-/// One JSON value and where it stands.
+/// One JSON value and where it was read.
 #[derive(Debug)]
 pub(super) struct Item {
     pub body: Bytes,
@@ -26,7 +26,7 @@ pub(super) struct EventFileError {
     problem: String,
 }
 
-/// The files that `paths` stand for; a folder stands for the event files in it, by name.
+/// The files that `paths` name; a folder names the event files in it, sorted.
 pub(super) fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, EventFileError> {
     let mut files = Vec::new();
     for path in paths {
@@ -47,7 +47,7 @@ pub(super) fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, EventFileError> {
             inside.sort();
             if skipped > 0 {
                 let place = path.display();
-                eprintln!("hookbro: {place}: skipped {skipped} entries that are no .json, .ndjson or .jsonl file");
+                eprintln!("hookbro: {place}: skipped {skipped} entries that are not .json, .ndjson or .jsonl files");
             }
             files.extend(inside);
         } else {

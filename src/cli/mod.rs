@@ -53,9 +53,9 @@ enum Command {
     Dead(dead::DeadArgs),
     /// List, provision and delete the Svix applications that events go to; open their portal.
     Apps(apps::AppsArgs),
-    /// Find events, show one's timeline, follow what happens: from the journal of a running hookbro.
+    /// Find events, show one event's timeline, follow deliveries; asks a running hookbro for what its journal has.
     Events(events::EventsArgs),
-    /// A local stand-in for Svix, in memory: for trying out and for tests.
+    /// Run an in-memory stand-in for Svix, to try hookbro and to test against.
     Sandbox(sandbox::SandboxArgs),
     /// Print every setting with its default and meaning.
     Config,

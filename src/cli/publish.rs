@@ -26,7 +26,7 @@ pub(super) struct PublishArgs {
     /// Files with JSON or NDJSON, folders of such files, or `-` for standard input.
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
-    /// Publish every value as it is under this key, even what is no event.
+    /// Publish every value unchanged under this routing key, even values that are not events.
     #[arg(long, value_name = "KEY")]
     routing_key: Option<String>,
 }
@@ -119,7 +119,7 @@ async fn publish_one(
         }
     };
     if key.len() > MAX_ROUTING_KEY {
-        let problem = format!("its routing key has {} bytes, AMQP carries {MAX_ROUTING_KEY}", key.len());
+        let problem = format!("its routing key has {} bytes, AMQP allows {MAX_ROUTING_KEY}", key.len());
         return Err(Refused::Input(format!("{}: {problem}", item.place)));
     }
     let mut backoff = Backoff::new();

@@ -26,16 +26,16 @@ pub(super) struct TopologyArgs {
 
 #[derive(Debug, clap::Subcommand)]
 enum Action {
-    /// Print every exchange, queue and binding that the configuration asks for. Asks no broker.
+    /// Print every exchange, queue and binding of the configuration. Connects to no broker.
     Show {
         #[arg(long, value_enum, default_value_t = Output::Table)]
         output: Output,
     },
-    /// Make them stand on the broker; what stands already is left as it is.
+    /// Declare them on the broker. Objects that exist already are left as they are.
     Declare,
-    /// Move to other arguments, as after a change of `retry.delays`, without losing a message.
+    /// Move queues to new arguments, as after a change of `retry.delays`, without losing a message.
     Migrate {
-        /// Do it. Without this, only say which queues differ.
+        /// Migrate. Without this, only say which queues differ.
         #[arg(long)]
         yes: bool,
         #[command(flatten)]
@@ -52,10 +52,11 @@ pub(super) fn run(args: &TopologyArgs, settings: Settings) -> Result<(), Failure
         Action::Declare => runtime()?.block_on(async {
             let connector = amqp::Connector::new(settings.broker.access.clone());
             let connection = connector.connect("hookbro topology").await?;
-            let stood = amqp::stand(&connector, &connection, &topology, crate::pipeline::source::Occasion::Start).await;
+            let declared =
+                amqp::stand(&connector, &connection, &topology, crate::pipeline::source::Occasion::Start).await;
             amqp::close(connection).await;
-            stood?.iter().try_for_each(|stranded| output::print(&format!("{stranded}\n")))?;
-            output::print(&format!("{} queues stand\n", topology.queues.len()))
+            declared?.iter().try_for_each(|stranded| output::print(&format!("{stranded}\n")))?;
+            output::print(&format!("{} queues are declared\n", topology.queues.len()))
         }),
     }
 }
@@ -65,11 +66,11 @@ async fn migrate(settings: Settings, topology: Topology, yes: bool, audited: &Au
     let plan: Vec<_> = opened.plan().await?.into_iter().map(|queue| queue.name.clone()).collect();
     opened.close().await;
     if plan.is_empty() {
-        return output::print("nothing differs\n");
+        return output::print("nothing to migrate: every queue has the configured arguments\n");
     }
     if !yes {
         plan.iter().try_for_each(|queue| output::print(&format!("would migrate `{queue}`\n")))?;
-        return output::print("--yes does it\n");
+        return output::print("add --yes to migrate\n");
     }
     let audit = audited.open(&settings.journal).await?;
     let asked = Change {
@@ -82,7 +83,7 @@ async fn migrate(settings: Settings, topology: Topology, yes: bool, audited: &Au
     let migrated = change(&audit, asked, async move { migrate_now(&settings, &topology).await }).await;
     audit.close().await;
     migrated.map_err(|error| audit::not_made(error, |failure| failure))?;
-    output::print("done; replicas with the old settings will refuse to reconnect: roll out the new ones now\n")
+    output::print("done; replicas with the old settings cannot reconnect any more: roll out the new settings now\n")
 }
 
 async fn open<'t>(settings: &Settings, topology: &'t Topology) -> Result<Migration<'t>, Failure> {

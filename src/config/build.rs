@@ -23,7 +23,7 @@ const MAX_RATE: u64 = 1_000_000;
 const MAX_DELIVERY_LIMIT: u64 = i32::MAX as u64;
 
 /// The configuration from the embedded defaults, `file`, the process's environment and `sets` (`section.key=value`),
-/// the later the stronger. Reads the files that secrets stand in; watching them is up to the caller.
+/// the later the stronger. Reads the files of secrets; watching them is up to the caller.
 pub fn load(file: Option<&Path>, sets: &[String]) -> Result<Settings, ConfigError> {
     load_with(file, std::env::vars_os(), sets)
 }
@@ -36,7 +36,7 @@ pub(super) fn load_with(
 ) -> Result<Settings, ConfigError> {
     let mut read = Reader::new(Layers::collect(file, environment, sets));
     let settings = settings(&mut read);
-    // Beside other mistakes these would be guesses: the missing half may stand under a mistyped key.
+    // Beside other mistakes these would be guesses: the missing half may be under a mistyped key.
     if let (Some(settings), true) = (&settings, read.is_clean()) {
         together(settings, &mut read);
     }

@@ -11,9 +11,9 @@ use std::{collections::BTreeMap, ffi::OsString, path::Path};
 
 /// Every key with its default and what it means, as TOML.
 pub const DEFAULTS: &str = include_str!("../../config/default.toml");
-/// The section that lanes stand in.
+/// The section of lanes.
 pub(super) const SECTION: &str = "lanes";
-/// What a lane may be told.
+/// The keys of a lane.
 const FIELDS: [&str; 3] = ["keys", "prefetch", "delays"];
 /// Longest name, in bytes: a queue's name may have 255, of which `broker.queue` takes up to 200.
 const MAX_LANE_NAME: usize = 32;
@@ -199,7 +199,7 @@ impl<'a> Layer<'a> {
 
     fn lane_tables(&mut self, kind: ValueKind, origin: &str) {
         let ValueKind::Table(tables) = kind else {
-            return self.refuse(SECTION, shown(&kind), origin, "expected a section a lane".to_owned());
+            return self.refuse(SECTION, shown(&kind), origin, "expected one section for each lane".to_owned());
         };
         for (lane, value) in tables.into_iter().collect::<BTreeMap<_, _>>() {
             match value.kind {
@@ -239,7 +239,7 @@ impl<'a> Layer<'a> {
     }
 }
 
-/// What stands behind `lanes.`, if `name` is about lanes.
+/// What follows `lanes.`, if `name` is about lanes.
 fn of_lanes(name: &str) -> Option<&str> {
     match name.strip_prefix(SECTION)? {
         "" => Some(""),

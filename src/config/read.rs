@@ -1,4 +1,4 @@
-//! One key at a time from what was given to a value. Mistakes are collected, so that one run tells them all.
+//! One key at a time from what was given to a value. Mistakes are collected, so that one run reports them all.
 
 use super::{
     ConfigError, SecretFiles,

@@ -105,7 +105,7 @@ pub(super) fn broker_name(name: &str) -> Read<()> {
         return Err(format!("expected 1 to {MAX_NAME} bytes, has {}", name.len()));
     }
     if name.starts_with("amq.") {
-        return Err("begins with amq., which the broker keeps for itself".to_owned());
+        return Err("begins with amq., which the broker reserves".to_owned());
     }
     if name.contains(char::is_control) {
         return Err("has a control character".to_owned());

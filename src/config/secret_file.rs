@@ -1,4 +1,4 @@
-//! Secrets that stand in files: read once at start, then watched for changes.
+//! Secrets in files: read once at start, then watched for changes.
 
 use super::{rules::Rule, text::Read};
 use crate::process::secret::{Secret, SecretSource};
@@ -43,7 +43,7 @@ pub(super) fn read_bounded(path: &Path, limit: u64) -> Read<Contents> {
     Ok(Contents { text, regular })
 }
 
-/// The secrets that stand in files.
+/// The secrets that are read from files.
 #[derive(Debug, Default)]
 #[must_use = "secrets change only while `watch` runs"]
 pub struct SecretFiles(Vec<Watched>);
@@ -65,7 +65,7 @@ impl SecretFiles {
         Ok(secret)
     }
 
-    /// Feeds changes to the secrets. Ends at once if no secret stands in a file, else never: spawn it.
+    /// Feeds changes to the secrets. Ends at once if no secret is read from a file, else never: spawn it.
     pub async fn watch(self) {
         self.watch_every(POLL).await;
     }
@@ -106,17 +106,21 @@ impl Watched {
 
     async fn look(&mut self) {
         let (path, rule) = (self.path.clone(), self.rule);
-        // Reading may hang on a network mount, which must hold up nobody else.
+        // Reading may hang on a network mount, which must not delay the others.
         let read = tokio::task::spawn_blocking(move || read_secret(&path, rule)).await;
         let found = read.unwrap_or_else(|e| Err(format!("cannot be read: {e}")));
         let noticed = self.notice(found.map(|(text, _)| text.into()));
         let (key, path) = (self.key, self.path.display());
         match noticed {
             Noticed::Nothing => {}
-            Noticed::NewValue => tracing::info!(key, %path, "secret changed with its file"),
-            Noticed::GoodAgain => tracing::info!(key, %path, "secret file is good again, with the same value"),
+            Noticed::NewValue => {
+                tracing::info!(config.key = key, file.path = %path, "secret changed to the new value of its file")
+            }
+            Noticed::GoodAgain => {
+                tracing::info!(config.key = key, file.path = %path, "secret file is usable again, with the same value")
+            }
             Noticed::Bad(problem) => {
-                tracing::warn!(key, %path, problem, "secret file is no good, keeping the last value")
+                tracing::warn!(config.key = key, file.path = %path, error = problem, "secret file is unusable, the last value stays")
             }
         }
     }

@@ -31,7 +31,7 @@ pub struct Settings {
     pub shutdown_grace: Duration,
     pub log: LogSettings,
     pub tracing: telemetry::Settings,
-    /// The secrets that stand in files. They change only while [`SecretFiles::watch`] runs.
+    /// The secrets that are read from files. They change only while [`SecretFiles::watch`] runs.
     pub secret_files: SecretFiles,
 }
 

@@ -17,7 +17,7 @@ pub const DEAF_IN_A_ROW: u32 = 3;
 
 const BEAT_EVERY: Duration = Duration::from_secs(1);
 
-/// How the process stands to the broker.
+/// The state of the connection to the broker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Broker {
     Connecting { last_error: Option<String> },
@@ -25,7 +25,7 @@ pub enum Broker {
     Draining,
 }
 
-/// How the process stands to Svix.
+/// Whether events are sent to Svix.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Svix {
     Ok,
@@ -41,7 +41,7 @@ pub enum NotAlive {
     Deaf { queue: String, times: u32 },
 }
 
-/// How the journal stands.
+/// The state of the journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Journal {
     Off,
@@ -66,7 +66,7 @@ pub struct Health {
     pub queues: watch::Sender<BTreeMap<String, u64>>,
     /// Queues whose consumer was found dead, and in how many sessions in a row.
     pub deaf: watch::Sender<BTreeMap<String, u32>>,
-    /// Grows whenever an operator of this process begins or ends to take events out of the dead queue.
+    /// Grows whenever an operator of this process begins or ends to take events out of the dead-letter queue.
     dead_turn: AtomicU64,
     started: Instant,
     /// Milliseconds after `started` at which the consuming loop last turned.
@@ -106,7 +106,7 @@ impl Health {
         }
     }
 
-    /// Runs what takes events out of the dead queue, so that nobody wonders why it shrinks.
+    /// Runs what takes events out of the dead-letter queue, so that nobody wonders why it shrinks.
     pub async fn taking_dead<T>(&self, work: impl Future<Output = T>) -> T {
         self.dead_turn.fetch_add(1, Ordering::Relaxed);
         let done = work.await;

@@ -8,12 +8,12 @@ use tracing_subscriber::{
     fmt::MakeWriter,
 };
 
-/// Libraries that tell of every frame and connection. They stay at warn unless `log.level` names them.
+/// Libraries that log every frame and connection. They stay at warn unless `log.level` names them.
 const CHATTY: [&str; 7] = ["amq_protocol", "async_rs", "h2", "hyper", "hyper_util", "reqwest", "rustls"];
 /// Logs as errors what it also returns and we expect, such as the 404 of an exchange that is about to be declared. What
-/// matters of it stands in our own lines. Silent unless `log.level` names it.
+/// matters of it is in our own lines. Silent unless `log.level` names it.
 const ALARMIST: &str = "lapin";
-/// The store's driver: what it warns of stands in our own lines too. It stays at error unless `log.level` names it. All
+/// The store's driver: what it warns of is in our own lines too. It stays at error unless `log.level` names it. All
 /// its crates begin so.
 const DRIVER: &str = "sqlx";
 /// Print whole messages, bodies included; parameters of `journal.url` and lines of a `.pgpass`, passwords included. Never

@@ -90,7 +90,7 @@ impl Metrics {
             )?,
             events_rescued: counter(
                 "hookbro_events_rescued_total",
-                "Events that Svix had stored without calling an endpoint, and was asked to send.",
+                "Events that Svix had stored without calling an endpoint, and that hookbro asked it to send.",
             )?,
             events_unchecked: counter(
                 "hookbro_events_unchecked_total",
@@ -135,7 +135,7 @@ impl Metrics {
             )?,
             dead_letters_vanished: counter(
                 "hookbro_dead_letters_vanished_total",
-                "Messages by which the dead queue shrank without a replay or discard of this process.",
+                "Messages by which the dead-letter queue shrank without a replay or discard of this process.",
             )?,
             policy_conflicts: gauge(
                 "hookbro_broker_policy_conflicts",
@@ -143,12 +143,12 @@ impl Metrics {
             )?,
             queue_messages: gauges("hookbro_queue_messages", "Messages ready in each queue.", &["queue"])?,
             paused: gauges("hookbro_paused", "1 while nothing is sent to Svix for this reason.", &["reason"])?,
-            projects_paused: gauge("hookbro_projects_paused", "Projects whose events an operator holds back.")?,
+            projects_paused: gauge("hookbro_projects_paused", "Projects that an operator has paused.")?,
             broker_connected: gauge("hookbro_broker_connected", "1 while consuming is possible.")?,
-            broker_reconnects: counter("hookbro_broker_reconnects_total", "Connections made anew after a loss.")?,
+            broker_reconnects: counter("hookbro_broker_reconnects_total", "Connections made again after a loss.")?,
             watchdog_reconnects: counter(
                 "hookbro_watchdog_reconnects_total",
-                "Connections given up although they stood: a queue with messages ready sent none, or nobody answered.",
+                "Connections closed by the stall detector: a queue with messages ready sent none, or the broker did not answer.",
             )?,
             apps_provisioned: counter("hookbro_apps_provisioned_total", "Svix applications created for projects.")?,
             ingest_requests: counters(
@@ -167,7 +167,7 @@ impl Metrics {
             spans_exported: counter("hookbro_spans_exported_total", "Spans that the collector took.")?,
             spans_dropped: counters(
                 "hookbro_spans_dropped_total",
-                "Spans that no collector took, by reason; no event is worse off.",
+                "Spans that reached no collector, by reason; events are not affected.",
                 &["reason"],
             )?,
             journal_entries: counter("hookbro_journal_entries_total", "Deliveries written to the journal.")?,
@@ -181,7 +181,7 @@ impl Metrics {
         Ok(metrics)
     }
 
-    /// Counts a verdict that the broker was told.
+    /// Counts a verdict that has reached the broker.
     pub fn settled(&self, verdict: &Verdict) {
         if matches!(verdict, Verdict::Delivered) {
             self.delivered.inc();

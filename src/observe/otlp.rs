@@ -41,7 +41,7 @@ const LEAST_FLUSH: Duration = Duration::from_millis(500);
 const MAX_ANSWER: usize = 64 * 1024;
 const PROTOBUF: HeaderValue = HeaderValue::from_static("application/x-protobuf");
 
-/// What tracing must be told.
+/// The settings of tracing: `tracing.*`.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// Where spans are posted; `None`: tracing is off.
@@ -174,7 +174,7 @@ impl Collector {
             }
             read.extend_from_slice(&chunk);
         }
-        // Some collectors answer JSON or nothing, which is no news either way.
+        // Some collectors answer JSON or nothing, which says nothing either way.
         let partial = ExportTraceServiceResponse::decode(&*read).ok().and_then(|response| response.partial_success);
         Ok(partial.and_then(|partial| usize::try_from(partial.rejected_spans).ok()).unwrap_or(0))
     }

@@ -28,7 +28,7 @@ impl ProjectCounts {
         Self { listed, other: outcomes(OTHER) }
     }
 
-    /// Counts a verdict that the broker was told.
+    /// Counts a verdict that has reached the broker.
     pub fn settled(&self, project: Option<&ProjectId>, verdict: &Verdict) {
         let outcomes = project.and_then(|project| self.listed.get(project)).unwrap_or(&self.other);
         if let Some(nth) = Verdict::OUTCOMES.iter().position(|outcome| *outcome == verdict.outcome()) {
@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn listed_projects_are_told_apart_and_all_others_are_one() {
+    fn listed_projects_have_series_of_their_own_and_all_others_share_one() {
         let metrics = Metrics::new().unwrap();
         let [gigs, dev] = ["gigs", "dev"].map(|id| ProjectId::try_new(id).unwrap());
         let counts = ProjectCounts::new([gigs.clone()], &metrics);

@@ -1,6 +1,6 @@
 //! Spans, by OpenTelemetry's API: whether they are recorded and where they go is known to whoever made the tracer.
 //!
-//! What is about an event stands here, under `hookbro.`; what is about a broker or a vendor, in the adapter that knows it.
+//! Attributes of an event are set here, under `hookbro.`; those of a broker or a vendor, in the adapter that knows it.
 
 use crate::event::{Event, Verdict};
 use opentelemetry::{
@@ -21,7 +21,7 @@ struct Tracing {
     propagator: Box<dyn TextMapPropagator + Send + Sync>,
 }
 
-/// How a span stands to the one that its message names.
+/// How a span relates to the one that its message names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Follows {
     /// As its child, in the same trace.
@@ -80,7 +80,7 @@ impl Traces {
         }
     }
 
-    /// Begins the span of a call on behalf of the event in whose [`Trace::around`] this runs, and tells the other side.
+    /// Begins the span of a call on behalf of the event in whose [`Trace::around`] this runs, and passes it on to the other side.
     pub fn of_call(&self, carrier: &mut dyn Injector, span: impl FnOnce() -> SpanBuilder) -> Trace {
         let Some(tracing) = &self.0 else { return Trace::default() };
         let trace = Context::map_current(|current| tracing.begin(span(), current));
@@ -138,7 +138,7 @@ impl Trace {
     }
 
     /// Says what became of the event, and ends its span. Never a body, never a token.
-    pub fn settled(&self, told: &Verdict, event: Option<&Event>) {
+    pub fn settled(&self, verdict: &Verdict, event: Option<&Event>) {
         if !self.is_on() {
             return;
         }
@@ -147,8 +147,8 @@ impl Trace {
             self.note("hookbro.event.type", event.kind.to_string());
             self.note("hookbro.project", event.project.to_string());
         }
-        self.note("hookbro.outcome", told.outcome());
-        match told {
+        self.note("hookbro.outcome", verdict.outcome());
+        match verdict {
             Verdict::Delivered | Verdict::Duplicate => {}
             Verdict::Released(why) => self.note("hookbro.cause", why.as_str()),
             Verdict::Retry(cause) => self.fail("retried", cause.detail.clone()),

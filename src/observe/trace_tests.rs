@@ -123,7 +123,7 @@ fn what_became_of_an_event_stands_on_its_span() {
 }
 
 #[tokio::test]
-async fn where_tracing_is_off_nothing_is_begun_and_nothing_told() {
+async fn where_tracing_is_off_nothing_is_begun_and_nothing_sent() {
     let traces = Traces::default();
     let never = || -> SpanBuilder { panic!("nobody asked for it") };
     let event = traces.of_message(&published("01"), Follows::Parent, never);

@@ -42,7 +42,7 @@ pub(super) async fn beat(connection: &mut AnyConnection, id: i64, now: Timestamp
     Ok(())
 }
 
-/// A file has one writer: whoever stands there when a new one comes has died.
+/// A file has one writer: any other that is listed when a new one starts has died.
 pub(super) async fn end_others(connection: &mut AnyConnection, id: i64, now: Timestamp) -> Result<(), sqlx::Error> {
     sqlx::query("UPDATE writers SET ended_us = $2 WHERE ended_us IS NULL AND id <> $1")
         .bind(id)

@@ -4,7 +4,7 @@ use crate::process::state::state_folder;
 use std::path::PathBuf;
 use url::Url;
 
-/// The folder that the default file is in, made for it alone: nobody else may read what is in it.
+/// The folder of the default file, made for it alone: nobody else may read what is in it.
 const FOLDER: &str = "hookbro-journal";
 const FILE: &str = "journal.sqlite3";
 
@@ -60,7 +60,7 @@ impl Location {
         }
         let url = Url::parse(text).map_err(|error| format!("is no URL ({error}); {FORMS}"))?;
         if !matches!(url.scheme(), "postgres" | "postgresql") || url.host_str().is_none_or(str::is_empty) {
-            return Err(format!("is none of the stores that are known; {FORMS}"));
+            return Err(format!("names no store that hookbro knows; {FORMS}"));
         }
         known_parameters(&url)?;
         Ok(Self::Server(url))

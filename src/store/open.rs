@@ -39,7 +39,7 @@ const POSTGRES_READER: &str =
 /// Why there is no journal for now.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    #[error("cannot make {path}: {source}")]
+    #[error("cannot create {path}: {source}")]
     File { path: String, source: io::Error },
     #[error("{0}")]
     Store(#[from] sqlx::Error),
@@ -128,7 +128,7 @@ fn make_private(path: &Path) -> io::Result<()> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt as _;
-        // One that stood already, made by hand.
+        // One that existed already, made by hand.
         file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
     }
     Ok(())

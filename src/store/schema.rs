@@ -1,4 +1,4 @@
-//! The schema, and how a store comes to have it. The two databases differ in two words, which stand in braces.
+//! The schema, and how a store comes to have it. The two databases differ in two words, which are in braces.
 
 use sqlx::{
     AnyConnection, AssertSqlSafe, SqlSafeStr as _,

@@ -86,7 +86,7 @@ impl Writer {
             let location = Location::of(&self.settings.url.current()).map_err(OpenError::Url);
             let opened = match &location {
                 Ok(location) => open(location).await.map(|opened| (opened, location)),
-                Err(_) => Err(OpenError::Url("is no place for a journal".to_owned())),
+                Err(_) => Err(OpenError::Url("names no store".to_owned())),
             };
             let failed = match opened {
                 Ok(((mut connection, pools), location)) => {

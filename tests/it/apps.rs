@@ -1,4 +1,4 @@
-//! `hookbro apps`: what stands in Svix, and what an operator does about it.
+//! `hookbro apps`: what Svix has, and what an operator does about it.
 
 use crate::raw_http::send;
 use crate::support::{
@@ -141,7 +141,7 @@ async fn provisioning_twice_is_once_and_registers_what_the_endpoint_filters_by()
     place.application(json!({"name": "CRM", "uid": "crm"})).await;
     let args = ["provision", "a", "mapped", "--endpoint", "https://example.com/h", "--event-types", "x.one,x.two"];
     let first = place.said(&args);
-    for line in ["registered event type x.one", "a: application a created", "mapped: application crm stands"] {
+    for line in ["registered event type x.one", "a: application a created", "mapped: application crm exists already"] {
         assert!(first.contains(line), "{line} is missing in {first}");
     }
     let second = place.said(&args);
@@ -153,7 +153,7 @@ async fn provisioning_twice_is_once_and_registers_what_the_endpoint_filters_by()
     }
     let other = place.run(&["provision", "a", "--endpoint", "https://example.com/h"]);
     assert!(
-        other.status.success() && stderr(&other).contains("takes x.one,x.two and is left so"),
+        other.status.success() && stderr(&other).contains("takes x.one,x.two and was not changed"),
         "{}",
         stderr(&other)
     );
@@ -222,7 +222,7 @@ async fn a_server_that_always_has_more_is_not_asked_for_ever() {
         let fault = place.svix.sandbox.add_fault(fault);
         let output = place.run(&["list"]);
         assert_eq!(output.status.code(), Some(5));
-        assert!(stderr(&output).contains("there is more"), "{}", stderr(&output));
+        assert!(stderr(&output).contains("the list goes on"), "{}", stderr(&output));
         place.svix.sandbox.remove_fault(fault);
     }
 }

@@ -129,7 +129,7 @@ async fn without_its_store_a_command_changes_nothing_unless_told_so() {
     }
     let made = output(&[&replay[..], &["--no-audit"]].concat(), world.settings());
     assert!(made.status.success(), "{}", stderr(&made));
-    assert!(stderr(&made).contains("--no-audit: this change is not written down"), "{}", stderr(&made));
+    assert!(stderr(&made).contains("--no-audit: this change is not audited"), "{}", stderr(&made));
     assert_eq!(world.broker.ready_dead().await, 0);
     assert!(changes(&hookbro).await.is_empty());
     hookbro.stop().await;

@@ -100,8 +100,8 @@ async fn dead_events_are_listed_shown_exported_discarded_and_replayed_by_filter(
     assert_eq!(said(&world, &["export", "--project", "gigs"]).lines().count(), 2);
 
     assert_eq!(dead(&world, &["replay"]).status.code(), Some(2), "a filter or --all is wanted");
-    assert_eq!(said(&world, &["replay", "--project", "gigs"]), "would replay 2 events; --yes does it\n");
-    assert_eq!(said(&world, &["discard", "--all"]), "would discard 4 events; --yes does it\n");
+    assert_eq!(said(&world, &["replay", "--project", "gigs"]), "would replay 2 events; add --yes to do it\n");
+    assert_eq!(said(&world, &["discard", "--all"]), "would discard 4 events; add --yes to do it\n");
     assert_eq!(listed(&world, &[]).len(), 4, "nothing was changed so far");
 
     assert_eq!(said(&world, &["replay", "--project", "gigs", "--yes"]), "replayed 2 events\n");

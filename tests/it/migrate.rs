@@ -37,14 +37,17 @@ async fn new_delays_are_moved_to_while_a_replica_is_up_and_nothing_is_lost() {
     let world = world.with("retry.delays", "300ms,2h");
     let planned = topology(&world, &["migrate"]);
     assert!(planned.status.success());
-    assert_eq!(said(&planned), format!("would migrate `{waiting}`\n--yes does it\n"));
+    assert_eq!(said(&planned), format!("would migrate `{waiting}`\nadd --yes to migrate\n"));
     let done = topology(&world, &["migrate", "--yes"]);
     assert!(done.status.success(), "{}", said(&done));
     assert!(said(&done).contains(&format!("migrated `{waiting}` with 15 messages")), "{}", said(&done));
     // The replica that ran all along takes them from the retry queue now.
     world.arrive(&events).await;
     ledger::check(&world.svix, &events);
-    assert_eq!(said(&topology(&world, &["migrate", "--yes"])), "nothing differs\n");
+    assert_eq!(
+        said(&topology(&world, &["migrate", "--yes"])),
+        "nothing to migrate: every queue has the configured arguments\n"
+    );
     assert!(topology(&world, &["declare"]).status.success());
     assert_eq!(world.broker.ready(&format!("{waiting}.migrating")).await, None);
     hookbro.stop().await;

@@ -18,16 +18,16 @@ use std::{
 
 #[derive(Debug, clap::Args)]
 pub(super) struct DeleteArgs {
-    /// The projects whose applications go.
+    /// The projects whose applications are deleted.
     #[arg(value_name = "PROJECT", value_parser = project, required_unless_present = "all", conflicts_with = "all")]
     projects: Vec<ProjectId>,
-    /// Every application of the organisation, whoever made it; see `--origin`.
+    /// Every application of the organisation, whoever created it; see `--origin`.
     #[arg(long)]
     all: bool,
-    /// Only applications that came about in this way. Repeatable.
+    /// Only applications of this origin. Repeatable.
     #[arg(long, value_enum)]
     origin: Vec<OriginArg>,
-    /// Do it without asking. Without this, ask on a terminal, and elsewhere only say what would be deleted.
+    /// Delete without asking. Without this, ask on a terminal, and elsewhere only say what would be deleted.
     #[arg(long)]
     yes: bool,
     #[command(flatten)]
@@ -44,7 +44,7 @@ pub(super) async fn delete(args: &DeleteArgs, organisation: &Organisation) -> Re
         output::print(&output::table(["PROJECT", "APP", "ORIGIN"].map(str::to_owned), lines))?;
         let what = format!("{} applications ({}) with their endpoints and messages", rows.len(), origins(&rows));
         if !(std::io::stdin().is_terminal() && std::io::stderr().is_terminal()) {
-            return output::print(&format!("would delete {what}; --yes does it\n"));
+            return output::print(&format!("would delete {what}; add --yes to do it\n"));
         }
         let word = word(&rows);
         eprint!("This deletes {what}, and what Svix remembers of their events. Type `{word}` to go on: ");
@@ -68,7 +68,7 @@ async fn delete_all(changes: &Changes<'_>, rows: &[Row]) -> Result<u64, Failure>
     let (mut deleted, mut first) = (0_u64, None);
     while let Some(done) = calls.next().await {
         match done {
-            // One that is gone by now was somebody else's doing.
+            // Somebody else may have deleted it meanwhile.
             Ok(was_there) => deleted += u64::from(was_there),
             // The first says most.
             Err(failure) => drop(first.get_or_insert(failure)),
@@ -93,7 +93,7 @@ async fn delete_one(changes: &Changes<'_>, row: &Row) -> Result<bool, Failure> {
     let id = row.application.id.clone();
     let make = |svix: Arc<SvixAdmin>| async move {
         let was_there = svix.delete_application(&id).await?;
-        Ok((was_there, if was_there { "deleted" } else { "it was gone already" }.to_owned()))
+        Ok((was_there, if was_there { "deleted" } else { "it did not exist any more" }.to_owned()))
     };
     changes.make(asked, make).await
 }

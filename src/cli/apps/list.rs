@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct ListArgs {
-    /// Applications that came about in this way. Repeatable.
+    /// Only applications of this origin. Repeatable.
     #[arg(long, value_enum)]
     origin: Vec<OriginArg>,
     #[arg(long, value_enum, default_value_t = Output::Table)]
@@ -81,7 +81,10 @@ fn missing(organisation: &Organisation, rows: &[Row], args: &ListArgs) -> Result
         .collect();
     lost.sort();
     for (project, app) in lost {
-        eprintln!("hookbro: routing.apps sends {project} to {app}, which is no application of this organisation");
+        eprintln!(
+            "hookbro: routing.apps sends {project} to {app}, which does not exist in this Svix organisation: create it there, or remove \
+             the entry"
+        );
     }
     Ok(())
 }

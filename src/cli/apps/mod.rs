@@ -19,14 +19,14 @@ pub(super) struct AppsArgs {
 
 #[derive(Debug, clap::Subcommand)]
 enum Action {
-    /// List the organisation's applications: which projects come to them, their endpoints, and who made them.
+    /// List the organisation's applications: the projects whose events they take, their endpoints, and who created them.
     List(list::ListArgs),
     /// Create the applications of projects before their first event, with an endpoint if one is given. Changes nothing that
     /// exists.
     Provision(provision::ProvisionArgs),
     /// Delete applications with their endpoints and messages.
     Delete(delete::DeleteArgs),
-    /// Print a link that logs its bearer into Svix's own customer portal of a project. Treat it as a secret.
+    /// Print a link that logs whoever has it in to Svix's customer portal of a project. Treat it as a secret.
     Portal(portal::PortalArgs),
 }
 

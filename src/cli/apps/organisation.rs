@@ -112,9 +112,9 @@ impl Row {
 pub(super) enum OriginArg {
     /// Named by `routing.apps`.
     Mapped,
-    /// Marked by hookbro as made by it.
+    /// Created and marked by hookbro.
     Created,
-    /// Unmarked, and called like a project: perhaps made by hookbro before it marked its own.
+    /// Unmarked, and named like a project: perhaps created by hookbro before it marked its own.
     Likely,
     /// None of these.
     Other,
@@ -133,5 +133,5 @@ impl OriginArg {
 }
 
 pub(super) fn project(text: &str) -> Result<ProjectId, String> {
-    ProjectId::try_new(text.to_owned()).map_err(|error| format!("no project is called so: it {error}"))
+    ProjectId::try_new(text.to_owned()).map_err(|error| format!("not a project id: it {error}"))
 }

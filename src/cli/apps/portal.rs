@@ -19,6 +19,7 @@ use std::sync::Arc;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct PortalArgs {
+    /// The project whose portal is opened.
     #[arg(value_name = "PROJECT", value_parser = project)]
     project: ProjectId,
     #[command(flatten)]
@@ -40,7 +41,7 @@ pub(super) async fn portal(
         audit::not_made(error, |error| match error {
             EndpointAdminError::Missing(_) => {
                 let app = to.app();
-                Failure::Svix(format!("{project}: there is no application {app}; `hookbro apps provision` makes it"))
+                Failure::Svix(format!("{project}: there is no application {app}; `hookbro apps provision` creates it"))
             }
             EndpointAdminError::Access(text) => Failure::Configuration(text),
             EndpointAdminError::Refused(text) | EndpointAdminError::Away(text) => Failure::Svix(text),

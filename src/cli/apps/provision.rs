@@ -11,12 +11,13 @@ use std::{collections::BTreeSet, sync::Arc};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct ProvisionArgs {
+    /// The projects whose applications are created.
     #[arg(required = true, value_name = "PROJECT", value_parser = project)]
     projects: Vec<ProjectId>,
-    /// An endpoint to deliver to, http or https; one that stands with this URL is left as it is.
+    /// An endpoint to deliver to, http or https. An endpoint that exists with this URL is left as it is.
     #[arg(long, value_name = "URL", value_parser = address)]
     endpoint: Option<url::Url>,
-    /// The event types that the endpoint wants, comma-separated; all, if not given. Unknown ones are registered.
+    /// The event types that the endpoint takes, comma-separated; all if not given. Unknown types are registered.
     #[arg(long, value_name = "TYPE,…", value_delimiter = ',', requires = "endpoint", value_parser = event_type)]
     event_types: Vec<EventType>,
     #[command(flatten)]
@@ -29,7 +30,7 @@ fn address(text: &str) -> Result<url::Url, String> {
 }
 
 fn event_type(text: &str) -> Result<EventType, String> {
-    EventType::try_new(text.trim().to_owned()).map_err(|error| format!("no event type is called so: it {error}"))
+    EventType::try_new(text.trim().to_owned()).map_err(|error| format!("not an event type: it {error}"))
 }
 
 pub(super) async fn provision(args: &ProvisionArgs, organisation: &Organisation) -> Result<(), Failure> {
@@ -63,7 +64,7 @@ async fn all(args: &ProvisionArgs, changes: &Changes<'_>) -> Result<(), Failure>
 fn summary(made: Made, now: &str) -> String {
     match made {
         Made::Now => now.to_owned(),
-        Made::Before => "it stands already".to_owned(),
+        Made::Before => "it exists already".to_owned(),
     }
 }
 
@@ -91,11 +92,11 @@ async fn endpoint(
     let has: BTreeSet<_> = endpoint.filter_types.iter().flatten().map(String::as_str).collect();
     output::print(&match made {
         Made::Now => format!("{project}: created endpoint {} to {url}\n", endpoint.id),
-        Made::Before => format!("{project}: endpoint {} to {url} stands\n", endpoint.id),
+        Made::Before => format!("{project}: endpoint {} to {url} exists already\n", endpoint.id),
     })?;
     if wanted != has {
         eprintln!(
-            "hookbro: {project}: endpoint {} takes {} and is left so; change it in the portal",
+            "hookbro: {project}: endpoint {} takes {} and was not changed; change it in the portal",
             endpoint.id,
             if has.is_empty() { "every event type".to_owned() } else { has.into_iter().collect::<Vec<_>>().join(",") },
         );
@@ -114,16 +115,16 @@ async fn application(project: &ProjectId, changes: &Changes<'_>) -> Result<(), F
             };
             let said = match changes.make(asked, make).await? {
                 Made::Now => "created",
-                Made::Before => "stands",
+                Made::Before => "exists already",
             };
             output::print(&format!("{project}: application {app} {said}\n"))
         }
         // The operator's own, which hookbro never makes.
         Destination::Mapped(app) => match changes.organisation.svix.application(&app).await? {
-            Some(_) => output::print(&format!("{project}: application {app} stands, by routing.apps\n")),
+            Some(_) => output::print(&format!("{project}: application {app} exists already, named by routing.apps\n")),
             None => Err(Failure::Configuration(format!(
-                "routing.apps sends {project} to {app}, which is no application of this organisation: make it in Svix, or \
-                 take the entry away"
+                "routing.apps sends {project} to {app}, which does not exist in this Svix organisation: create it there, or \
+                 remove the entry"
             ))),
         },
     }

@@ -25,10 +25,10 @@ const DRAW_EVERY: Duration = Duration::from_millis(100);
 struct Chosen {
     #[command(flatten)]
     filter: FilterArgs,
-    /// All of them; needed where no filter is given.
+    /// Every dead letter; needed where no filter is given.
     #[arg(long)]
     all: bool,
-    /// Do it. Without this, only say what would be done.
+    /// Make the change. Without this, only say what would be done.
     #[arg(long)]
     yes: bool,
     #[command(flatten)]
@@ -39,7 +39,7 @@ struct Chosen {
 pub(super) struct ReplayArgs {
     #[command(flatten)]
     chosen: Chosen,
-    /// Events a second at most.
+    /// Replay at most this many events a second.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     rate: Option<u32>,
 }
@@ -48,7 +48,7 @@ pub(super) struct ReplayArgs {
 pub(super) struct DiscardArgs {
     #[command(flatten)]
     chosen: Chosen,
-    /// The NDJSON file that they are written to first; must not exist yet.
+    /// The NDJSON file that they are written to first. It must not exist yet.
     #[arg(long, value_name = "FILE")]
     to: Option<PathBuf>,
 }
@@ -70,7 +70,7 @@ async fn make(chosen: &Chosen, settings: &Settings, action: Action, options: Opt
     }
     if !chosen.yes {
         let count = reading(settings).count(filter).await.map_err(failure)?;
-        return output::print(&format!("would {verb} {count} events; --yes does it\n"));
+        return output::print(&format!("would {verb} {count} events; add --yes to do it\n"));
     }
     let audit = chosen.audit.open(&settings.journal).await?;
     if action == Action::Replay {
@@ -85,7 +85,7 @@ async fn make(chosen: &Chosen, settings: &Settings, action: Action, options: Opt
         Ok(Outcome { events, file: Some(file) }) => {
             output::print(&format!("{} {events} events, written to {file}\n", action.past()))
         }
-        // The operator's own doing, and no fault of the broker's.
+        // The operator stopped it, so the broker is not at fault.
         Err(refused) if stop.is_cancelled() => match failure(refused) {
             Failure::Broker(text) => Err(Failure::Running(text)),
             other => Err(other),

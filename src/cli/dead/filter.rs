@@ -24,7 +24,7 @@ pub(super) struct FilterArgs {
     /// Events whose last answer had this HTTP status.
     #[arg(long, value_name = "CODE", value_parser = checked("status"))]
     status: Vec<String>,
-    /// Given up at this time or later: RFC 3339, or so long ago, as in `2h`.
+    /// Given up at this time or later: RFC 3339, or an age such as `2h`.
     #[arg(long, value_name = "TIME", value_parser = checked("since"))]
     since: Option<String>,
     /// Given up before this time.

@@ -1,4 +1,4 @@
-//! `dead list`, `dead show` and `dead export`: what changes nothing.
+//! `dead list`, `dead show` and `dead export`: the commands that change nothing.
 
 use super::{
     filter::FilterArgs,
@@ -24,10 +24,10 @@ use std::{
 pub(super) struct ListArgs {
     #[command(flatten)]
     filter: FilterArgs,
-    /// Count by this property instead of listing; hour and day are those of giving up, in UTC.
+    /// Count by this property instead of listing. Hour and day are when events were given up, in UTC.
     #[arg(long, value_enum)]
     group_by: Option<Group>,
-    /// Show so many at most; `0` for all.
+    /// Show at most this many; `0` for all.
     #[arg(long, default_value_t = 1_000)]
     limit: usize,
     #[arg(long, value_enum, default_value_t = Output::Table)]
@@ -124,8 +124,9 @@ fn grouped(counts: &BTreeMap<Option<String>, u64>, output: Output) -> String {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct ShowArgs {
+    /// The event's id.
     id: String,
-    /// Show the body whole, personal data included; without this, what `redact.fields` names is hidden.
+    /// Show the whole body, personal data included. Without this, the fields that `redact.fields` names are hidden.
     #[arg(long)]
     body: bool,
 }
@@ -160,10 +161,10 @@ pub(super) async fn show(args: ShowArgs, operations: &Operations) -> Result<(), 
 pub(super) struct ExportArgs {
     #[command(flatten)]
     filter: FilterArgs,
-    /// Where to; standard output if not given.
+    /// The file to write; standard output if not given.
     #[arg(long, value_name = "FILE")]
     to: Option<PathBuf>,
-    /// Hide what `redact.fields` names. Such an export is for reading: it cannot be published again.
+    /// Hide the fields that `redact.fields` names. Such an export is for reading: it cannot be published again.
     #[arg(long)]
     redact: bool,
 }

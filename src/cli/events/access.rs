@@ -1,4 +1,4 @@
-//! Where the API is, and which token is presented there. Never an option's value: those stand in the list of processes.
+//! Where the API is, and which token is presented there: never the value of an option, which the list of processes shows.
 
 use crate::{cli::exit::Failure, process::secret::SecretList};
 use reqwest::header::HeaderValue;

@@ -26,14 +26,14 @@ const MAX_DETAIL: usize = 300;
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ApiError {
     #[error(
-        "hookbro does not answer at {address} ({detail}): start `hookbro run` there, or name another by --api URL or \
+        "hookbro does not answer at {address} ({detail}): start `hookbro run` there, or name another address by --api URL or \
          admin.listen"
     )]
     Away { address: Address, detail: String },
-    #[error("hookbro at {address} cannot say ({status}): {detail}")]
+    #[error("hookbro at {address} cannot answer now ({status}): {detail}")]
     Unable { address: Address, status: StatusCode, detail: String },
     #[error(
-        "hookbro at {address} does not let us in ({status}): {detail}; give one of its admin.tokens by --token-file, by \
+        "hookbro at {address} denies access ({status}): {detail}; give one of its admin.tokens by --token-file, by \
          HOOKBRO_API_TOKEN or in the configuration"
     )]
     Locked { address: Address, status: StatusCode, detail: String },
@@ -95,7 +95,7 @@ impl Api {
         Ok(Self { address, token, client })
     }
 
-    /// What stands at `path` under `/api/v1`.
+    /// Gets `path` under `/api/v1`.
     pub(super) async fn get<T: DeserializeOwned>(
         &self,
         path: &[&str],
@@ -150,10 +150,10 @@ impl Api {
         let problem = serde_json::from_slice::<serde_json::Value>(body).ok();
         let own = problem.as_ref().and_then(|problem| problem["detail"].as_str());
         let detail = own.map(|text| plain(&text.chars().take(MAX_DETAIL).collect::<String>()));
-        let unsaid = || "without a word why".to_owned();
+        let unexplained = || "no reason given".to_owned();
         match (status.as_u16(), detail) {
-            (429 | 500.., detail) => ApiError::Unable { address, status, detail: detail.unwrap_or_else(unsaid) },
-            (401 | 403, detail) => ApiError::Locked { address, status, detail: detail.unwrap_or_else(unsaid) },
+            (429 | 500.., detail) => ApiError::Unable { address, status, detail: detail.unwrap_or_else(unexplained) },
+            (401 | 403, detail) => ApiError::Locked { address, status, detail: detail.unwrap_or_else(unexplained) },
             (404, Some(detail)) => ApiError::NotFound { address, detail },
             (400..=499, Some(detail)) => ApiError::Refused { address, status, detail },
             _ => self.foreign(&format!("it answers {status}")),

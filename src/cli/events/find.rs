@@ -23,13 +23,13 @@ use std::collections::BTreeMap;
 pub(super) struct FindArgs {
     #[command(flatten)]
     filter: FilterArgs,
-    /// Delivered last at this time or later: RFC 3339, or so long ago, as in `2h`.
+    /// Delivered last at this time or later: RFC 3339, or an age such as `2h`.
     #[arg(long, value_name = "TIME", value_parser = time_argument::parse)]
     since: Option<Timestamp>,
     /// Delivered last before this time.
     #[arg(long, value_name = "TIME", value_parser = time_argument::parse)]
     until: Option<Timestamp>,
-    /// Show so many at most; `0` for all.
+    /// Show at most this many; `0` for all.
     #[arg(long, default_value_t = 1_000)]
     limit: usize,
     #[arg(long, value_enum, default_value_t = Output::Table)]

@@ -1,4 +1,4 @@
-//! `hookbro events`: what the journal of a running hookbro knows, asked over its `/api/v1`.
+//! `hookbro events`: what the journal of a running hookbro has, read over its `/api/v1`.
 
 mod access;
 mod api;
@@ -15,11 +15,11 @@ use std::{io::IsTerminal as _, path::PathBuf};
 
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "The token is the first that is given of --token-file, the environment's HOOKBRO_API_TOKEN, and \
+    after_help = "The token is taken from --token-file, else from the environment's HOOKBRO_API_TOKEN, else from \
                         admin.tokens of the configuration."
 )]
 pub(super) struct EventsArgs {
-    /// Where hookbro runs, if not at `admin.listen` of the configuration: as in `http://10.0.0.7:9464`.
+    /// Where hookbro runs, such as `http://10.0.0.7:9464`; if not given, at `admin.listen` of the configuration.
     #[arg(long, global = true, value_name = "URL")]
     api: Option<Address>,
     /// A file whose first line is the API's token; `-` for standard input.
@@ -35,7 +35,7 @@ enum Action {
     Find(find::FindArgs),
     /// Show one event's timeline: every delivery, the next retry, and what Svix did with it.
     Show(show::ShowArgs),
-    /// Follow deliveries as they are written down, until Ctrl-C.
+    /// Follow deliveries as the journal gets them, until Ctrl-C.
     Tail(tail::TailArgs),
 }
 

@@ -25,7 +25,7 @@ pub(super) struct FilterArgs {
     /// Events of this type.
     #[arg(long = "type", value_name = "TYPE", value_parser = kind)]
     kind: Option<EventType>,
-    /// Events whose latest delivery ended so.
+    /// Events whose latest delivery has this outcome.
     #[arg(long, value_parser = PossibleValuesParser::new(Verdict::OUTCOMES))]
     outcome: Option<String>,
 }
@@ -48,15 +48,15 @@ pub(super) fn time(name: &'static str, at: Option<Timestamp>) -> Option<Pair> {
 }
 
 pub(super) fn event_id(text: &str) -> Result<EventId, String> {
-    EventId::try_new(text.to_owned()).map_err(|error| format!("no event is called so: it {error}"))
+    EventId::try_new(text.to_owned()).map_err(|error| format!("not an event id: it {error}"))
 }
 
 pub(super) fn project(text: &str) -> Result<ProjectId, String> {
-    ProjectId::try_new(text.to_owned()).map_err(|error| format!("no project is called so: it {error}"))
+    ProjectId::try_new(text.to_owned()).map_err(|error| format!("not a project id: it {error}"))
 }
 
 fn kind(text: &str) -> Result<EventType, String> {
-    EventType::try_new(text.to_owned()).map_err(|error| format!("no type is called so: it {error}"))
+    EventType::try_new(text.to_owned()).map_err(|error| format!("not an event type: it {error}"))
 }
 
 /// A walk from the newest event backwards.

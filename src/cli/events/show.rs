@@ -23,9 +23,10 @@ const MOST: usize = 20;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct ShowArgs {
+    /// The event's id.
     #[arg(value_parser = event_id)]
     id: EventId,
-    /// The event of this project alone; else those of all projects that use the id.
+    /// Show this project's event only; if not given, those of all projects that use the id.
     #[arg(long, value_name = "PROJECT", value_parser = project)]
     project: Option<ProjectId>,
     #[arg(long, value_enum, default_value_t = Output::Table)]
@@ -66,8 +67,8 @@ async fn ask(args: &ShowArgs, api: &Api, project: Option<&str>) -> Result<Value,
         Err(ApiError::NotFound { address, .. }) => {
             let of = project.map_or_else(String::new, |project| format!(" of the project {}", plain::plain(project)));
             Err(Failure::Running(format!(
-                "hookbro at {address} knows no event {}{of}: it did not come yet, came before the journal begins \
-                 (journal.retention), or has another id",
+                "hookbro at {address} knows no event {}{of}: it has not arrived yet, it is older than the journal \
+                 (journal.retention), or the id is wrong",
                 args.id
             )))
         }

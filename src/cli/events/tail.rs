@@ -1,6 +1,6 @@
 //! `events tail`: looks again and again at the newest pages, and shows what was not there before.
 //!
-//! What is written late, by a slow store or another replica, stands among what was seen already. So looks go further back
+//! What is written late, by a slow store or another replica, lies among what was seen already. So looks go further back
 //! than the last one came, some of them as far as [`LATE`], and what was shown is remembered for that long.
 
 use super::{
@@ -42,10 +42,10 @@ pub(super) struct TailArgs {
     /// Begin with what was delivered at this time or later, instead of the newest few.
     #[arg(long, value_name = "TIME", value_parser = time_argument::parse)]
     since: Option<Timestamp>,
-    /// Begin with so many of the newest at most, 5,000 being the most that one look takes.
+    /// Begin with at most this many of the newest events; one read takes at most 5,000.
     #[arg(long, default_value_t = 10)]
     limit: usize,
-    /// The words of a table, or one JSON object a line.
+    /// The cells of a table, or one JSON object a line.
     #[arg(long, value_enum, default_value_t = Output::Table)]
     output: Output,
 }
@@ -91,7 +91,9 @@ async fn follow(args: &TailArgs, api: &Api) -> Result<(), Failure> {
             eprintln!("hookbro: {}", story::gap(gap));
         }
         if look.cut {
-            eprintln!("hookbro: more came than one look takes, the oldest are not shown; see --project and --type");
+            eprintln!(
+                "hookbro: more events came than one read takes, and the oldest of them are not shown; narrow it with --project or --type"
+            );
         }
         for (_, event) in &look.fresh {
             out.write(&match args.output {

@@ -56,7 +56,7 @@ fn a_lane_that_cannot_be_is_explained() {
     ] {
         refused(Words { sets, ..Words::default() }, line);
     }
-    assert!(file("lanes = 3").load().unwrap_err().to_string().ends_with("expected a section a lane"));
+    assert!(file("lanes = 3").load().unwrap_err().to_string().ends_with("expected one section for each lane"));
     let many: Vec<_> = (0..17).map(|n| format!("lanes.l{n}.keys=")).collect();
     let many: Vec<_> = many.iter().map(String::as_str).collect();
     refused(sets(&many), "lanes: there are 17 lanes, at most 16 are possible");

@@ -15,7 +15,7 @@ fn check(words: Words<'_>, lines: &[&str]) {
 fn a_bad_value_is_named_with_what_was_expected() {
     for (set, value, problem) in [
         ("broker.exchange=", r#" = """#, "expected 1 to 200 bytes, has 0"),
-        ("broker.exchange=amq.topic", r#" = "amq.topic""#, "begins with amq., which the broker keeps for itself"),
+        ("broker.exchange=amq.topic", r#" = "amq.topic""#, "begins with amq., which the broker reserves"),
         ("broker.queue=a\nb", r#" = "a\nb""#, "has a control character"),
         ("broker.bindings=", r#" = """#, "expected at least one routing key, such as \"#\" for all events"),
         ("broker.bindings=a,,b", r#" = "a,,b""#, "element 2 is empty"),
@@ -144,7 +144,7 @@ fn names_that_would_stand_twice_or_are_too_long_for_amqp_are_refused() {
 }
 
 #[test]
-fn each_layer_is_named_and_all_mistakes_are_told_at_once() {
+fn each_layer_is_named_and_all_mistakes_are_reported_at_once() {
     let words = Words {
         file: Some("[broker]\nprefetch = 70_000\nprefech = 1\n[svix]\ntimeout = 5\n[brokr]\nqueue = 'x'\n[empty]"),
         environment: &[

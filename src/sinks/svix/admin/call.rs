@@ -196,7 +196,7 @@ fn remedy(status: StatusCode) -> &'static str {
     match status.as_u16() {
         401 => "; check svix.token",
         403 => "; svix.token must be an organisation's, not an application's",
-        404 | 405 => "; check svix.url, which stands without /api/v1",
+        404 | 405 => "; check svix.url, which must not contain /api/v1",
         _ => "",
     }
 }

@@ -75,7 +75,7 @@ impl SvixAdmin {
         self.list("list endpoints", &format!("/api/v1/app/{app}/endpoint")).await
     }
 
-    /// The endpoint of `app` with this URL, made if there is none; one that stands is left as it is.
+    /// The endpoint of `app` with this URL, created if there is none; one that exists is left as it is.
     ///
     /// Where making it has an unknown outcome, it is looked for before it is made again: Svix takes any number of
     /// endpoints with one URL.
