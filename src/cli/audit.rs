@@ -26,7 +26,7 @@ pub(super) struct AuditArgs {
 #[derive(Debug)]
 pub(super) enum CommandAudit {
     Log(AuditLog),
-    /// Nowhere: the operator wants it so, or nothing is changed.
+    /// Nowhere: the operator asked for that, or nothing is changed.
     Nowhere,
 }
 

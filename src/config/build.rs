@@ -176,15 +176,18 @@ fn together(settings: &Settings, read: &mut Reader) {
     let Settings { broker, svix, admin, ingest, .. } = settings;
     tls_together(&broker.access, read);
     if !svix.authorities.is_empty() && svix.url.starts_with("http:") {
-        read.refuse("svix.tls_ca", "has no effect, since svix.url is no https address; drop one of them".to_owned());
+        read.refuse(
+            "svix.tls_ca",
+            "has no effect, since svix.url does not begin with https://; remove one of the two".to_owned(),
+        );
     }
     if rules::collides(&broker.exchange, &broker.queue) {
-        read.refuse("broker.exchange", format!("is a name that broker.queue = {:?} takes for itself", broker.queue));
+        read.refuse("broker.exchange", format!("is a name that broker.queue = {:?} uses itself", broker.queue));
     }
     let Some(listen) = ingest.listen else { return };
     if !listen.ip().is_loopback() && ingest.tokens.is_empty() && ingest.webhook_secrets.is_empty() {
-        let remedy = "give ingest.tokens, ingest.webhook_secrets or a loopback address";
-        read.refuse("ingest.listen", format!("would take events from anybody; {remedy}"));
+        let remedy = "set ingest.tokens, ingest.webhook_secrets or a loopback address";
+        read.refuse("ingest.listen", format!("would take events from anyone; {remedy}"));
     }
     if listen == admin.listen && listen.port() != 0 {
         read.refuse("ingest.listen", "is admin.listen too; give them different ports".to_owned());

@@ -57,7 +57,7 @@ pub(super) const SECRETS: [&str; 12] = [
     "tracing.headers",
 ];
 
-/// What environment variables of ours begin with. One underscore less is somebody else's.
+/// What environment variables of ours begin with. A variable with one underscore less belongs to another program.
 pub(super) const ENV_PREFIX: &str = "HOOKBRO__";
 
 /// Least likeness, of 1, at which a known key is worth suggesting.

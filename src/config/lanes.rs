@@ -25,7 +25,7 @@ pub(super) fn lanes(read: &mut Reader, delays: &RetryLadder) -> Option<Vec<Lane>
     let mut lanes = Vec::new();
     for (name, fields) in &given.0 {
         let field = |field: &'static str| Field { lane: name, name: field, value: fields.get(field) };
-        let missing = "is missing; give its routing keys, or [] to deliver what lies in it".to_owned();
+        let missing = "is missing; give its routing keys, or [] to deliver only what its queues hold".to_owned();
         let keys = field("keys").read(Err(missing), keys);
         let prefetch = field("prefetch").read(Ok(PREFETCH), |kind| text::integer(kind, 1..=u64::from(u16::MAX)));
         let ladder = field("delays").read(Ok(delays.clone()), rules::ladder);
@@ -49,13 +49,13 @@ pub(super) fn lanes(read: &mut Reader, delays: &RetryLadder) -> Option<Vec<Lane>
     clean.then_some(lanes)
 }
 
-/// An event must be on one lane: which one a key of two would be on, nobody could say.
+/// An event is on one lane only, so no routing key may match two.
 fn overlap(one: &Lane, other: &Lane) -> Option<String> {
     one.keys.iter().find_map(|a| {
         other.keys.iter().find_map(|b| {
             let key = topic::overlap(a, b)?;
             let other = &other.name;
-            Some(format!("{a:?} overlaps with {b:?} of {SECTION}.{other}.keys: both take such as {key:?}"))
+            Some(format!("{a:?} overlaps with {b:?} of {SECTION}.{other}.keys: both match, for example, {key:?}"))
         })
     })
 }
@@ -79,7 +79,7 @@ impl Field<'_> {
     }
 }
 
-/// What nobody gave has no layer of its own to be named.
+/// A key that is missing has no layer to be named.
 fn mistake(key: &str, value: Option<&Value>, problem: String) -> Mistake {
     let key = format!("{SECTION}{key}");
     match value {

@@ -1,4 +1,4 @@
-//! The layers, weakest first: who gave which known key. A key that nobody knows is a mistake, whatever layer it is in.
+//! The layers, weakest first: who gave which known key. An unknown key is a mistake, whatever layer it is in.
 
 use super::{
     error::{Mistake, shown},

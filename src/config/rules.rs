@@ -42,7 +42,7 @@ fn broker_url(text: &str) -> Read<()> {
     if text.contains(|c: char| c.is_whitespace() || c.is_control()) {
         return Err("has white space inside; write it percent-encoded".to_owned());
     }
-    let url = Url::parse(text).map_err(|e| format!("is no URL ({e}); expected {FORM}, percent-encoded"))?;
+    let url = Url::parse(text).map_err(|e| format!("is not a URL ({e}); expected {FORM}, percent-encoded"))?;
     if !matches!(url.scheme(), "amqp" | "amqps") || url.cannot_be_a_base() {
         return Err(format!("begins with neither amqp:// nor amqps://; expected {FORM}"));
     }
@@ -146,12 +146,12 @@ pub(super) fn svix_url(text: &str) -> Read<String> {
     if text.is_empty() {
         return Ok(String::new());
     }
-    let url = Url::parse(text).map_err(|e| format!("is no URL ({e}); {FORM}"))?;
+    let url = Url::parse(text).map_err(|e| format!("is not a URL ({e}); {FORM}"))?;
     if !matches!(url.scheme(), "http" | "https") {
         return Err(format!("is neither http nor https; {FORM}"));
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err("holds a user or password; the token belongs into svix.token".to_owned());
+        return Err("holds a user or password; put the token into svix.token".to_owned());
     }
     if url.query().is_some() || url.fragment().is_some() {
         return Err(format!("has a query or fragment; {FORM}"));
@@ -169,7 +169,7 @@ pub(super) fn management_url(text: &str) -> Read<String> {
     if text.is_empty() {
         return Ok(String::new());
     }
-    let url = Url::parse(text).map_err(|e| format!("is no URL ({e}); {FORM}, percent-encoded"))?;
+    let url = Url::parse(text).map_err(|e| format!("is not a URL ({e}); {FORM}, percent-encoded"))?;
     if !matches!(url.scheme(), "http" | "https") {
         return Err(format!("is neither http nor https; {FORM}"));
     }
@@ -193,7 +193,7 @@ pub(super) fn otlp_endpoint(text: &str) -> Read<Option<Url>> {
     if text.is_empty() {
         return Ok(None);
     }
-    let mut url = Url::parse(text).map_err(|e| format!("is no URL ({e}); {FORM}"))?;
+    let mut url = Url::parse(text).map_err(|e| format!("is not a URL ({e}); {FORM}"))?;
     if !matches!(url.scheme(), "http" | "https") {
         return Err(format!("is neither http nor https; {FORM}"));
     }
@@ -280,13 +280,13 @@ pub(super) fn projects(ids: Vec<String>) -> Read<Vec<ProjectId>> {
 }
 
 pub(super) fn log_level(text: String) -> Read<String> {
-    telemetry::filter(&text).map(|_| text).map_err(|e| format!("{e}; expected such as info or info,hookbro=debug"))
+    telemetry::filter(&text).map(|_| text).map_err(|e| format!("{e}; expected one such as info or info,hookbro=debug"))
 }
 
 /// The delays of a retry ladder.
 pub(super) fn ladder(kind: &ValueKind) -> Read<RetryLadder> {
     let delay = |(n, text): (usize, String)| {
-        let wrong = || format!("element {} is no duration; expected such as 5s or 1m30s", n + 1);
+        let wrong = || format!("element {} is not a duration; expected one such as 5s or 1m30s", n + 1);
         text::parse_duration(&text).ok_or_else(wrong)
     };
     let delays = text::list(kind)?.into_iter().enumerate().map(delay).collect::<Read<_>>()?;

@@ -43,9 +43,9 @@ pub enum TelemetryError {
 pub enum InvalidLevel {
     #[error("is empty")]
     Empty,
-    #[error("has {0:?}, which is no level; they are error, warn, info, debug, trace and off")]
+    #[error("has {0:?}, which is not a level; the levels are error, warn, info, debug, trace and off")]
     Word(String),
-    #[error("is no list of levels and target=level")]
+    #[error("is not a list of levels and target=level")]
     Directive,
 }
 

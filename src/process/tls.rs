@@ -40,9 +40,11 @@ pub fn authorities(pem: &str) -> Result<Vec<CertificateDer<'static>>, String> {
 /// The one private key of `pem`.
 pub fn private_key(pem: &str) -> Result<PrivateKeyDer<'static>, String> {
     if pem.contains("ENCRYPTED") {
-        return Err("is encrypted, and nobody is there to type a passphrase; write it without one, as `openssl pkey` \
+        return Err(
+            "is encrypted, and a service cannot be asked for a passphrase; write it without one, as `openssl pkey` \
                     does, and let nobody else read the file"
-            .to_owned());
+                .to_owned(),
+        );
     }
     let key = PrivateKeyDer::from_pem_slice(pem.as_bytes());
     key.map_err(|_| "holds no private key; expected PEM, -----BEGIN PRIVATE KEY-----".to_owned())
@@ -85,7 +87,7 @@ pub fn hung_up(keys: Keys, certificate_given: bool) -> String {
     let closed = "it closed the connection in the TLS handshake";
     match (keys.certificate, certificate_given) {
         (Some(key), true) => format!("{closed}; check {key}: their dates, and whether they are trusted there"),
-        (Some(key), false) => format!("{closed}; if it wants a client certificate, give {key}"),
+        (Some(key), false) => format!("{closed}; if it asks for a client certificate, give {key}"),
         (None, _) => closed.to_owned(),
     }
 }
@@ -98,7 +100,7 @@ pub fn explain(error: &TlsError, keys: Keys) -> String {
         TlsError::InvalidMessage(_) => format!("it does not speak TLS there; check port and scheme in {url}"),
         TlsError::AlertReceived(Alert::CertificateRequired | Alert::NoCertificate) => match certificate {
             Some(key) => format!("it asks for a client certificate; give {key}"),
-            None => "it asks for a client certificate, and none can be given".to_owned(),
+            None => "it asks for a client certificate, and hookbro has no setting for one there".to_owned(),
         },
         TlsError::AlertReceived(alert) => match certificate {
             Some(key) => format!(

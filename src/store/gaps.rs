@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use sqlx::{AnyConnection, AnyPool, Row as _};
 use std::time::Duration;
 
-/// A writer that has not shown itself for so long is dead; it does so every [`BEAT_EVERY`].
+/// A writer without a heartbeat for this long is dead; it writes one every [`BEAT_EVERY`].
 const DEAD_AFTER: Duration = Duration::from_secs(60);
 pub(super) const BEAT_EVERY: Duration = Duration::from_secs(15);
 /// Most gaps of one answer, latest first.

@@ -58,7 +58,7 @@ impl Location {
                 path => Ok(Self::File(path.into())),
             };
         }
-        let url = Url::parse(text).map_err(|error| format!("is no URL ({error}); {FORMS}"))?;
+        let url = Url::parse(text).map_err(|error| format!("is not a URL ({error}); {FORMS}"))?;
         if !matches!(url.scheme(), "postgres" | "postgresql") || url.host_str().is_none_or(str::is_empty) {
             return Err(format!("names no store that hookbro knows; {FORMS}"));
         }
@@ -77,7 +77,7 @@ fn known_parameters(url: &Url) -> Result<(), String> {
     let surely = is_name && url.query().is_some_and(|all| !all.contains('@') && all.contains(&format!("{key}=")));
     Err(match surely {
         true => format!("has the unknown query parameter {key}; known are {}", PARAMETERS.join(", ")),
-        false => "has a query that is no list of name=value; a ? inside a password is written %3F".to_owned(),
+        false => "has a query that is not a list of name=value; a ? inside a password is written %3F".to_owned(),
     })
 }
 

@@ -84,7 +84,7 @@ async fn open_now(location: &Location) -> Result<(AnyConnection, Pools), OpenErr
         }
         Location::Server(url) => (Kind::Postgres, url.to_string(), POSTGRES_WRITER, POSTGRES_READER, POSTGRES_AUDIT),
     };
-    // Statements are ours and logged by nobody.
+    // The statements are our own, and not worth a log line.
     let options = AnyConnectOptions::from_str(&url)?.disable_statement_logging();
     let mut connection = AnyConnection::connect_with(&options).await?;
     connection.execute(writer).await?;

@@ -67,7 +67,7 @@ async fn all(pool: &AnyPool) -> Result<Paused, sqlx::Error> {
     let most = i64::try_from(MOST_PAUSED).unwrap_or(i64::MAX);
     let mut paused = Paused::new();
     for row in sqlx::query(sql).bind(most).fetch_all(pool).await? {
-        // Written here alone; what somebody else put there and names no project pauses none.
+        // Only this file writes the table. A row of another origin that names no project pauses none.
         let Ok(project) = ProjectId::try_new(row.try_get::<String, _>("project")?) else { continue };
         let pause = Pause {
             since: Timestamp::from_microsecond(row.try_get("since_us")?).unwrap_or_default(),

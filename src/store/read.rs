@@ -15,7 +15,7 @@ use sqlx::{Any, AnyPool, AssertSqlSafe, Row as _, any::AnyArguments, any::AnyRow
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::sync::watch;
 
-/// Longest look; nobody waits longer for a page.
+/// Longest read; a page that takes longer is given up.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
 /// Rows that one page looks at; where the wanted are rarer than that, the page is short and says where to go on.
 const LOOKED_AT: usize = 5_000;

@@ -25,7 +25,7 @@ impl Address {
     /// That of a hookbro on this machine with this `admin.listen`.
     pub(super) fn of(listen: SocketAddr) -> Result<Self, Failure> {
         if listen.port() == 0 {
-            let text = "admin.listen has port 0, so that nobody knows where hookbro is served: give --api URL";
+            let text = "admin.listen has port 0, so its address cannot be known: give --api URL";
             return Err(Failure::Configuration(text.to_owned()));
         }
         let ip = match listen.ip() {
@@ -64,7 +64,7 @@ impl FromStr for Address {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let expected = |why: &str| format!("{why}; expected a URL such as http://10.0.0.7:9464");
-        let url = Url::parse(text).map_err(|_| expected("it is no URL"))?;
+        let url = Url::parse(text).map_err(|_| expected("it is not a URL"))?;
         if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
             return Err(expected("it is neither http:// nor https://"));
         }
@@ -97,7 +97,7 @@ pub(super) fn token(file: Option<&Path>, configured: &SecretList) -> Result<Opti
             (place, line)
         }
         (None, Some(value)) => {
-            let value = value.into_string().map_err(|_| wrong(VARIABLE, "is no UTF-8 text"))?;
+            let value = value.into_string().map_err(|_| wrong(VARIABLE, "is not UTF-8 text"))?;
             (VARIABLE.to_owned(), value)
         }
         (None, None) => match configured.first() {

@@ -144,7 +144,7 @@ impl Api {
         ApiError::Foreign { address: self.address.clone(), detail: detail.to_owned() }
     }
 
-    /// Refusals of hookbro's own are problem documents (RFC 9457); others are somebody else's.
+    /// hookbro refuses with problem documents (RFC 9457); any other refusal comes from something else.
     fn refusal(&self, response: &Response, body: &[u8]) -> ApiError {
         let (status, address) = (response.status(), self.address.clone());
         let problem = serde_json::from_slice::<serde_json::Value>(body).ok();

@@ -30,7 +30,7 @@ fn a_lane_that_cannot_be_is_explained() {
     for (sets, line) in [
         (
             &["lanes.bulk.prefetch=3"][..],
-            "lanes.bulk.keys: is missing; give its routing keys, or [] to deliver what lies in it",
+            "lanes.bulk.keys: is missing; give its routing keys, or [] to deliver only what its queues hold",
         ),
         (
             &["lanes.bulk.keys=a", "lanes.bulk.prefetsch=3"],
@@ -46,12 +46,12 @@ fn a_lane_that_cannot_be_is_explained() {
         ),
         (
             &["lanes.bulk.keys=a", "lanes.bulk.delays=0s"],
-            "lanes.bulk.delays = \"0s\" (flag --set lanes.bulk.delays): element 1 is no duration; expected such as 5s or 1m30s",
+            "lanes.bulk.delays = \"0s\" (flag --set lanes.bulk.delays): element 1 is not a duration; expected one such as 5s or 1m30s",
         ),
         (
             &["lanes.a.keys=acme.#", "lanes.b.keys=beta.#,*.sim.#"],
             "lanes.b.keys = \"beta.#,*.sim.#\" (flag --set lanes.b.keys): \"*.sim.#\" overlaps with \"acme.#\" of \
-             lanes.a.keys: both take such as \"acme.sim\"",
+             lanes.a.keys: both match, for example, \"acme.sim\"",
         ),
     ] {
         refused(Words { sets, ..Words::default() }, line);

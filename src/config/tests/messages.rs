@@ -23,7 +23,7 @@ fn a_bad_value_is_named_with_what_was_expected() {
         ("broker.prefetch=0", r#" = "0""#, "expected a whole number from 1 to 65535"),
         ("broker.prefetch=65536", r#" = "65536""#, "expected a whole number from 1 to 65535"),
         ("broker.delivery_limit=-1", r#" = "-1""#, "expected a whole number from 1 to 2147483647"),
-        ("retry.delays=5s,0s", r#" = "5s,0s""#, "element 2 is no duration; expected such as 5s or 1m30s"),
+        ("retry.delays=5s,0s", r#" = "5s,0s""#, "element 2 is not a duration; expected one such as 5s or 1m30s"),
         ("retry.delays=50d", r#" = "50d""#, "has a delay of 4320000s, each must be 1 ms to 49 days"),
         (
             "retry.delays=1s,1s,1s,1s,1s,1s,1s,1s,1s,1s,1s,1s,1s,1s,1s,1s,1s",
@@ -33,7 +33,7 @@ fn a_bad_value_is_named_with_what_was_expected() {
         (
             "svix.url=api.svix.com",
             r#" = "api.svix.com""#,
-            "is no URL (relative URL without a base); expected a base URL such as https://api.eu.svix.com",
+            "is not a URL (relative URL without a base); expected a base URL such as https://api.eu.svix.com",
         ),
         (
             "svix.url=ftp://x",
@@ -46,7 +46,7 @@ fn a_bad_value_is_named_with_what_was_expected() {
             r#" = "http://x/api/v1/""#,
             "ends in /api/v1, which is added to it; expected a base URL such as https://api.eu.svix.com",
         ),
-        ("svix.url=http://u:hidden@x", "", "holds a user or password; the token belongs into svix.token"),
+        ("svix.url=http://u:hidden@x", "", "holds a user or password; put the token into svix.token"),
         ("svix.timeout=15", r#" = "15""#, "expected a duration from 100ms to 5m, such as 15s or 1m30s"),
         ("svix.timeout=6m", r#" = "6m""#, "expected a duration from 100ms to 5m, such as 15s or 1m30s"),
         ("svix.max_payload_bytes=2097152", r#" = "2097152""#, "expected a whole number from 1 to 2093056"),
@@ -76,7 +76,7 @@ fn a_bad_value_is_named_with_what_was_expected() {
         (
             "ingest.listen=0.0.0.0:80",
             r#" = "0.0.0.0:80""#,
-            "would take events from anybody; give ingest.tokens, ingest.webhook_secrets or a loopback address",
+            "would take events from anyone; set ingest.tokens, ingest.webhook_secrets or a loopback address",
         ),
         ("ingest.listen=127.0.0.1:9464", r#" = "127.0.0.1:9464""#, "is admin.listen too; give them different ports"),
         ("shutdown.grace=11m", r#" = "11m""#, "expected a duration from 1ms to 10m, such as 15s or 1m30s"),
@@ -84,13 +84,13 @@ fn a_bad_value_is_named_with_what_was_expected() {
         (
             "log.level=inof",
             r#" = "inof""#,
-            "has \"inof\", which is no level; they are error, warn, info, debug, trace and off; expected such as info or info,hookbro=debug",
+            "has \"inof\", which is not a level; the levels are error, warn, info, debug, trace and off; expected one such as info or info,hookbro=debug",
         ),
-        ("log.level=", r#" = """#, "is empty; expected such as info or info,hookbro=debug"),
+        ("log.level=", r#" = """#, "is empty; expected one such as info or info,hookbro=debug"),
         (
             "log.level=a=b=c",
             r#" = "a=b=c""#,
-            "is no list of levels and target=level; expected such as info or info,hookbro=debug",
+            "is not a list of levels and target=level; expected one such as info or info,hookbro=debug",
         ),
         (
             "tracing.otlp_endpoint=localhost:4318",
@@ -113,7 +113,7 @@ fn a_bad_value_is_named_with_what_was_expected() {
         (
             "journal.url=postgres://u@db/j?hunter2",
             "",
-            "has a query that is no list of name=value; a ? inside a password is written %3F",
+            "has a query that is not a list of name=value; a ? inside a password is written %3F",
         ),
     ] {
         let key = set.split('=').next().unwrap();
@@ -131,7 +131,7 @@ fn names_that_would_stand_twice_or_are_too_long_for_amqp_are_refused() {
         "hookbro.events.retry.1",
         "hookbro.events.delay.2",
     ] {
-        let problem = "is a name that broker.queue = \"hookbro.events\" takes for itself";
+        let problem = "is a name that broker.queue = \"hookbro.events\" uses itself";
         let line = format!("broker.exchange = {exchange:?} (flag --set broker.exchange): {problem}");
         check(sets(&[&format!("broker.exchange={exchange}")]), &[&line]);
     }

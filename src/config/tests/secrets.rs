@@ -36,7 +36,7 @@ fn a_bad_broker_url_is_explained_without_repeating_it() {
         ("", "is empty; expected amqp://user:password@host:5672/vhost"),
         (
             "hunter2",
-            "is no URL (relative URL without a base); expected amqp://user:password@host:5672/vhost, percent-encoded",
+            "is not a URL (relative URL without a base); expected amqp://user:password@host:5672/vhost, percent-encoded",
         ),
         ("hunter2://host", "begins with neither amqp:// nor amqps://; expected amqp://user:password@host:5672/vhost"),
         (
@@ -49,7 +49,7 @@ fn a_bad_broker_url_is_explained_without_repeating_it() {
         ),
         (
             "amqp://user:hunter2@host:port",
-            "is no URL (invalid port number); expected amqp://user:password@host:5672/vhost, percent-encoded",
+            "is not a URL (invalid port number); expected amqp://user:password@host:5672/vhost, percent-encoded",
         ),
         (
             "amqp://user:hunter2@[::1]:5672",
@@ -79,7 +79,7 @@ fn a_bad_broker_url_is_explained_without_repeating_it() {
         ),
         (
             "amqp://a:hunter2@host,amqp://b:hun,ter2@host",
-            "URL 2 of 3 is no URL (invalid port number); expected amqp://user:password@host:5672/vhost, percent-encoded (a comma inside a URL is written %2C)",
+            "URL 2 of 3 is not a URL (invalid port number); expected amqp://user:password@host:5672/vhost, percent-encoded (a comma inside a URL is written %2C)",
         ),
         (
             "amqp://a:hunter2@host,",
@@ -168,7 +168,7 @@ fn a_secret_file_that_cannot_be_used_is_named() {
         (
             "broker.url_file",
             "no-url",
-            "is no URL (relative URL without a base); expected amqp://user:password@host:5672/vhost, percent-encoded",
+            "is not a URL (relative URL without a base); expected amqp://user:password@host:5672/vhost, percent-encoded",
         ),
     ] {
         let said = sets(&[&format!("{key}={}", path(name))]).load().unwrap_err().to_string();

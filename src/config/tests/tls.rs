@@ -80,7 +80,7 @@ fn what_cannot_work_is_said_before_anything_is_connected() {
         (
             vec![tls, ("broker.tls_key", &encrypted)],
             "broker.tls_key",
-            "is encrypted, and nobody is there to type a passphrase",
+            "is encrypted, and a service cannot be asked for a passphrase",
         ),
         (
             vec![("broker.url", "amqps://host?auth_mechanism=external")],
@@ -90,7 +90,7 @@ fn what_cannot_work_is_said_before_anything_is_connected() {
         (
             vec![("svix.url", "http://host"), ("svix.tls_ca", &certificate)],
             "svix.tls_ca",
-            "has no effect, since svix.url is no https address; drop one of them",
+            "has no effect, since svix.url does not begin with https://; remove one of the two",
         ),
         (vec![("svix.tls_ca", "hunter2")], "svix.tls_ca", "holds no certificate"),
     ] {

@@ -123,7 +123,8 @@ impl SvixAdmin {
             return Err(AdminError::Access("svix.token is not set: set svix.token or svix.token_file".into()));
         }
         let base = if self.url.is_empty() { regional_url(&token) } else { &self.url };
-        let url = Url::parse(&format!("{base}{path}")).map_err(|_| AdminError::Access("svix.url is no URL".into()))?;
+        let url =
+            Url::parse(&format!("{base}{path}")).map_err(|_| AdminError::Access("svix.url is not a URL".into()))?;
         let mut request = Request::new(method.clone(), url);
         let bearer = authorization(&token).map_err(|detail| AdminError::Access(detail.to_owned()))?;
         request.headers_mut().insert(header::AUTHORIZATION, bearer);

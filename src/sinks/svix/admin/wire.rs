@@ -1,4 +1,4 @@
-//! The shapes of what admin calls answer; fields that nobody here needs are skipped.
+//! The shapes of what admin calls answer; fields that are not needed here are skipped.
 
 use super::call::AdminError;
 use crate::{
