@@ -5,7 +5,7 @@
 //! | room | knows |
 //! |---|---|
 //! | [`event`] | what an event is and what may become of it; no IO |
-//! | [`process`] | secrets, TLS, the word of the end |
+//! | [`process`] | secrets, TLS, the signal to stop |
 //! | [`observe`] | metrics, health, traces, log lines |
 //! | [`pipeline`] | event → verdict; names no broker and no vendor |
 //! | [`operate`] | what operators can do |

@@ -1,4 +1,4 @@
-//! What the process knows of its own state, written by those who know it and read by the operator's page.
+//! The state of the process, written by the parts that know it and read by the operator's pages.
 
 use crate::event::PauseReason;
 use std::{
@@ -11,9 +11,9 @@ use tokio::sync::watch;
 /// A consuming loop that has not turned for this long is stuck: it wakes itself every second.
 pub const STUCK_AFTER: Duration = Duration::from_secs(30);
 
-/// One reconnect mends what is wrong with a connection, a second what was wrong with the broker just then; what a third does
-/// not mend is likely in this process, and a new one should try.
-pub const DEAF_IN_A_ROW: u32 = 3;
+/// One reconnect repairs a broken connection, a second covers a passing fault of the broker. What a third does not repair is
+/// likely in this process, and a new process should try.
+pub const STALLED_IN_A_ROW: u32 = 3;
 
 const BEAT_EVERY: Duration = Duration::from_secs(1);
 
@@ -38,7 +38,7 @@ pub enum NotAlive {
     #[error("the consuming loop is stuck")]
     Stuck,
     #[error("queue {queue} has messages ready and sends none, {times} connections in a row")]
-    Deaf { queue: String, times: u32 },
+    Stalled { queue: String, times: u32 },
 }
 
 /// The state of the journal.
@@ -64,8 +64,8 @@ pub struct Health {
     pub journal: watch::Sender<Journal>,
     /// Messages ready per queue, as last asked.
     pub queues: watch::Sender<BTreeMap<String, u64>>,
-    /// Queues whose consumer was found dead, and in how many sessions in a row.
-    pub deaf: watch::Sender<BTreeMap<String, u32>>,
+    /// Queues with a stalled consumer, and over how many connections in a row.
+    pub stalled: watch::Sender<BTreeMap<String, u32>>,
     /// Grows whenever an operator of this process begins or ends to take events out of the dead-letter queue.
     dead_turn: AtomicU64,
     started: Instant,
@@ -80,7 +80,7 @@ impl Health {
             svix: watch::Sender::new(Svix::Ok),
             journal: watch::Sender::new(Journal::Off),
             queues: watch::Sender::default(),
-            deaf: watch::Sender::default(),
+            stalled: watch::Sender::default(),
             dead_turn: AtomicU64::new(0),
             started: Instant::now(),
             pulse: AtomicU64::new(0),
@@ -118,25 +118,25 @@ impl Health {
         self.dead_turn.load(Ordering::Relaxed)
     }
 
-    /// A queue with messages ready sends none.
-    pub fn deaf(&self, queue: &str) {
-        self.deaf.send_modify(|deaf| *deaf.entry(queue.to_owned()).or_default() += 1);
+    /// The stall detector found that `queue` has messages ready and sends none.
+    pub fn stalled(&self, queue: &str) {
+        self.stalled.send_modify(|stalled| *stalled.entry(queue.to_owned()).or_default() += 1);
     }
 
-    /// A queue sends again, or has nothing to send.
-    pub fn hears(&self, queue: &str) {
-        self.deaf.send_if_modified(|deaf| deaf.remove(queue).is_some());
+    /// `queue` sends again, or has nothing to send.
+    pub fn flows(&self, queue: &str) {
+        self.stalled.send_if_modified(|stalled| stalled.remove(queue).is_some());
     }
 
-    /// Whether the process can make progress. Neither Svix nor a lost broker enters into it, a consumer that stays dead over
-    /// several connections does.
+    /// Whether the process can make progress. Svix and a lost broker do not count; a consumer that stays stalled over several
+    /// connections does.
     pub fn alive(&self) -> Result<(), NotAlive> {
         let last = Duration::from_millis(self.pulse.load(Ordering::Relaxed));
         if self.started.elapsed().saturating_sub(last) >= STUCK_AFTER {
             return Err(NotAlive::Stuck);
         }
-        match self.deaf.borrow().iter().find(|(_, times)| **times >= DEAF_IN_A_ROW) {
-            Some((queue, times)) => Err(NotAlive::Deaf { queue: queue.clone(), times: *times }),
+        match self.stalled.borrow().iter().find(|(_, times)| **times >= STALLED_IN_A_ROW) {
+            Some((queue, times)) => Err(NotAlive::Stalled { queue: queue.clone(), times: *times }),
             None => Ok(()),
         }
     }

@@ -1,4 +1,4 @@
-//! What every part needs of the process it runs in: secrets that change, TLS, the word of the end, a folder of its own.
+//! What every part needs of the process it runs in: secrets that change, TLS, the signal to stop, a folder of its own.
 
 pub mod secret;
 pub mod state;

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 /// waits no longer.
 pub const LAST_CALLS: Duration = Duration::from_secs(5);
 
-/// Word of the end. Clones share it.
+/// The signal to stop. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub struct Stop {
     /// Take nothing new, wait for nothing; what is in a call may finish.

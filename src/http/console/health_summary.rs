@@ -115,7 +115,7 @@ fn late(ops: &Ops, counts: QueueCounts, throughput: &Throughput) -> Answer {
     let rate = throughput.measure(Instant::now(), ended, ops.health.uptime());
     #[expect(clippy::cast_precision_loss, reason = "a time that is shown rounded")]
     let seconds = counts.ready as f64 / rate.max(STANDSTILL);
-    let deaf = ops.health.deaf.borrow().keys().cloned().collect::<Vec<_>>();
+    let stalled = ops.health.stalled.borrow().keys().cloned().collect::<Vec<_>>();
     let paused = matches!(&*ops.health.svix.borrow(), Svix::Paused { .. });
     let backlog = count(counts.ready, "event is waiting in the queue", "events are waiting in the queue");
     let retries = count(counts.waiting, "event is waiting", "events are waiting");
@@ -124,7 +124,9 @@ fn late(ops: &Ops, counts: QueueCounts, throughput: &Throughput) -> Answer {
             (Level::Bad, "Yes: hookbro cannot reach the broker, so nothing is delivered".to_owned())
         }
         () if paused => (Level::Bad, format!("Yes: delivery to Svix is halted, and {backlog}")),
-        () if !deaf.is_empty() => (Level::Bad, "Yes: the broker has events ready but sends none (stalled)".to_owned()),
+        () if !stalled.is_empty() => {
+            (Level::Bad, "Yes: the broker has events ready but sends none (stalled)".to_owned())
+        }
         () if seconds >= LATE => (Level::Bad, format!("Yes: {backlog}, about {}", story::wait(seconds))),
         () if seconds >= SOON => (Level::Watch, format!("A little: {backlog}, about {}", story::wait(seconds))),
         () if counts.waiting > 0 => (Level::Watch, format!("{retries} for a retry; all others are on time")),
@@ -132,7 +134,7 @@ fn late(ops: &Ops, counts: QueueCounts, throughput: &Throughput) -> Answer {
     };
     let mut detail = vec![format!("Throughput: {rate:.1} attempts a second.")];
     detail.extend(ages(&ops.metrics.event_age));
-    detail.extend(deaf.iter().map(|queue| format!("The broker sends nothing from queue {queue}.")));
+    detail.extend(stalled.iter().map(|queue| format!("The broker sends nothing from queue {queue}.")));
     let link = (counts.waiting > 0).then_some(("/events?outcome=retried", "See events waiting for a retry"));
     Answer { name: "late", question: "Is anything late?", level, answer, detail, link }
 }

@@ -1,4 +1,5 @@
-//! What operators ask of Svix through a running hookbro: as the command line does, within the patience of a page.
+//! The endpoint admin of a running hookbro: what operators ask of Svix through API and console, within the time that a page
+//! may take.
 
 use super::{
     admin::{AdminError, Endpoint, SvixAdmin},
@@ -14,7 +15,7 @@ use std::time::Duration;
 /// Longest wait for Svix, repeats and the pages of a list included.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Asks with the token that delivers. Whoever asks is rare, so each time has a client of its own, with today's authorities.
+/// Asks with the token that delivers. Requests are rare, so each has a client of its own, with today's authorities.
 #[derive(Debug)]
 pub struct SvixEndpointAdmin(Settings);
 
@@ -23,7 +24,7 @@ impl SvixEndpointAdmin {
         Self(settings.clone())
     }
 
-    /// What `ask` answers; `missing` is said where Svix knows of none.
+    /// What `ask` answers; where Svix has no such thing, the error says `missing`.
     async fn ask<T>(
         &self,
         missing: &str,

@@ -279,11 +279,11 @@ impl Session {
             // Without a permit, what was sent may be waiting for what an earlier session left in hand.
             let room = unsettled < usize::from(prefetch) && open.permits.available_permits() > 0;
             match open.silence.look(ready, room, now, self.shared.watchdog) {
-                Sign::Hears => self.shared.health.hears(&open.rung.queue),
+                Sign::Hears => self.shared.health.flows(&open.rung.queue),
                 Sign::Unknown => {}
                 Sign::Deaf(silent) => {
                     self.shared.metrics.watchdog_reconnects.inc();
-                    self.shared.health.deaf(&open.rung.queue);
+                    self.shared.health.stalled(&open.rung.queue);
                     return Err(SessionEnded::Deaf { queue: open.rung.queue.clone(), silent });
                 }
             }
