@@ -1,7 +1,7 @@
 //! What operators change: who, when, what, and how it ended. A change is written down before it is made, and whatever cannot
 //! be written down is not made.
 
-use super::timeline::Unread;
+use crate::pipeline::journal::Unread;
 use jiff::Timestamp;
 use std::fmt;
 

@@ -1,7 +1,11 @@
 //! What projects did, from the sums by hour.
 
 use super::tally::{bucket_of, percentile};
-use crate::operate::timeline::{LastError, ProjectLine, ProjectPage};
+use crate::operate::{
+    api_types::{LastError, Project},
+    sanitize::Plain,
+    timeline::ProjectPage,
+};
 use jiff::Timestamp;
 use sqlx::{AnyPool, Row as _, any::AnyRow};
 use std::collections::BTreeMap;
@@ -46,7 +50,8 @@ pub(super) async fn page(
     Ok(ProjectPage { projects, next: if more { names.last().cloned() } else { None } })
 }
 
-fn line(row: &AnyRow, sums: &BTreeMap<String, BTreeMap<String, i64>>) -> Result<ProjectLine, sqlx::Error> {
+fn line(row: &AnyRow, sums: &BTreeMap<String, BTreeMap<String, i64>>) -> Result<Project, sqlx::Error> {
+    let text = |column| row.try_get::<Option<String>, _>(column).map(|text| text.map(Plain::from));
     let time = |us: i64| Timestamp::from_microsecond(us).ok();
     let name: String = row.try_get("project")?;
     let nothing = BTreeMap::new();
@@ -60,16 +65,16 @@ fn line(row: &AnyRow, sums: &BTreeMap<String, BTreeMap<String, i64>>) -> Result<
     let last_error = match row.try_get::<Option<i64>, _>("error_us")?.and_then(time) {
         Some(at) => Some(LastError {
             at,
-            id: row.try_get("error_event")?,
-            outcome: row.try_get::<Option<String>, _>("error_outcome")?.unwrap_or_default(),
-            reason: row.try_get("error_reason")?,
+            id: text("error_event")?,
+            outcome: text("error_outcome")?.unwrap_or_default(),
+            reason: text("error_reason")?,
             status: row.try_get("error_status")?,
-            detail: row.try_get("error_detail")?,
+            detail: text("error_detail")?,
         }),
         None => None,
     };
-    Ok(ProjectLine {
-        project: Some(name).filter(|name| !name.is_empty()),
+    Ok(Project {
+        project: Some(name).filter(|name| !name.is_empty()).map(Plain::from),
         delivered: of("delivered"),
         duplicate: of("duplicate"),
         retried: of("retried"),
@@ -80,5 +85,7 @@ fn line(row: &AnyRow, sums: &BTreeMap<String, BTreeMap<String, i64>>) -> Result<
         p99_ms: percentile(&buckets, 0.99),
         last_seen: time(row.try_get("seen_us")?),
         last_error,
+        // Known to whoever holds the board of pauses.
+        paused: None,
     })
 }

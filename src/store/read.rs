@@ -7,7 +7,11 @@ use super::{
     row_id::{row_id_at, time_of},
 };
 use crate::{
-    operate::timeline::{Attempt, EventLine, EventPage, EventQuery, EventStory, ProjectPage, Timeline, Unread},
+    operate::{
+        api_types::Attempt,
+        sanitize::Plain,
+        timeline::{EventLine, EventPage, EventQuery, EventStory, ProjectPage, Timeline, Unread},
+    },
     pipeline::journal::{Gap, Losses},
 };
 use jiff::Timestamp;
@@ -151,8 +155,8 @@ async fn events(pool: &AnyPool, query: &EventQuery) -> Result<EventPage, sqlx::E
         }
         let line = line(row)?;
         last = Some(line.row_id);
-        let wanted = query.outcome.is_none_or(|outcome| outcome == line.last.outcome)
-            && query.kind.as_ref().is_none_or(|kind| line.kind.as_ref() == Some(kind));
+        let wanted = query.outcome.is_none_or(|outcome| line.last.outcome == outcome)
+            && query.kind.as_ref().is_none_or(|kind| line.kind.as_ref().is_some_and(|is| is == kind.as_str()));
         if wanted && (line.id.is_none() || is_latest(pool, &line).await?) {
             page.events.push(line);
         }
@@ -164,9 +168,9 @@ async fn events(pool: &AnyPool, query: &EventQuery) -> Result<EventPage, sqlx::E
 /// Whether no later delivery of the same event is known: an event is listed once, by its latest.
 async fn is_latest(pool: &AnyPool, line: &EventLine) -> Result<bool, sqlx::Error> {
     let later = sqlx::query("SELECT 1 FROM attempts WHERE event = $1 AND id > $2 AND project = $3 LIMIT 1")
-        .bind(line.id.as_deref())
+        .bind(line.id.as_ref().map(Plain::as_written))
         .bind(line.row_id)
-        .bind(line.project.as_deref())
+        .bind(line.project.as_ref().map(Plain::as_written))
         .fetch_optional(pool)
         .await?;
     Ok(later.is_none())
@@ -185,12 +189,9 @@ async fn stories(pool: &AnyPool, id: &str, project: Option<&str>) -> Result<Vec<
     let mut by_project: BTreeMap<Option<String>, EventStory> = BTreeMap::new();
     for row in rows.iter().take(STORY).rev() {
         let line = line(row)?;
-        let story = by_project.entry(line.project.clone()).or_insert(EventStory {
-            project: line.project,
-            kind: None,
-            attempts: Vec::new(),
-            truncated,
-        });
+        let story = by_project
+            .entry(line.project.as_ref().map(|project| project.as_written().to_owned()))
+            .or_insert(EventStory { project: line.project, kind: None, attempts: Vec::new(), truncated });
         story.kind = line.kind.or(story.kind.take());
         story.attempts.push(line.last);
     }
@@ -202,26 +203,27 @@ async fn stories(pool: &AnyPool, id: &str, project: Option<&str>) -> Result<Vec<
 fn line(row: &AnyRow) -> Result<EventLine, sqlx::Error> {
     #[expect(clippy::cast_precision_loss, reason = "far below 2^52 microseconds")]
     let millis = |us: i64| us as f64 / 1e3;
+    let text = |column| row.try_get::<Option<String>, _>(column).map(|text| text.map(Plain::from));
     let row_id: i64 = row.try_get("id")?;
     let next: Option<i64> = row.try_get("next_us")?;
     Ok(EventLine {
         row_id,
-        project: row.try_get("project")?,
-        id: row.try_get("event")?,
-        kind: row.try_get("kind")?,
+        project: text("project")?,
+        id: text("event")?,
+        kind: text("kind")?,
         last: Attempt {
             at: time_of(row_id),
             attempt: row.try_get("attempt")?,
-            outcome: row.try_get("outcome")?,
+            outcome: row.try_get::<String, _>("outcome")?.into(),
             status: row.try_get("status")?,
-            reason: row.try_get("reason")?,
-            detail: row.try_get("detail")?,
+            reason: text("reason")?,
+            detail: text("detail")?,
             latency_ms: row.try_get::<Option<i64>, _>("latency_us")?.map(millis),
             in_hand_ms: millis(row.try_get("in_hand_us")?),
             calls: row.try_get("calls")?,
-            queue: row.try_get("queue")?,
-            routing_key: row.try_get("routing_key")?,
-            message_id: row.try_get("message")?,
+            queue: row.try_get::<String, _>("queue")?.into(),
+            routing_key: text("routing_key")?,
+            message_id: text("message")?,
             next_at: next.and_then(|us| Timestamp::from_microsecond(us).ok()),
         },
     })

@@ -10,6 +10,7 @@ use hookbro::{
     event::{Attempt, EventId, EventType, ProjectId},
     operate::{
         audit::{Actor, Audit as _, AuditQuery, Change, Ending, Identity, Unwritten},
+        sanitize::Plain,
         timeline::{EventPage, EventQuery, Timeline as _, Unread},
     },
     pipeline::journal::Entry,
@@ -44,7 +45,7 @@ async fn written(journal: &Journal, entries: u64) {
 }
 
 fn ids(page: &EventPage) -> Vec<&str> {
-    page.events.iter().filter_map(|line| line.id.as_deref()).collect()
+    page.events.iter().filter_map(|line| line.id.as_ref().map(Plain::as_str)).collect()
 }
 
 fn change(project: Option<&str>, target: &str) -> Change {
@@ -168,11 +169,11 @@ async fn what_is_written_is_found(store: &Store) {
     let outcomes: Vec<_> = story.attempts.iter().map(|one| (one.attempt, one.outcome.as_str())).collect();
     assert_eq!(outcomes, [(1, "retried"), (2, "delivered")]);
     assert_eq!(story.attempts[0].next_at.unwrap(), story.attempts[0].at + Duration::from_secs(5));
-    assert_eq!(story.attempts[1].message_id.as_deref(), Some("msg_1"));
+    assert_eq!(story.attempts[1].message_id, Some("msg_1".into()));
     assert!(reader.stories("evt_none", None).await.unwrap().is_empty());
     let since = Timestamp::now() - Duration::from_secs(3600);
     let projects = reader.projects(None, since, None, 2).await.unwrap();
-    let names: Vec<_> = projects.projects.iter().map(|line| line.project.as_deref()).collect();
+    let names: Vec<_> = projects.projects.iter().map(|line| line.project.as_ref().map(Plain::as_str)).collect();
     assert_eq!(names, [None, Some("a")]);
     let rest = reader.projects(None, since, projects.next.as_deref(), 2).await.unwrap();
     assert_eq!((rest.projects.len(), rest.next), (1, None));
@@ -180,7 +181,7 @@ async fn what_is_written_is_found(store: &Store) {
     assert_eq!((a.delivered, a.retried, a.dead), (2, 1, 1));
     assert!((a.success_rate.unwrap() - 2.0 / 3.0).abs() < 1e-9);
     assert!(a.p50_ms.unwrap() >= 20.0 && a.p99_ms.unwrap() < 24.0);
-    assert_eq!(a.last_error.as_ref().unwrap().id.as_deref(), Some("evt_3"));
+    assert_eq!(a.last_error.as_ref().unwrap().id, Some("evt_3".into()));
     assert!(reader.gaps(since, Timestamp::now()).await.unwrap().is_empty());
     let reader = journal.end().await;
     assert_eq!(reader.stories("evt_1", None).await.unwrap_err(), Unread::Away);

@@ -83,7 +83,10 @@ pub(super) async fn list(args: &ListArgs, operations: &Operations) -> Result<(),
 async fn list_json(operations: &Operations, filter: DeadLetterFilter, most: usize) -> Result<bool, Failure> {
     let begun = (Stdout::new(), "[");
     let ((mut out, before), more) = browse(operations, filter, most, begun, |(out, before), browsed| {
-        out.write(&format!("{before}\n  {}", record::head(browsed.letter)))?;
+        out.write(&format!(
+            "{before}\n  {}",
+            serde_json::to_string(&record::head(browsed.letter)).map_err(unwritten)?
+        ))?;
         *before = ",";
         Ok(())
     })
@@ -94,19 +97,37 @@ async fn list_json(operations: &Operations, filter: DeadLetterFilter, most: usiz
 }
 
 async fn list_table(operations: &Operations, filter: DeadLetterFilter, most: usize) -> Result<bool, Failure> {
-    const KEYS: [&str; 8] = ["failed_at", "reason", "status", "attempts", "project", "type", "id", "detail"];
+    let header = ["FAILED_AT", "REASON", "STATUS", "ATTEMPTS", "PROJECT", "TYPE", "ID", "DETAIL"];
     let (rows, more) = browse(operations, filter, most, Vec::new(), |rows, browsed| {
-        let record = record::head(browsed.letter);
-        rows.push(KEYS.map(|key| match &record[key] {
-            Value::Null => "-".to_owned(),
-            Value::String(text) => text.clone(),
-            other => other.to_string(),
-        }));
+        rows.push(cells(browsed.letter));
         Ok(())
     })
     .await?;
-    output::print(&output::table(KEYS.map(|key| key.to_uppercase()), rows))?;
+    output::print(&output::table(header.map(str::to_owned), rows))?;
     Ok(more)
+}
+
+/// What a list shows of a dead letter; `-` for what it does not have.
+fn cells(letter: &DeadLetter) -> [String; 8] {
+    fn cell(value: Option<impl ToString>) -> String {
+        value.map_or_else(|| "-".to_owned(), |value| value.to_string())
+    }
+    let DeadLetter { id, project, kind, reason, detail, attempts, status, failed_at, .. } = letter;
+    [
+        cell(*failed_at),
+        reason.as_str().to_owned(),
+        cell(*status),
+        cell(*attempts),
+        cell(project.as_deref()),
+        cell(kind.as_deref()),
+        cell(id.as_deref()),
+        cell(detail.as_deref()),
+    ]
+}
+
+/// A record that has no form as JSON, which none is without.
+fn unwritten(error: serde_json::Error) -> Failure {
+    Failure::Running(format!("a dead event cannot be written as JSON: {error}"))
 }
 
 fn grouped(counts: &BTreeMap<Option<String>, u64>, output: Output) -> String {
@@ -144,8 +165,8 @@ pub(super) async fn show(args: ShowArgs, operations: &Operations) -> Result<(), 
             redaction.value(&mut properties);
             record::redacted(browsed.letter, &redaction)
         };
-        record["properties"] = properties;
-        found.push(record);
+        record.properties = Some(properties);
+        found.push(record.into_owned());
         Ok(())
     })
     .await?;
@@ -154,7 +175,7 @@ pub(super) async fn show(args: ShowArgs, operations: &Operations) -> Result<(), 
             "no dead letter has the event id {id}; `hookbro dead list` shows those that there are"
         )));
     }
-    output::print(&format!("{:#}\n", Value::Array(found)))
+    output::print(&format!("{}\n", serde_json::to_string_pretty(&found).map_err(unwritten)?))
 }
 
 #[derive(Debug, clap::Args)]
@@ -185,7 +206,7 @@ pub(super) async fn export(args: &ExportArgs, operations: &Operations) -> Result
             Some(redaction) => record::redacted(browsed.letter, redaction),
             None => record::whole(browsed.letter),
         };
-        *written = writeln!(to, "{record}");
+        *written = serde_json::to_writer(&mut *to, &record).map_err(io::Error::from).and_then(|()| writeln!(to));
         if written.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     });
     let (mut to, written) = exported.await.map_err(failure)?;

@@ -1,7 +1,7 @@
 //! `events find`.
 
 use super::{
-    api::{Api, ApiError},
+    api::Api,
     query::{FilterArgs, Pages, time},
 };
 use crate::{
@@ -10,13 +10,12 @@ use crate::{
         output::{self, Output, Stdout},
     },
     operate::{
-        sanitize as plain, time_argument,
-        told::{Gap, Line, story},
+        api_types::{Gap, Line},
+        describe, sanitize as plain, time_argument,
     },
 };
 use jiff::Timestamp;
-use serde::Deserialize as _;
-use serde_json::Value;
+use serde::Serialize;
 use std::collections::BTreeMap;
 
 #[derive(Debug, clap::Args)]
@@ -51,7 +50,7 @@ pub(super) async fn find(args: &FindArgs, api: &Api) -> Result<(), Failure> {
         eprintln!("hookbro: only the newest {} are shown; see --limit", args.limit);
     }
     for gap in seen.gaps.values() {
-        eprintln!("hookbro: {}", story::gap(gap));
+        eprintln!("hookbro: {}", describe::gap(gap));
     }
     Ok(())
 }
@@ -61,7 +60,7 @@ async fn find_json(args: &FindArgs, api: &Api) -> Result<Seen, Failure> {
     let mut out = Stdout::new();
     let mut before = "[";
     let seen = walk(args, api, |event| {
-        out.write(&format!("{before}\n  {}", plain::json(&event)))?;
+        out.write(&format!("{before}\n  {}", json(&event)?))?;
         before = ",";
         Ok(())
     })
@@ -74,7 +73,7 @@ async fn find_json(args: &FindArgs, api: &Api) -> Result<Seen, Failure> {
 async fn find_table(args: &FindArgs, api: &Api) -> Result<Seen, Failure> {
     let mut rows = Vec::new();
     let seen = walk(args, api, |event| {
-        rows.push(cells(&line(api, &event)?));
+        rows.push(cells(&event));
         Ok(())
     })
     .await?;
@@ -84,7 +83,7 @@ async fn find_table(args: &FindArgs, api: &Api) -> Result<Seen, Failure> {
 }
 
 /// Shows events to `see`, newest first.
-async fn walk(args: &FindArgs, api: &Api, mut see: impl FnMut(Value) -> Result<(), Failure>) -> Result<Seen, Failure> {
+async fn walk(args: &FindArgs, api: &Api, mut see: impl FnMut(Line) -> Result<(), Failure>) -> Result<Seen, Failure> {
     let mut query = args.filter.pairs();
     query.extend([time("since", args.since), time("until", args.until)].into_iter().flatten());
     let mut left = if args.limit == 0 { usize::MAX } else { args.limit };
@@ -104,9 +103,10 @@ async fn walk(args: &FindArgs, api: &Api, mut see: impl FnMut(Value) -> Result<(
     Ok(Seen { more: false, gaps })
 }
 
-/// An event as a list shows it.
-pub(super) fn line(api: &Api, event: &Value) -> Result<Line, ApiError> {
-    Line::deserialize(event).map_err(|_| api.foreign("an event in its answer has another form"))
+/// What was answered, as JSON on one line that is harmless on a terminal.
+pub(super) fn json(answer: &impl Serialize) -> Result<String, Failure> {
+    let value = serde_json::to_value(answer);
+    Ok(plain::json(&value.map_err(|error| Failure::Running(format!("an answer cannot be written as JSON: {error}")))?))
 }
 
 /// What a list shows of an event; `-` for what it does not have.
@@ -114,13 +114,13 @@ pub(super) fn cells(line: &Line) -> [String; 8] {
     let last = &line.last;
     let text = |value: Option<&plain::Plain>| value.map_or_else(|| "-".to_owned(), ToString::to_string);
     [
-        story::time(last.at),
+        describe::time(last.at),
         last.outcome.to_string(),
         last.attempt.to_string(),
         last.status.map_or_else(|| "-".to_owned(), |status| status.to_string()),
         text(line.project.as_ref()),
         text(line.kind.as_ref()),
         text(line.id.as_ref()),
-        story::prospect(last).unwrap_or_else(|| "-".to_owned()),
+        describe::prospect(last).unwrap_or_else(|| "-".to_owned()),
     ]
 }

@@ -3,7 +3,7 @@
 use super::api::{Answered, Api, ApiError};
 use crate::{
     event::{EventId, EventType, ProjectId, Verdict},
-    operate::told::Page,
+    operate::api_types::EventPage,
 };
 use clap::builder::PossibleValuesParser;
 use jiff::Timestamp;
@@ -80,7 +80,7 @@ impl<'a> Pages<'a> {
     }
 
     /// The next page, which may be empty though others follow; none after the last. `wanted` more events are of use.
-    pub(super) async fn next(&mut self, wanted: usize) -> Result<Option<Answered<Page>>, ApiError> {
+    pub(super) async fn next(&mut self, wanted: usize) -> Result<Option<Answered<EventPage>>, ApiError> {
         let mut query = self.query.clone();
         query.push(("limit", wanted.clamp(1, PAGE).to_string()));
         match &self.from {
@@ -88,7 +88,7 @@ impl<'a> Pages<'a> {
             From::Cursor(cursor) => query.push(("cursor", cursor.clone())),
             From::Ended => return Ok(None),
         }
-        let answered: Answered<Page> = self.api.get(&["events"], &query).await?;
+        let answered: Answered<EventPage> = self.api.get(&["events"], &query).await?;
         self.from = match (&self.from, &answered.value.next) {
             (_, None) => From::Ended,
             // It would never end.

@@ -2,6 +2,7 @@
 
 use super::{
     api::{Api, ApiError},
+    find::json,
     query::{event_id, project},
 };
 use crate::{
@@ -10,13 +11,8 @@ use crate::{
         output::{self, Output},
     },
     event::{EventId, ProjectId},
-    operate::{
-        sanitize as plain,
-        told::{Story, story},
-    },
+    operate::{api_types::Story, describe, sanitize as plain},
 };
-use serde::Deserialize as _;
-use serde_json::Value;
 
 /// Projects whose events are shown, if many use one id; the others are counted.
 const MOST: usize = 20;
@@ -35,24 +31,18 @@ pub(super) struct ShowArgs {
 
 pub(super) async fn show(args: &ShowArgs, api: &Api) -> Result<(), Failure> {
     let first = ask(args, api, args.project.as_ref().map(ProjectId::as_str)).await?;
-    let others = first["other_projects"].as_array().filter(|_| args.project.is_none());
-    let others: Vec<String> = others.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect();
+    let others = first.other_projects.iter().flatten().filter(|_| args.project.is_none());
+    let others: Vec<String> = others.map(|project| project.as_written().to_owned()).collect();
     let mut stories = vec![first];
     for other in others.iter().take(MOST) {
         stories.push(ask(args, api, Some(other)).await?);
     }
     output::print(&match args.output {
         Output::Json => {
-            let lines: Vec<_> = stories.iter().map(|story| format!("  {}", plain::json(story))).collect();
-            format!("[\n{}\n]\n", lines.join(",\n"))
+            let lines = stories.iter().map(|story| Ok(format!("  {}", json(story)?)));
+            format!("[\n{}\n]\n", lines.collect::<Result<Vec<_>, Failure>>()?.join(",\n"))
         }
-        Output::Table => {
-            let texts = stories.iter().map(|story| match Story::deserialize(story) {
-                Ok(story) => Ok(story::story(&story)),
-                Err(_) => Err(api.foreign("its timeline has another form")),
-            });
-            texts.collect::<Result<Vec<_>, _>>()?.join("\n")
-        }
+        Output::Table => stories.iter().map(describe::story).collect::<Vec<_>>().join("\n"),
     })?;
     if others.len() > MOST {
         eprintln!("hookbro: {} more projects use this id; see --project", others.len() - MOST);
@@ -60,7 +50,7 @@ pub(super) async fn show(args: &ShowArgs, api: &Api) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn ask(args: &ShowArgs, api: &Api, project: Option<&str>) -> Result<Value, Failure> {
+async fn ask(args: &ShowArgs, api: &Api, project: Option<&str>) -> Result<Story, Failure> {
     let query: Vec<_> = project.map(|project| ("project", project.to_owned())).into_iter().collect();
     match api.get(&["events", args.id.as_str()], &query).await {
         Ok(answered) => Ok(answered.value),

@@ -14,12 +14,13 @@ use crate::{
         output::{Output, Stdout},
     },
     operate::{
-        sanitize as plain, time_argument,
-        told::{Gap, story},
+        api_types::{Gap, Line},
+        describe,
+        sanitize::Plain,
+        time_argument,
     },
 };
 use jiff::Timestamp;
-use serde_json::Value;
 use std::{collections::BTreeSet, time::Duration};
 
 /// Between two looks; the journal is written each half second.
@@ -65,7 +66,7 @@ struct Memory {
 /// One look: what was not shown before, oldest first.
 #[derive(Debug, Default)]
 struct Look {
-    fresh: Vec<(Timestamp, Value)>,
+    fresh: Vec<(Timestamp, Line)>,
     gaps: Vec<Gap>,
     /// Whether it ended before it came to what the one before had seen.
     cut: bool,
@@ -88,7 +89,7 @@ async fn follow(args: &TailArgs, api: &Api) -> Result<(), Failure> {
     let mut look = memory.look(args.filter.pairs(), first, api).await?;
     loop {
         for gap in memory.unreported(&look.gaps) {
-            eprintln!("hookbro: {}", story::gap(gap));
+            eprintln!("hookbro: {}", describe::gap(gap));
         }
         if look.cut {
             eprintln!(
@@ -97,9 +98,9 @@ async fn follow(args: &TailArgs, api: &Api) -> Result<(), Failure> {
         }
         for (_, event) in &look.fresh {
             out.write(&match args.output {
-                Output::Json => format!("{}\n", plain::json(event)),
+                Output::Json => format!("{}\n", find::json(event)?),
                 Output::Table => {
-                    let [at, outcome, attempt, status, project, kind, id, why] = find::cells(&find::line(api, event)?);
+                    let [at, outcome, attempt, status, project, kind, id, why] = find::cells(event);
                     format!("{at}  {outcome:<9}  {attempt:>2}  {status:>3}  {project}  {kind}  {id}  {why}\n")
                 }
             })?;
@@ -136,6 +137,12 @@ async fn persevere(memory: &mut Memory, args: &TailArgs, api: &Api) -> Result<Lo
     }
 }
 
+/// What tells an event from others of the same moment.
+fn key(event: &Line) -> String {
+    let text = |text: &Option<Plain>| text.as_ref().map_or("-", Plain::as_written).to_owned();
+    [text(&event.project), text(&event.id), event.last.attempt.to_string(), event.last.outcome.to_string()].join("\n")
+}
+
 impl Memory {
     /// Looks at the newest pages; at the first look, only for so many events. A look that fails is as none.
     async fn look(&mut self, mut query: Vec<Pair>, first: Option<usize>, api: &Api) -> Result<Look, ApiError> {
@@ -154,10 +161,10 @@ impl Memory {
             look.gaps.extend(answered.value.gaps);
             let (fresh_before, empty) = (look.fresh.len(), answered.value.events.is_empty());
             for event in answered.value.events {
-                let at = find::line(api, &event)?.last.at;
+                let at = event.last.at;
                 // What was seen at the last look has been reached: nothing between is missing.
                 look.cut &= reached.is_none_or(|reached| at > reached);
-                if !self.shown.contains(&(at, event.to_string())) {
+                if !self.shown.contains(&(at, key(&event))) {
                     look.fresh.push((at, event));
                 }
             }
@@ -178,8 +185,8 @@ impl Memory {
         Ok(look)
     }
 
-    fn remember(&mut self, fresh: &[(Timestamp, Value)], now: Option<Timestamp>) {
-        self.shown.extend(fresh.iter().map(|(at, event)| (*at, event.to_string())));
+    fn remember(&mut self, fresh: &[(Timestamp, Line)], now: Option<Timestamp>) {
+        self.shown.extend(fresh.iter().map(|(at, event)| (*at, key(event))));
         let latest = self.shown.last().map(|(at, _)| *at);
         self.floor = self.floor.max(now.or(latest).map(|now| now - LATE));
         while let Some((at, _)) = self.shown.first() {

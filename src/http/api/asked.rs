@@ -15,6 +15,13 @@ use axum::{
 };
 use serde::de::DeserializeOwned;
 use std::time::Duration;
+use utoipa::{
+    IntoParams,
+    openapi::{
+        ObjectBuilder, Required, Type,
+        path::{Parameter, ParameterBuilder, ParameterIn},
+    },
+};
 
 /// Largest body: a filter with some hundreds of event ids.
 const MAX_BODY: usize = 64 * 1024;
@@ -24,6 +31,18 @@ const READ_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_REFUSAL: usize = 200;
 /// When to try again a change that could not be written down.
 const UNWRITTEN_RETRY: Duration = Duration::from_secs(5);
+
+/// The header in which a caller may name itself.
+pub(super) struct Claimed;
+
+impl IntoParams for Claimed {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let name = ObjectBuilder::new().schema_type(Type::String).pattern(Some("^[!-~]([ -~]{0,62}[!-~])?$"));
+        let said = "A name that the caller gives itself; kept in the audit as claimed.";
+        let header = ParameterBuilder::new().name("x-hookbro-user").parameter_in(ParameterIn::Header);
+        vec![header.required(Required::False).description(Some(said)).schema(Some(name)).build()]
+    }
+}
 
 /// Who asks for a change, and for what.
 pub(super) async fn read<T: DeserializeOwned>(tokens: &SecretList, request: Request) -> Result<(Actor, T), Problem> {

@@ -1,47 +1,52 @@
 //! What operators changed, newest first.
 
-use super::{guarded, query::Params, unread};
+use super::{
+    query::Query,
+    refusals::{Guarded, unread},
+    routing::{guarded, route},
+};
 use crate::http::problem::Problem;
 use crate::{
-    operate::audit::{Audit, AuditLine, AuditQuery},
+    operate::{
+        api_types::{self, AuditPage},
+        audit::{Audit, AuditQuery},
+    },
     process::secret::SecretList,
 };
-use axum::{
-    Json, Router,
-    extract::{RawQuery, State},
-    routing::get,
-};
-use serde_json::{Value, json};
+use axum::{Json, Router, extract::State};
 use std::sync::Arc;
 
 /// `/api/v1/audit`; needs the peer's address (`ConnectInfo`).
 pub fn router<A: Audit>(audit: Arc<A>, tokens: SecretList) -> Router {
-    guarded(Router::new().route("/api/v1/audit", get(list::<A>)).with_state(audit), tokens)
+    guarded(route(Router::new(), __path_list, list::<A>).with_state(audit), tokens)
 }
 
-async fn list<A: Audit>(State(audit): State<Arc<A>>, RawQuery(query): RawQuery) -> Result<Json<Value>, Problem> {
-    let params = Params::read(query.as_deref(), &["project", "cursor", "limit"])?;
+/// What operators changed, newest first.
+///
+/// A change is written down before it is made, and its ending when it has ended. `outcome` is null while it is under way, and
+/// stays so if the process ended midway. Kept for 400 days.
+#[utoipa::path(
+    get,
+    path = "/api/v1/audit",
+    operation_id = "listChanges",
+    params(api_types::AuditQuery),
+    responses(
+        (status = 200, description = "Found.", body = AuditPage),
+        (status = 400, description = "A parameter is wrong."),
+        Guarded,
+        (status = 503, description = "The journal is off, away or slow.")
+    )
+)]
+async fn list<A: Audit>(
+    State(audit): State<Arc<A>>,
+    Query(asked): Query<api_types::AuditQuery>,
+) -> Result<Json<AuditPage>, Problem> {
     let query = AuditQuery {
-        project: params.ident("project")?.cloned(),
-        before: params.number("cursor")?,
-        limit: params.limit()?,
+        project: asked.project.map(|project| project.0),
+        before: asked.cursor.map(|cursor| cursor.0),
+        limit: asked.limit.0,
     };
     let page = audit.changes(&query).await.map_err(|error| unread(&error))?;
-    let changes: Vec<_> = page.changes.iter().map(line).collect();
-    Ok(Json(json!({"changes": changes, "next": page.next.map(|next| next.to_string())})))
-}
-
-fn line(line: &AuditLine) -> Value {
-    let ended = line.ended.as_ref();
-    json!({
-        "at": line.at,
-        "who": {"identity": line.identity, "claimed": line.claimed},
-        "action": line.action,
-        "project": line.project,
-        "target": line.target,
-        "detail": line.detail,
-        "outcome": ended.map(|end| &end.outcome),
-        "ended_at": ended.map(|end| end.at),
-        "outcome_detail": ended.and_then(|end| end.detail.as_ref()),
-    })
+    let changes = page.changes.into_iter().map(Into::into).collect();
+    Ok(Json(AuditPage { changes, next: page.next.map(|next| next.to_string()) }))
 }

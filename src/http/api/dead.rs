@@ -1,29 +1,32 @@
 //! Dead events: looked at, replayed, discarded. What changes something only says how many it would be about, until told to.
 
 use super::{
-    asked, guarded,
-    query::{Params, refuse},
+    asked::{self, Claimed},
+    query::{Query, refuse},
+    refusals::{Changing, Guarded},
+    routing::{guarded, route},
 };
 use crate::{http::problem::Problem, operate::change::NotMade};
 use crate::{
     operate::{
+        api_types::{
+            DeadAsked, DeadFull, DeadJob, DeadJobAnswer, DeadPage, DeadQuery, DeadWhole, Dealt, Nothing, Phrase,
+            WorkState,
+        },
         audit::Audit,
         dead_letters::{
-            self, Action, DeadLetterFilter, DeadLetters, DeadLettersError, FilterError, Job, REPEATS, Refused, redacted,
+            self, Action, DeadLetterFilter, DeadLetterHead, DeadLetters, DeadLettersError, FilterError, Job, REPEATS,
+            Refused, head,
         },
     },
     process::secret::SecretList,
 };
 use axum::{
     Json, Router,
-    extract::{Path, RawQuery, Request, State},
+    extract::{Path, Request, State},
     http::StatusCode,
     response::{IntoResponse as _, Response},
-    routing::{get, post},
 };
-use jiff::Timestamp;
-use serde::Deserialize;
-use serde_json::{Value, json};
 use std::{sync::Arc, time::Duration};
 
 /// When to come again while another look or change is under way, or the broker is away.
@@ -39,38 +42,63 @@ struct Dead<D, A> {
 /// `/api/v1/dead`; needs the peer's address (`ConnectInfo`).
 pub fn router<D: DeadLetters, A: Audit>(desk: Arc<dead_letters::Operations<D, A>>, tokens: SecretList) -> Router {
     let state = Arc::new(Dead { desk, tokens: tokens.clone() });
-    let routes = Router::new()
-        .route("/api/v1/dead", get(list::<D, A>))
-        .route("/api/v1/dead/job", get(job::<D, A>))
-        .route("/api/v1/dead/replay", post(replay::<D, A>))
-        .route("/api/v1/dead/discard", post(discard::<D, A>))
-        .route("/api/v1/dead/{id}", get(one::<D, A>));
-    guarded(routes.with_state(state), tokens)
+    let routes = route(Router::new(), __path_list, list::<D, A>);
+    let routes = route(routes, __path_job, job::<D, A>);
+    let routes = route(routes, __path_replay, replay::<D, A>);
+    let routes = route(routes, __path_discard, discard::<D, A>);
+    guarded(route(routes, __path_one, one::<D, A>).with_state(state), tokens)
 }
 
-const LIST: [&str; 9] = ["id", "project", "type", "reason", "status", "since", "until", "cursor", "limit"];
-
+/// Dead events, oldest first, without their bodies.
+///
+/// The whole dead queue is looked through, one look at a time, up to 20,000 events. The cursor counts places: what is taken out
+/// meanwhile moves it.
+#[utoipa::path(
+    get,
+    path = "/api/v1/dead",
+    operation_id = "listDead",
+    params(DeadQuery),
+    responses(
+        (status = 200, description = "Found.", body = DeadPage),
+        (status = 400, description = "A parameter is wrong."),
+        Guarded,
+        (status = 409, description = "More events than a running hookbro looks through; use `hookbro dead`."),
+        (status = 503, description = "The broker or the journal is away, another look is under way, or it took too long; see `Retry-After`.")
+    )
+)]
 async fn list<D: DeadLetters, A: Audit>(
     State(dead): State<Arc<Dead<D, A>>>,
-    RawQuery(query): RawQuery,
-) -> Result<Json<Value>, Problem> {
-    let params = Params::read(query.as_deref(), &LIST)?;
-    let given = DeadLetterFilter::KEYS.iter().filter_map(|key| Some((key, params.text(key)?)));
-    let filter = DeadLetterFilter::parse(given).map_err(|FilterError { key, why }| refuse(&key, &why))?;
-    let (skip, limit) = (params.place("cursor")?, params.limit()?);
-    let page = dead.desk.page(filter, skip, limit).await.map_err(refused)?;
+    Query(asked): Query<DeadQuery>,
+) -> Result<Json<DeadPage>, Problem> {
+    let filter = DeadLetterFilter::parse(asked.filter()).map_err(|FilterError { key, why }| refuse(&key, &why))?;
+    let skip = asked.cursor.map_or(0, |cursor| cursor.0.unsigned_abs());
+    let page = dead.desk.page(filter, skip, asked.limit.0).await.map_err(refused)?;
     let seen = skip.saturating_add(page.letters.len() as u64);
     let next = (seen < page.total && !page.letters.is_empty()).then(|| seen.to_string());
-    let events: Vec<_> = page.letters.iter().map(|letter| letter.record()).collect();
-    Ok(Json(json!({"events": events, "total": page.total, "next": next})))
+    let events = page.letters.iter().map(DeadLetterHead::record).collect();
+    Ok(Json(DeadPage { events, total: page.total, next }))
 }
 
+/// The dead events with this id, with headers and body; what `redact.fields` names is hidden in both.
+#[utoipa::path(
+    get,
+    path = "/api/v1/dead/{id}",
+    operation_id = "getDead",
+    params(("id" = Phrase, Path, description = "Event id.")),
+    responses(
+        (status = 200, description = "Found.", body = DeadWhole),
+        (status = 400, description = "A parameter is wrong."),
+        Guarded,
+        (status = 404, description = "No dead event has this id."),
+        (status = 409, description = "More events than a running hookbro looks through; use `hookbro dead`."),
+        (status = 503, description = "The broker or the journal is away, another look is under way, or it took too long; see `Retry-After`.")
+    )
+)]
 async fn one<D: DeadLetters, A: Audit>(
     State(dead): State<Arc<Dead<D, A>>>,
     Path(id): Path<String>,
-    RawQuery(query): RawQuery,
-) -> Result<Json<Value>, Problem> {
-    Params::read(query.as_deref(), &[])?;
+    _: Query<Nothing>,
+) -> Result<Json<DeadWhole>, Problem> {
     if id.len() > MAX_ID || id.chars().any(char::is_control) {
         return Err(refuse("id", "must have at most 256 bytes and no control characters"));
     }
@@ -79,145 +107,141 @@ async fn one<D: DeadLetters, A: Audit>(
         return Err(Problem::new(StatusCode::NOT_FOUND, "no dead event has this id"));
     }
     let redaction = dead.desk.redaction();
-    let events = found.into_iter().map(|mut whole| {
+    let events = found.into_iter().map(|whole| {
+        let mut properties = whole.properties;
         // A publisher may have put into headers what is hidden in bodies.
-        redaction.value(&mut whole.properties);
-        let mut record = redacted(&whole.letter, redaction);
-        record["properties"] = whole.properties;
-        record
+        redaction.value(&mut properties);
+        let body = redaction.bytes(&whole.letter.body).into_owned().into();
+        DeadFull { event: head(&whole.letter), body, properties }
     });
-    Ok(Json(json!({"events": events.collect::<Vec<_>>()})))
+    Ok(Json(DeadWhole { events: events.collect() }))
 }
 
-async fn job<D: DeadLetters, A: Audit>(
-    State(dead): State<Arc<Dead<D, A>>>,
-    RawQuery(query): RawQuery,
-) -> Result<Json<Value>, Problem> {
-    Params::read(query.as_deref(), &[])?;
-    Ok(Json(json!({"job": dead.desk.job().as_ref().map(shown)})))
+/// The replay or discard that is under way in this process, or the last one that was.
+#[utoipa::path(
+    get,
+    path = "/api/v1/dead/job",
+    operation_id = "getDeadJob",
+    responses(
+        (status = 200, description = "Found.", body = DeadJobAnswer),
+        (status = 400, description = "A parameter is wrong."),
+        Guarded
+    )
+)]
+async fn job<D: DeadLetters, A: Audit>(State(dead): State<Arc<Dead<D, A>>>, _: Query<Nothing>) -> Json<DeadJobAnswer> {
+    Json(DeadJobAnswer { job: dead.desk.job().as_ref().map(shown) })
 }
 
-fn shown(job: &Job) -> Value {
+fn shown(job: &Job) -> DeadJob {
     let (state, ended_at, dealt, detail) = match &job.ended {
-        None => ("running", None, None, None),
-        Some((at, Ok(dealt))) => ("done", Some(*at), Some(dealt), None),
-        Some((at, Err(error))) => ("failed", Some(*at), None, Some(error.to_string())),
+        None => (WorkState::Running, None, None, None),
+        Some((at, Ok(dealt))) => (WorkState::Done, Some(*at), Some(dealt), None),
+        Some((at, Err(error))) => (WorkState::Failed, Some(*at), None, Some(error.to_string().into())),
     };
-    json!({
-        "action": job.action.as_str(),
-        "state": state,
-        "who": {"identity": job.actor.identity.to_string(), "claimed": job.actor.claimed()},
-        "filter": job.filter,
-        "started_at": job.started,
-        "ended_at": ended_at,
-        "looked_at": job.progress.looked_at(),
-        "events": dealt.map_or_else(|| job.progress.changed(), |dealt| dealt.events),
-        "file": dealt.and_then(|dealt| dealt.file.as_ref()),
-        "detail": detail,
-    })
-}
-
-/// What a change is about: a filter or all, never neither.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Asked {
-    filter: Option<Filter>,
-    #[serde(default)]
-    all: bool,
-    #[serde(default)]
-    confirm: bool,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Filter {
-    id: Option<Vec<String>>,
-    project: Option<Vec<String>>,
-    r#type: Option<Vec<String>>,
-    reason: Option<Vec<String>>,
-    /// JSON knows no whole numbers: 422.0 is one.
-    status: Option<Vec<f64>>,
-    since: Option<Timestamp>,
-    until: Option<Timestamp>,
-}
-
-impl Filter {
-    /// Whoever selects nothing must not be understood to mean everything.
-    fn pairs(self) -> Result<Vec<(&'static str, String)>, String> {
-        let statuses = self.status.map(|all| all.iter().map(f64::to_string).collect());
-        let mut pairs = Vec::new();
-        for (key, values) in [
-            ("id", self.id),
-            ("project", self.project),
-            ("type", self.r#type),
-            ("reason", self.reason),
-            ("status", statuses),
-            ("since", self.since.map(|at| vec![at.to_string()])),
-            ("until", self.until.map(|at| vec![at.to_string()])),
-        ] {
-            if values.as_ref().is_some_and(Vec::is_empty) {
-                return Err(format!("`filter.{key}` is empty; leave it out for any"));
-            }
-            pairs.extend(values.into_iter().flatten().map(|value| (key, value)));
-        }
-        Ok(pairs)
+    DeadJob {
+        action: job.action.as_str().into(),
+        state,
+        who: (&job.actor).into(),
+        filter: job.filter.as_str().into(),
+        started_at: job.started,
+        ended_at,
+        looked_at: job.progress.looked_at(),
+        events: dealt.map_or_else(|| job.progress.changed(), |dealt| dealt.events),
+        file: dealt.and_then(|dealt| dealt.file.as_deref()).map(Into::into),
+        detail,
     }
 }
 
-impl Asked {
-    fn filter(self) -> Result<DeadLetterFilter, Problem> {
-        let wrong = |why: String| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, why);
-        let filter = match (self.filter, self.all) {
-            (None, true) => return Ok(DeadLetterFilter::default()),
-            (Some(filter), false) => filter,
-            (Some(_), true) => return Err(wrong("give a `filter` or `\"all\": true`, not both".to_owned())),
-            (None, false) => return Err(wrong("give a `filter`, or `\"all\": true` for every dead event".to_owned())),
-        };
-        let filter = DeadLetterFilter::parse(filter.pairs().map_err(wrong)?)
-            .map_err(|FilterError { key, why }| wrong(format!("`filter.{key}` {why}")))?;
-        match filter.is_all() {
-            true => Err(wrong("the filter excludes nothing; give `\"all\": true` for every dead event".to_owned())),
-            false => Ok(filter),
-        }
+/// Which dead letters are selected: a filter or all, never neither.
+fn selected(asked: DeadAsked) -> Result<DeadLetterFilter, Problem> {
+    let wrong = |why: String| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, why);
+    let filter = match (asked.filter, asked.all) {
+        (None, true) => return Ok(DeadLetterFilter::default()),
+        (Some(filter), false) => filter,
+        (Some(_), true) => return Err(wrong("give a `filter` or `\"all\": true`, not both".to_owned())),
+        (None, false) => return Err(wrong("give a `filter`, or `\"all\": true` for every dead event".to_owned())),
+    };
+    // Whoever selects nothing must not be understood to mean everything.
+    let pairs = filter.pairs().map_err(|key| wrong(format!("`filter.{key}` is empty; leave it out for any")))?;
+    let filter =
+        DeadLetterFilter::parse(pairs).map_err(|FilterError { key, why }| wrong(format!("`filter.{key}` {why}")))?;
+    match filter.is_all() {
+        true => Err(wrong("the filter excludes nothing; give `\"all\": true` for every dead event".to_owned())),
+        false => Ok(filter),
     }
 }
 
+/// Sends dead events up the ladder anew.
+///
+/// Without `confirm` only how many it would be. Each is confirmed by the broker before it leaves the dead queue. It goes on
+/// though the client goes away. An event that Svix accepted before is refused there as a repeat.
+#[utoipa::path(
+    post,
+    path = "/api/v1/dead/replay",
+    operation_id = "replayDead",
+    params(Claimed),
+    request_body = DeadAsked,
+    responses(
+        (status = 200, description = "Made, or without `confirm` only counted.", body = Dealt),
+        (status = 202, description = "It takes longer, and goes on alone.", body = DeadJobAnswer),
+        (status = 400, description = "Not JSON, or a name that cannot be claimed."),
+        Changing,
+        (status = 409, description = "More events than a running hookbro looks through; use `hookbro dead`."),
+        (status = 422, description = "JSON, but not what can be asked; names the field."),
+        (status = 503, description = "The broker or the journal is away, another look is under way, or it took too long; see `Retry-After`.")
+    )
+)]
 async fn replay<D: DeadLetters, A: Audit>(State(dead): State<Arc<Dead<D, A>>>, request: Request) -> Response {
     deal(&dead, Action::Replay, request).await.unwrap_or_else(Problem::into_response)
 }
 
+/// Deletes dead events, after writing them to a file.
+///
+/// Without `confirm` only how many it would be. The file is NDJSON, whole, for its owner alone, in `$STATE_DIRECTORY` or the
+/// working folder of the hookbro that answers.
+#[utoipa::path(
+    post,
+    path = "/api/v1/dead/discard",
+    operation_id = "discardDead",
+    params(Claimed),
+    request_body = DeadAsked,
+    responses(
+        (status = 200, description = "Made, or without `confirm` only counted.", body = Dealt),
+        (status = 202, description = "It takes longer, and goes on alone.", body = DeadJobAnswer),
+        (status = 400, description = "Not JSON, or a name that cannot be claimed."),
+        Changing,
+        (status = 409, description = "More events than a running hookbro looks through; use `hookbro dead`."),
+        (status = 422, description = "JSON, but not what can be asked; names the field."),
+        (status = 503, description = "The broker or the journal is away, another look is under way, or it took too long; see `Retry-After`.")
+    )
+)]
 async fn discard<D: DeadLetters, A: Audit>(State(dead): State<Arc<Dead<D, A>>>, request: Request) -> Response {
     deal(&dead, Action::Discard, request).await.unwrap_or_else(Problem::into_response)
 }
 
 async fn deal<D: DeadLetters, A: Audit>(
     dead: &Dead<D, A>,
-    work: Action,
+    action: Action,
     request: Request,
 ) -> Result<Response, Problem> {
-    let (actor, asked) = asked::read::<Asked>(&dead.tokens, request).await?;
+    let (actor, asked) = asked::read::<DeadAsked>(&dead.tokens, request).await?;
     let confirmed = asked.confirm;
-    let filter = asked.filter()?;
-    let note = (work == Action::Replay).then_some(REPEATS);
+    let filter = selected(asked)?;
+    let answer = |events, file: Option<String>| Dealt {
+        action: action.as_str().into(),
+        confirmed,
+        events,
+        file: file.map(Into::into),
+        note: (action == Action::Replay).then(|| REPEATS.into()),
+    };
     if !confirmed {
-        let would = dead.desk.count(filter).await.map_err(refused)?;
-        let told = json!({"action": work.as_str(), "confirmed": false, "events": would, "file": null, "note": note});
-        return Ok(Json(told).into_response());
+        return Ok(Json(answer(dead.desk.count(filter).await.map_err(refused)?, None)).into_response());
     }
-    match dead.desk.make_or_leave(actor, work, filter).await.map_err(refused)? {
-        Some(dealt) => {
-            let told = json!({
-                "action": work.as_str(),
-                "confirmed": true,
-                "events": dealt.events,
-                "file": dealt.file,
-                "note": note,
-            });
-            Ok(Json(told).into_response())
-        }
+    match dead.desk.make_or_leave(actor, action, filter).await.map_err(refused)? {
+        Some(dealt) => Ok(Json(answer(dealt.events, dealt.file)).into_response()),
         None => {
             let job = dead.desk.job().as_ref().map(shown);
-            Ok((StatusCode::ACCEPTED, Json(json!({"job": job}))).into_response())
+            Ok((StatusCode::ACCEPTED, Json(DeadJobAnswer { job })).into_response())
         }
     }
 }

@@ -1,10 +1,17 @@
 //! Pausing and resuming a project, and which ones are paused.
 
-use super::{asked, guarded, unread};
+use super::{
+    asked::{self, Claimed},
+    refusals::{Changing, Guarded, unread},
+    routing::{guarded, route},
+};
 use crate::{
     event::ProjectId,
-    operate::audit::{Actor, Audit},
-    pipeline::pauses::{MOST_PAUSED, Pause, PauseStore},
+    operate::{
+        api_types::{Ident, NamedPause, Order, PausedList, Resumed},
+        audit::{Actor, Audit},
+    },
+    pipeline::pauses::{MOST_PAUSED, PauseStore},
     process::secret::SecretList,
 };
 use crate::{
@@ -18,10 +25,7 @@ use axum::{
     Json, Router,
     extract::{Path, Request, State},
     http::StatusCode,
-    routing::{get, post},
 };
-use serde::Deserialize;
-use serde_json::{Value, json};
 use std::sync::Arc;
 
 /// What is needed to change pauses.
@@ -33,46 +37,86 @@ struct Pausing<P, A> {
 
 /// `/api/v1/paused`, and what pauses and resumes; needs the peer's address (`ConnectInfo`).
 pub fn router<P: PauseStore, A: Audit>(desk: Arc<project_pauses::Operations<P, A>>, tokens: SecretList) -> Router {
-    let router = Router::new()
-        .route("/api/v1/paused", get(list::<P, A>))
-        .route("/api/v1/projects/{project}/pause", post(pause::<P, A>))
-        .route("/api/v1/projects/{project}/resume", post(resume::<P, A>))
-        .with_state(Arc::new(Pausing { desk, tokens: tokens.clone() }));
-    guarded(router, tokens)
+    let state = Arc::new(Pausing { desk, tokens: tokens.clone() });
+    let router = route(Router::new(), __path_list, list::<P, A>);
+    let router = route(router, __path_pause, pause::<P, A>);
+    guarded(route(router, __path_resume, resume::<P, A>).with_state(state), tokens)
 }
 
-/// What either order may say.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Order {
-    #[serde(default)]
-    reason: Option<String>,
-}
-
-async fn list<P: PauseStore, A: Audit>(State(pausing): State<Arc<Pausing<P, A>>>) -> Result<Json<Value>, Problem> {
+/// The paused projects, those without any traffic too.
+#[utoipa::path(
+    get,
+    path = "/api/v1/paused",
+    operation_id = "listPaused",
+    responses(
+        (status = 200, description = "Found.", body = PausedList),
+        Guarded,
+        (status = 503, description = "The journal is off, away or slow.")
+    )
+)]
+async fn list<P: PauseStore, A: Audit>(State(pausing): State<Arc<Pausing<P, A>>>) -> Result<Json<PausedList>, Problem> {
     let paused = pausing.desk.paused().await.map_err(|error| unread(&error))?;
-    let lines: Vec<_> = paused.iter().map(|(project, pause)| line(project, pause)).collect();
-    Ok(Json(json!({"paused": lines})))
+    Ok(Json(PausedList { paused: paused.iter().map(|(project, pause)| NamedPause::of(project, pause)).collect() }))
 }
 
+/// Pauses a project.
+///
+/// Its events are kept aside, without an attempt, until it is resumed; other projects go on. Other replicas heed it within two
+/// seconds. A pause that stands already stays as it is, and is answered. Written to the audit first; a caller may name itself
+/// in `x-hookbro-user`.
+#[utoipa::path(
+    post,
+    path = "/api/v1/projects/{project}/pause",
+    operation_id = "pauseProject",
+    params(("project" = Ident, Path, description = "Project id."), Claimed),
+    request_body = Order,
+    responses(
+        (status = 200, description = "Done.", body = NamedPause),
+        (status = 400, description = "The body is no JSON, or the name in `x-hookbro-user` is wrong."),
+        Changing,
+        (status = 404, description = "No project can be called so."),
+        (status = 409, description = "1,000 projects are paused already."),
+        (status = 422, description = "A field is wrong or not known."),
+        (status = 503, description = "The journal is off, away or slow: nothing was changed, or it is not known.")
+    )
+)]
 async fn pause<P: PauseStore, A: Audit>(
     State(pausing): State<Arc<Pausing<P, A>>>,
     Path(project): Path<String>,
     request: Request,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<NamedPause>, Problem> {
     let (project, actor, reason) = read(&pausing.tokens, project, request).await?;
     let stands = pausing.desk.pause(actor, &project, reason).await.map_err(undone)?;
-    Ok(Json(line(&project, &stands)))
+    Ok(Json(NamedPause::of(&project, &stands)))
 }
 
+/// Resumes a project.
+///
+/// What was kept aside goes up the ladder anew, in its order. Resuming what is not paused changes nothing. Written to the audit
+/// first; a caller may name itself in `x-hookbro-user`.
+#[utoipa::path(
+    post,
+    path = "/api/v1/projects/{project}/resume",
+    operation_id = "resumeProject",
+    params(("project" = Ident, Path, description = "Project id."), Claimed),
+    request_body = Order,
+    responses(
+        (status = 200, description = "Done.", body = Resumed),
+        (status = 400, description = "The body is no JSON, or the name in `x-hookbro-user` is wrong."),
+        Changing,
+        (status = 404, description = "No project can be called so."),
+        (status = 422, description = "A field is wrong or not known."),
+        (status = 503, description = "The journal is off, away or slow: nothing was changed, or it is not known.")
+    )
+)]
 async fn resume<P: PauseStore, A: Audit>(
     State(pausing): State<Arc<Pausing<P, A>>>,
     Path(project): Path<String>,
     request: Request,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<Resumed>, Problem> {
     let (project, actor, reason) = read(&pausing.tokens, project, request).await?;
     pausing.desk.resume(actor, &project, reason).await.map_err(undone)?;
-    Ok(Json(json!({"project": project.as_str(), "paused": null})))
+    Ok(Json(Resumed { project: project.as_str().into(), paused: () }))
 }
 
 /// Which project, who, and why.
@@ -103,16 +147,4 @@ pub(in crate::http) fn undone(undone: PauseError) -> Problem {
             Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "a defect of hookbro ended it midway")
         }
     }
-}
-
-fn line(project: &ProjectId, pause: &Pause) -> Value {
-    let mut line = shown(pause);
-    line["project"] = project.as_str().into();
-    line
-}
-
-/// A pause, as it stands beside its project.
-pub(super) fn shown(pause: &Pause) -> Value {
-    let who = json!({"identity": pause.identity, "claimed": pause.claimed});
-    json!({"since": pause.since, "who": who, "reason": pause.reason})
 }

@@ -1,36 +1,54 @@
 //! Projects with what they did of late.
 
-use super::{Api, pauses, query::Params, unread};
-use crate::http::problem::Problem;
-use crate::operate::timeline::{MessageView, ProjectLine, Timeline};
-use axum::{
-    Json,
-    extract::{RawQuery, State},
+use super::{
+    query::Query,
+    refusals::{Guarded, unread},
+    state::Api,
 };
+use crate::http::problem::Problem;
+use crate::operate::{
+    api_types::{ProjectPage, ProjectQuery},
+    timeline::{MessageView, Timeline},
+};
+use axum::{Json, extract::State};
 use jiff::Timestamp;
-use serde_json::{Value, json};
 use std::{sync::Arc, time::Duration};
 
 /// What is summed where nothing is asked: a day.
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// `GET /api/v1/projects`.
-pub(in crate::http) async fn list<T: Timeline, M: MessageView>(
+/// Projects by name with what they did.
+#[utoipa::path(
+    get,
+    path = "/api/v1/projects",
+    operation_id = "listProjects",
+    params(ProjectQuery),
+    responses(
+        (status = 200, description = "Found.", body = ProjectPage),
+        (status = 400, description = "A parameter is wrong."),
+        Guarded,
+        (status = 503, description = "The journal is off, away or slow.")
+    )
+)]
+pub(super) async fn list<T: Timeline, M: MessageView>(
     State(api): State<Arc<Api<T, M>>>,
-    RawQuery(query): RawQuery,
-) -> Result<Json<Value>, Problem> {
-    let params = Params::read(query.as_deref(), &["project", "since", "cursor", "limit"])?;
-    let since = params.time("since")?.unwrap_or_else(|| Timestamp::now() - DAY);
-    let (named, after) = (params.ident("project")?.map(String::as_str), params.ident("cursor")?.map(String::as_str));
-    let page = api.timeline.projects(named, since, after, params.limit()?).await.map_err(|error| unread(&error))?;
-    let paused = api.board.paused();
-    let shown = |line: &ProjectLine| {
-        let pause =
-            line.project.as_deref().and_then(|name| paused.iter().find(|(project, _)| project.as_str() == name));
-        let mut shown = json!(line);
-        shown["paused"] = pause.map_or(Value::Null, |(_, pause)| pauses::shown(pause));
-        shown
-    };
-    let projects: Vec<_> = page.projects.iter().map(shown).collect();
-    Ok(Json(json!({"since": since, "projects": projects, "next": page.next})))
+    Query(asked): Query<ProjectQuery>,
+) -> Result<Json<ProjectPage>, Problem> {
+    find(&api, asked).await.map(Json)
+}
+
+/// The same for whoever is in this process.
+pub(in crate::http) async fn find<T: Timeline, M: MessageView>(
+    api: &Api<T, M>,
+    asked: ProjectQuery,
+) -> Result<ProjectPage, Problem> {
+    let since = asked.since.map_or_else(|| Timestamp::now() - DAY, |since| since.0);
+    let [named, after] = [&asked.project, &asked.cursor].map(|name| name.as_ref().map(|name| name.0.as_str()));
+    let page = api.timeline.projects(named, since, after, asked.limit.0).await.map_err(|error| unread(&error))?;
+    let (mut projects, paused) = (page.projects, api.board.paused());
+    for line in &mut projects {
+        let pause = line.project.as_ref().and_then(|name| paused.iter().find(|(project, _)| *name == project.as_str()));
+        line.paused = pause.map(|(_, pause)| pause.into());
+    }
+    Ok(ProjectPage { since, projects, next: page.next })
 }

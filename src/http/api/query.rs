@@ -1,80 +1,89 @@
-//! What a query string asks for: every parameter known, each checked, and said by name when it is wrong.
+//! What a query string asks for: every parameter known, each checked, and said by name when it is wrong. Which there are is
+//! known to the type, and the document has them from there too.
 
 use crate::http::problem::Problem;
-use axum::http::StatusCode;
-use jiff::Timestamp;
+use axum::{
+    extract::FromRequestParts,
+    http::{StatusCode, request::Parts},
+};
+use serde::de::{DeserializeOwned, value::MapDeserializer};
 use std::collections::BTreeMap;
+use utoipa::IntoParams;
 
-/// Entries of a page: by default, and at most.
-const LIMIT: usize = 50;
-const MAX_LIMIT: usize = 200;
 /// Longest value: identifiers have at most 256 bytes.
 const MAX_VALUE: usize = 256;
 
 /// The parameters of one request.
 #[derive(Debug)]
-pub(super) struct Params(BTreeMap<String, String>);
+pub(super) struct Query<T>(pub T);
 
-impl Params {
-    /// Reads `query`; refuses what is not among `known`, what stands twice, and what no identifier could be.
-    pub fn read(query: Option<&str>, known: &[&str]) -> Result<Self, Problem> {
-        let mut params = BTreeMap::new();
-        for (name, value) in url::form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
-            if !known.contains(&&*name) {
-                let name: String = name.chars().take(40).collect();
-                return Err(refuse(&name, &format!("is no parameter here; there are {}", known.join(", "))));
-            }
-            if value.is_empty() || value.len() > MAX_VALUE || value.chars().any(char::is_control) {
-                return Err(refuse(&name, "must have 1 to 256 bytes and no control characters"));
-            }
-            if params.insert(name.clone().into_owned(), value.into_owned()).is_some() {
-                return Err(refuse(&name, "is given twice"));
-            }
+impl<S: Sync, T: DeserializeOwned + IntoParams> FromRequestParts<S> for Query<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        read(parts.uri.query()).map(Self)
+    }
+}
+
+/// Reads `query`; refuses what `T` does not have, what stands twice, and what no identifier could be.
+pub(in crate::http) fn read<T: DeserializeOwned + IntoParams>(query: Option<&str>) -> Result<T, Problem> {
+    let mut params = BTreeMap::new();
+    let known: Vec<_> = T::into_params(|| None).into_iter().map(|param| param.name).collect();
+    for (name, value) in url::form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
+        if !known.iter().any(|known| *known == name) {
+            let name: String = name.chars().take(40).collect();
+            return Err(refuse(&name, &format!("is no parameter here; there are {}", known.join(", "))));
         }
-        Ok(Self(params))
+        if value.is_empty() || value.len() > MAX_VALUE || value.chars().any(char::is_control) {
+            return Err(refuse(&name, "must have 1 to 256 bytes and no control characters"));
+        }
+        if params.insert(name.clone().into_owned(), value.into_owned()).is_some() {
+            return Err(refuse(&name, "is given twice"));
+        }
     }
-
-    pub fn text(&self, name: &str) -> Option<&String> {
-        self.0.get(name)
-    }
-
-    /// An identifier, of the one alphabet that Svix takes.
-    pub fn ident(&self, name: &str) -> Result<Option<&String>, Problem> {
-        let legal = |text: &&String| text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
-        let Some(text) = self.text(name) else { return Ok(None) };
-        Some(text).filter(legal).map(Some).ok_or_else(|| refuse(name, "has a character outside a-z A-Z 0-9 - _ ."))
-    }
-
-    pub fn limit(&self) -> Result<usize, Problem> {
-        let Some(text) = self.text("limit") else { return Ok(LIMIT) };
-        let limit = text.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit));
-        limit.ok_or_else(|| refuse("limit", &format!("must be a number from 1 to {MAX_LIMIT}")))
-    }
-
-    pub fn time(&self, name: &str) -> Result<Option<Timestamp>, Problem> {
-        let parse = |text: &String| text.parse().map_err(|_| refuse(name, "must be RFC 3339, as 2026-08-03T06:14:10Z"));
-        self.text(name).map(parse).transpose()
-    }
-
-    pub fn number(&self, name: &str) -> Result<Option<i64>, Problem> {
-        let parse = |text: &String| text.parse().map_err(|_| refuse(name, "must be the `next` of a page before"));
-        self.text(name).map(parse).transpose()
-    }
-
-    /// How many entries come before the page.
-    pub fn place(&self, name: &str) -> Result<u64, Problem> {
-        let parse = |text: &String| text.parse().map_err(|_| refuse(name, "must be the `next` of a page before"));
-        self.text(name).map_or(Ok(0), parse)
-    }
-
-    /// One of a closed list of words.
-    pub fn word(&self, name: &str, words: &[&'static str]) -> Result<Option<&'static str>, Problem> {
-        let Some(text) = self.text(name) else { return Ok(None) };
-        let found = words.iter().copied().find(|word| word == text);
-        found.map(Some).ok_or_else(|| refuse(name, &format!("must be one of {}", words.join(", "))))
-    }
+    let params = MapDeserializer::<_, serde::de::value::Error>::new(params.into_iter());
+    serde_path_to_error::deserialize(params)
+        .map_err(|error| refuse(&error.path().to_string(), &error.inner().to_string()))
 }
 
 pub(super) fn refuse(name: &str, why: &str) -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, format!("`{name}` {why}")).with("parameter", name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::operate::api_types::{DeadQuery, EventQuery, Nothing};
+
+    #[track_caller]
+    fn check<T: DeserializeOwned + IntoParams>(query: &str, says: &str) {
+        let problem = read::<T>(Some(query)).err().map(|problem| problem.detail().to_owned());
+        assert!(problem.as_ref().is_some_and(|problem| problem.contains(says)), "{query}: {problem:?}");
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_by_name() {
+        check::<EventQuery>("colour=red", "`colour` is no parameter here; there are id, project, type, outcome, since");
+        check::<EventQuery>("type=a&type=b", "`type` is given twice");
+        check::<EventQuery>("project=a%20b", "`project` has a character outside");
+        check::<EventQuery>("id=", "`id` must have 1 to 256 bytes");
+        check::<EventQuery>("outcome=lost", "`outcome` must be one of delivered, duplicate");
+        check::<EventQuery>("since=yesterday", "`since` must be RFC 3339");
+        check::<EventQuery>("cursor=x", "`cursor` must be the `next` of a page before");
+        for limit in ["0", "201", "-1", "many"] {
+            check::<EventQuery>(&format!("limit={limit}"), "`limit` must be a number from 1 to 200");
+        }
+        check::<DeadQuery>("status=99", "`status` must be a number from 100 to 599");
+        check::<DeadQuery>("reason=lost", "`reason` must be one of malformed");
+        check::<Nothing>("x=1", "`x` is no parameter here");
+    }
+
+    #[test]
+    fn what_is_not_given_excludes_nothing_and_a_page_has_50() {
+        let all: EventQuery = read(None).unwrap_or_else(|_| panic!("refused"));
+        assert!(all.id.is_none() && all.outcome.is_none() && all.limit.0 == 50);
+        let some: EventQuery =
+            read(Some("type=com.x&limit=7&since=2026-08-03T06%3A14%3A10Z")).unwrap_or_else(|_| panic!("refused"));
+        assert_eq!((some.kind.unwrap().0.as_str(), some.limit.0, some.since.is_some()), ("com.x", 7, true));
+    }
 }

@@ -4,9 +4,9 @@ use super::page::{NavItem, page, sentence};
 use crate::{
     event::{EventId, ProjectId},
     operate::{
+        api_types::{Gap, Line},
+        describe,
         sanitize::Plain,
-        told::{Gap, Line, story},
-        words,
     },
 };
 use axum::response::{IntoResponse as _, Response};
@@ -74,7 +74,7 @@ pub(super) fn badge(level: Level, text: &str) -> Markup {
 /// To the second in a list, to the millisecond for whoever asks.
 pub(super) fn time(at: Timestamp) -> Markup {
     html! {
-        time datetime=(at) title=(story::time(at)) { (at.strftime("%m-%d").to_string()) " " (at.strftime("%H:%M:%S").to_string()) }
+        time datetime=(at) title=(describe::time(at)) { (at.strftime("%m-%d").to_string()) " " (at.strftime("%H:%M:%S").to_string()) }
     }
 }
 
@@ -128,9 +128,9 @@ pub(super) fn event_table(caption: &str, lines: &[Line]) -> Markup {
                             Some(project) => (project_link(project)),
                             None => span.faint { "–" },
                         } }
-                        td.why data-name="Why" { @match story::prospect(last) {
+                        td.why data-name="Why" { @match describe::prospect(last) {
                             Some(why) => (why),
-                            None => span.faint { (story::worded(&last.outcome, words::of_outcome)) },
+                            None => span.faint { (describe::worded(&last.outcome, describe::of_outcome)) },
                         } }
                     }
                 }
@@ -145,7 +145,7 @@ pub(super) fn gaps(gaps: &[Gap]) -> Markup {
         @if !gaps.is_empty() {
             div.note.watch {
                 (sign(Level::Watch))
-                div { @for gap in gaps { p { (sentence(&story::gap(gap))) } } }
+                div { @for gap in gaps { p { (sentence(&describe::gap(gap))) } } }
             }
         }
     }
@@ -185,7 +185,7 @@ pub(super) fn who(identity: &str, claimed: Option<&str>) -> String {
 
 /// How long ago something was, as coarse as is of use.
 pub(super) fn ago(at: Timestamp) -> String {
-    format!("{} ago", story::wait(Timestamp::now().duration_since(at).as_secs_f64().max(0.0)))
+    format!("{} ago", describe::wait(Timestamp::now().duration_since(at).as_secs_f64().max(0.0)))
 }
 
 /// The page after a change was made.

@@ -5,9 +5,12 @@ use crate::{
     event::{AppId, EventId, ProjectId},
     http::{Api, Ops, Queues},
     observe::{health::Health, metrics::Metrics},
-    operate::timeline::{
-        Attempt, EventLine, EventPage, EventQuery, EventStory, LastError, MessageView, ProjectLine, ProjectPage,
-        SvixAttempt, SvixEndpoint, SvixMessage, SvixSide, Timeline, Unread,
+    operate::{
+        api_types::{Attempt, Call, Endpoint, LastError, Message, Project},
+        sanitize::Plain,
+        timeline::{
+            EventLine, EventPage, EventQuery, EventStory, MessageView, ProjectPage, SvixSide, Timeline, Unread,
+        },
     },
     pipeline::{
         journal::Gap,
@@ -34,22 +37,22 @@ const PEER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr
 /// Every text in it is hostile but for what an event's address needs.
 struct Hostile;
 
-fn evil() -> Option<String> {
-    Some(EVIL.to_owned())
+fn evil() -> Option<Plain> {
+    Some(EVIL.into())
 }
 
 fn attempt() -> Attempt {
     Attempt {
         at: Timestamp::UNIX_EPOCH,
         attempt: 1,
-        outcome: EVIL.to_owned(),
+        outcome: EVIL.into(),
         status: Some(503),
         reason: evil(),
         detail: evil(),
         latency_ms: Some(3.0),
         in_hand_ms: -1.0,
         calls: 2,
-        queue: EVIL.to_owned(),
+        queue: EVIL.into(),
         routing_key: evil(),
         message_id: evil(),
         next_at: Some(Timestamp::UNIX_EPOCH),
@@ -64,7 +67,7 @@ impl Timeline for Hostile {
 
     async fn stories(&self, _: &str, _: Option<&str>) -> Result<Vec<EventStory>, Unread> {
         let story = |project: &str| EventStory {
-            project: Some(project.to_owned()),
+            project: Some(project.into()),
             kind: evil(),
             attempts: vec![attempt()],
             truncated: true,
@@ -76,12 +79,12 @@ impl Timeline for Hostile {
         let last_error = LastError {
             at: Timestamp::UNIX_EPOCH,
             id: evil(),
-            outcome: EVIL.to_owned(),
+            outcome: EVIL.into(),
             reason: evil(),
             status: None,
             detail: evil(),
         };
-        let line = ProjectLine {
+        let line = Project {
             project: evil(),
             delivered: 1,
             duplicate: 0,
@@ -93,6 +96,7 @@ impl Timeline for Hostile {
             p99_ms: None,
             last_seen: None,
             last_error: Some(last_error),
+            paused: None,
         };
         Ok(ProjectPage { projects: vec![line], next: None })
     }
@@ -104,10 +108,10 @@ impl Timeline for Hostile {
 
 impl MessageView for Hostile {
     async fn message(&self, _: &AppId, _: &EventId) -> Result<Option<SvixSide>, String> {
-        let text = EVIL.to_owned();
-        let call = |endpoint: &str| SvixAttempt {
+        let text = Plain::new(EVIL);
+        let call = |endpoint: &str| Call {
             at: text.clone(),
-            endpoint_id: endpoint.to_owned(),
+            endpoint_id: endpoint.into(),
             url: text.clone(),
             status: text.clone(),
             response_status: 200,
@@ -115,17 +119,17 @@ impl MessageView for Hostile {
             duration_ms: None,
         };
         Ok(Some(SvixSide {
-            message: SvixMessage { id: text.clone(), created_at: evil() },
-            endpoints: vec![SvixEndpoint {
-                id: "ep_1".to_owned(),
-                url: "javascript:alert(1)".to_owned(),
+            message: Message { id: text.clone(), created_at: evil() },
+            endpoints: vec![Endpoint {
+                id: "ep_1".into(),
+                url: "javascript:alert(1)".into(),
                 status: text.clone(),
                 next_attempt_at: evil(),
             }],
             attempts: vec![call("ep_1"), call("ep_gone")],
             truncated: true,
             undispatched: Some("not_dispatched"),
-            missing: evil(),
+            missing: Some(EVIL.to_owned()),
         }))
     }
 }
@@ -140,7 +144,9 @@ fn pages(tokens: &str) -> Router {
         queues: Queues::default(),
     };
     let board = Arc::new(Board::new(Arc::clone(&ops.metrics)));
-    let pause = Pause { since: Timestamp::UNIX_EPOCH, identity: EVIL.to_owned(), claimed: evil(), reason: evil() };
+    let hostile = || Some(EVIL.to_owned());
+    let pause =
+        Pause { since: Timestamp::UNIX_EPOCH, identity: EVIL.to_owned(), claimed: hostile(), reason: hostile() };
     board.show(Paused::from([(ProjectId::try_new("held").unwrap(), pause)]));
     let api = Arc::new(Api { tokens, timeline: Hostile, messages: Hostile, routes, board });
     router(Console::new(api, ops, Forms::default()))

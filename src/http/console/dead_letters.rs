@@ -13,8 +13,8 @@ use crate::{
     operate::{
         audit::Audit,
         dead_letters::{DeadLetter, DeadLetterFilter, DeadLetterHead, DeadLetters, FilterError},
+        describe,
         sanitize::Plain,
-        words,
     },
 };
 use axum::http::StatusCode;
@@ -138,7 +138,7 @@ fn table(events: &[DeadLetterHead]) -> Markup {
 }
 
 fn why(event: &DeadLetter) -> Markup {
-    let reason = words::of_reason(event.reason.as_str()).unwrap_or(event.reason.as_str());
+    let reason = describe::of_reason(event.reason.as_str()).unwrap_or(event.reason.as_str());
     let mut facts = vec![match &event.detail {
         Some(detail) => format!("{reason}: {}", Plain::new(detail)),
         None => reason.to_owned(),

@@ -6,16 +6,16 @@ use super::{
     form::Forms,
     page::{Live, NavItem, Refused, page, sentence},
     pauses,
-    state::{Console, read_answer},
+    state::Console,
     swim_lanes, timeline,
 };
 use crate::{
     event::{PROJECT_PAUSED, ProjectId},
-    http::api::events,
+    http::api::{events, query::read},
     operate::{
+        api_types::Story,
+        describe,
         timeline::{MessageView, Timeline},
-        told::{Story, story},
-        words,
     },
     pipeline::pauses::Paused,
 };
@@ -36,8 +36,7 @@ pub(super) async fn one<T: Timeline, M: MessageView>(
     Path(id): Path<String>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Refused> {
-    let answer = events::one(State(Arc::clone(&console.api)), Path(id.clone()), RawQuery(query.clone())).await?.0;
-    let story: Story = read_answer(answer)?;
+    let story = events::story(&console.api, id.clone(), read(query.as_deref())?).await?;
     let from = query.map_or_else(|| format!("/events/{id}"), |query| format!("/events/{id}?{query}"));
     let live = Live { from: &from, every_seconds: LIVE_SECONDS };
     let title = format!("Event {}", story.id);
@@ -66,10 +65,10 @@ fn content(story: &Story, forms: &Forms, paused: &Paused) -> Markup {
             p.state {
                 (badge(Level::of_outcome(outcome), outcome))
                 @if let Some(last) = last {
-                    strong { (sentence(story::worded(&last.outcome, words::of_outcome))) }
-                    @if let Some(why) = story::why(last) { span { (sentence(&why)) } }
+                    strong { (sentence(describe::worded(&last.outcome, describe::of_outcome))) }
+                    @if let Some(why) = describe::why(last) { span { (sentence(&why)) } }
                 }
-                @if let Some(retry) = &story.next_retry { span { (sentence(&story::due(retry))) } }
+                @if let Some(retry) = &story.next_retry { span { (sentence(&describe::due(retry))) } }
             }
             (parked(story, paused))
             (ends(story))
@@ -86,7 +85,7 @@ fn content(story: &Story, forms: &Forms, paused: &Paused) -> Markup {
             h2 #words { "As text" }
             p.faint { "Paste this into a ticket. It contains nothing of the event's body." }
             div.copy data-copy="description" {
-                pre #description data-live tabindex="0" aria-labelledby="words" { (story::story(story)) }
+                pre #description data-live tabindex="0" aria-labelledby="words" { (describe::story(story)) }
             }
         }
     }
@@ -116,7 +115,7 @@ fn ends(story: &Story) -> Markup {
                 @for status in ["success", "pending", "sending", "fail", "canceled"] {
                     @if of(status) > 0 {
                         (badge(Level::of_svix(status), &format!(
-                            "{} of {} endpoints: {}", of(status), endpoints.len(), words::of_endpoint(status).unwrap_or(status)
+                            "{} of {} endpoints: {}", of(status), endpoints.len(), describe::of_endpoint(status).unwrap_or(status)
                         )))
                     }
                 }

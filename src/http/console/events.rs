@@ -4,14 +4,14 @@ use super::{
     components::{event_table, gaps, query},
     list_query::ListQuery,
     page::{NavItem, Refused, page},
-    state::{Console, read_answer},
+    state::Console,
 };
 use crate::{
     event::Verdict,
-    http::api::events,
+    http::api::{events, query::read},
     operate::{
+        api_types::EventPage,
         timeline::{MessageView, Timeline},
-        told::{Line, Page},
     },
 };
 use axum::{
@@ -50,8 +50,8 @@ pub(super) async fn list<T: Timeline, M: MessageView>(
     Ok(page("Events", NavItem::Events, None, &content).into_response())
 }
 
-async fn find<T: Timeline, M: MessageView>(console: &Console<T, M>, query: String) -> Result<Page<Line>, Refused> {
-    read_answer(events::list(State(Arc::clone(&console.api)), RawQuery(Some(query))).await?.0)
+async fn find<T: Timeline, M: MessageView>(console: &Console<T, M>, query: String) -> Result<EventPage, Refused> {
+    Ok(events::find(&console.api, read(Some(&query))?).await?)
 }
 
 fn form(list_query: &ListQuery) -> Markup {
@@ -86,7 +86,7 @@ pub(super) async fn of_project<T: Timeline, M: MessageView>(
     console: &Console<T, M>,
     project: &str,
     outcome: Option<&str>,
-) -> Result<Page<Line>, Refused> {
+) -> Result<EventPage, Refused> {
     let wanted = [("project", Some(project)), ("outcome", outcome), ("limit", Some("20"))];
     find(console, query(&wanted)).await
 }

@@ -8,7 +8,7 @@ use super::{
 use crate::{
     http::ops::Ops,
     observe::health::{Broker, Journal, Svix},
-    operate::{told::story, words},
+    operate::describe,
 };
 use jiff::Timestamp;
 use prometheus::{Histogram, core::Metric as _};
@@ -127,8 +127,8 @@ fn late(ops: &Ops, counts: QueueCounts, throughput: &Throughput) -> Answer {
         () if !stalled.is_empty() => {
             (Level::Bad, "Yes: the broker has events ready but sends none (stalled)".to_owned())
         }
-        () if seconds >= LATE => (Level::Bad, format!("Yes: {backlog}, about {}", story::wait(seconds))),
-        () if seconds >= SOON => (Level::Watch, format!("A little: {backlog}, about {}", story::wait(seconds))),
+        () if seconds >= LATE => (Level::Bad, format!("Yes: {backlog}, about {}", describe::wait(seconds))),
+        () if seconds >= SOON => (Level::Watch, format!("A little: {backlog}, about {}", describe::wait(seconds))),
         () if counts.waiting > 0 => (Level::Watch, format!("{retries} for a retry; all others are on time")),
         () => (Level::Good, "No, events are delivered as they arrive".to_owned()),
     };
@@ -166,7 +166,7 @@ fn svix(ops: &Ops) -> Answer {
         },
         Svix::Paused { reason, detail, since, until } => {
             let level = if reason.as_str() == "rate_limited" { Level::Watch } else { Level::Bad };
-            let words = words::of_reason(reason.as_str()).unwrap_or(reason.as_str());
+            let words = describe::of_reason(reason.as_str()).unwrap_or(reason.as_str());
             let until = until.map(|until| format!("hookbro tries again at {}.", clock(until)));
             let sentences = [sentence(detail), format!("Delivery has been halted since {}.", clock(*since))]
                 .into_iter()
@@ -215,7 +215,7 @@ fn components(ops: &Ops) -> Answer {
     }
     #[expect(clippy::cast_precision_loss, reason = "a time that is shown rounded")]
     let uptime = ops.health.uptime().as_secs() as f64;
-    detail.push(format!("Up for {}.", story::wait(uptime)));
+    detail.push(format!("Up for {}.", describe::wait(uptime)));
     Answer { name: "components", question: "Is hookbro working?", level, answer, detail, link: None }
 }
 
@@ -230,6 +230,6 @@ fn span(seconds: f64) -> String {
     match seconds {
         ..1.0 => format!("{:.0} ms", seconds * 1000.0),
         1.0..120.0 => format!("{seconds:.1} s"),
-        _ => story::wait(seconds),
+        _ => describe::wait(seconds),
     }
 }

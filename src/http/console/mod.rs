@@ -1,7 +1,7 @@
 //! The console: pages for people at `admin.listen/`. Written on the server, whole without JavaScript, better with a little.
 //!
-//! A page says what `/api/v1` answers, read with the types and told in the words of the command line, so that the three
-//! never disagree. Every value is escaped by `maud`; a browser is allowed nothing that does not come from here.
+//! A page shows what `/api/v1` answers, in its types and in the words of the command line, so that the three never
+//! disagree. Every value is escaped by `maud`; a browser is allowed nothing that does not come from here.
 
 mod audit;
 mod components;

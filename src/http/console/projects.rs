@@ -5,15 +5,19 @@ use super::{
     events,
     page::{NavItem, Refused, page},
     pauses,
-    state::{Console, read_answer},
+    state::Console,
 };
 use crate::{
     event::ProjectId,
-    http::{api::projects, problem::Problem},
+    http::{
+        api::{projects, query::read},
+        problem::Problem,
+    },
     operate::{
+        api_types::{LastError, Project, ProjectPage},
+        describe,
         sanitize::Plain,
         timeline::{MessageView, Timeline},
-        told::{LastError, Project, Projects, story},
     },
     pipeline::pauses::Paused,
 };
@@ -30,8 +34,8 @@ const PAGES: usize = 5;
 /// Of which so many are shown.
 const WORST: usize = 6;
 
-async fn ask<T: Timeline, M: MessageView>(console: &Console<T, M>, query: String) -> Result<Projects, Refused> {
-    read_answer(projects::list(State(Arc::clone(&console.api)), RawQuery(Some(query))).await?.0)
+async fn ask<T: Timeline, M: MessageView>(console: &Console<T, M>, query: String) -> Result<ProjectPage, Refused> {
+    Ok(projects::find(&console.api, read(Some(&query))?).await?)
 }
 
 async fn named<T: Timeline, M: MessageView>(console: &Console<T, M>, name: &str) -> Result<Option<Project>, Refused> {
@@ -235,7 +239,7 @@ fn last_error(error: Option<&LastError>) -> Markup {
             Some(error) => {
                 (time(error.at)) " "
                 @if let Some(id) = &error.id { (event_link(id, None)) " " }
-                span { (story::because(error.reason.as_ref(), error.detail.as_ref()).unwrap_or_else(|| error.outcome.to_string())) }
+                span { (describe::because(error.reason.as_ref(), error.detail.as_ref()).unwrap_or_else(|| error.outcome.to_string())) }
             },
         }
     }

@@ -1,14 +1,11 @@
 //! What the handlers of the pages work with.
 
-use super::{form::Forms, page::Refused, throughput::Throughput};
+use super::{form::Forms, throughput::Throughput};
 use crate::{
-    http::{Api, Ops, problem::Problem},
+    http::{Api, Ops},
     operate::{dead_letters, endpoints, project_pauses},
     process::secret::SecretList,
 };
-use axum::http::StatusCode;
-use serde::de::DeserializeOwned;
-use serde_json::Value;
 use std::sync::Arc;
 
 /// What the pages are made of.
@@ -49,12 +46,4 @@ pub struct Pausing<P, A> {
     pub desk: Arc<project_pauses::Operations<P, A>>,
     pub tokens: SecretList,
     pub forms: Forms,
-}
-
-/// Reads an answer of `/api/v1` as its type.
-pub(super) fn read_answer<T: DeserializeOwned>(answer: Value) -> Result<T, Refused> {
-    serde_json::from_value(answer).map_err(|_| {
-        let detail = "the console does not understand this hookbro's own answer, which is a defect: please report it";
-        Refused(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, detail))
-    })
 }

@@ -5,8 +5,9 @@
 
 use super::components::Level;
 use crate::operate::{
+    api_types::{Attempt, Call, Story},
+    describe,
     sanitize::Plain,
-    told::{Attempt, Call, Story, story},
 };
 use jiff::Timestamp;
 use maud::{Markup, html};
@@ -134,24 +135,24 @@ fn lanes(story: &Story) -> Vec<Lane> {
     let (mut queue, mut attempts, mut delays) = (Lane::new("Queue"), Lane::new("Attempt"), Lane::new("Delay"));
     for (n, attempt) in drawn.iter().enumerate() {
         let taken = attempt.at - Duration::from_secs_f64((attempt.in_hand_ms / 1000.0).clamp(0.0, 86_400.0));
-        let name = attempt.queue.as_ref().map_or("its queue", Plain::as_str);
+        let name = attempt.queue.as_str();
         queue.marks.push(Mark {
             at: taken,
             look: Look::Taken,
-            says: format!("taken from {name}, {}", story::time(taken)),
+            says: format!("taken from {name}, {}", describe::time(taken)),
         });
         attempts.spans.push(Span { from: taken, until: attempt.at, class: "hand", says: None });
         attempts.marks.push(Mark {
             at: attempt.at,
             look: Look::Ended(Level::of_outcome(attempt.outcome.as_str())),
-            says: format!("attempt {}: {}, {}", attempt.attempt, attempt.outcome, story::time(attempt.at)),
+            says: format!("attempt {}: {}, {}", attempt.attempt, attempt.outcome, describe::time(attempt.at)),
         });
         if let Some(due) = attempt.next_at.filter(|due| *due > attempt.at) {
             delays.spans.push(delay(attempt, due, drawn.get(n + 1)));
         }
     }
     if let Some(retry) = &story.next_retry {
-        let says = format!("attempt {} is due, {}", retry.attempt, story::time(retry.due_at));
+        let says = format!("attempt {} is due, {}", retry.attempt, describe::time(retry.due_at));
         attempts.marks.push(Mark { at: retry.due_at, look: Look::ToCome, says });
     }
     let mut lanes = vec![queue, attempts];
@@ -163,7 +164,7 @@ fn lanes(story: &Story) -> Vec<Lane> {
 /// From a delivery to the next one, or to when that is due.
 fn delay(attempt: &Attempt, due: Timestamp, next: Option<&Attempt>) -> Span {
     let until = next.map_or(due, |next| due.min(next.at));
-    let says = story::wait(due.duration_since(attempt.at).as_secs_f64().round());
+    let says = describe::wait(due.duration_since(attempt.at).as_secs_f64().round());
     Span { from: attempt.at, until: until.max(attempt.at), class: "delay", says: Some(says) }
 }
 
@@ -171,7 +172,7 @@ fn svix(story: &Story) -> Vec<Lane> {
     let Some(message) = &story.svix.message else { return Vec::new() };
     let mut lane = Lane::new("Svix");
     if let Some(at) = message.created_at.as_ref().and_then(moment) {
-        let says = format!("message {}, {}", message.id, story::time(at));
+        let says = format!("message {}, {}", message.id, describe::time(at));
         lane.marks.push(Mark { at, look: Look::Ended(Level::Good), says });
     }
     let endpoints = story.svix.endpoints.iter().take(ENDPOINTS).map(|endpoint| {
@@ -179,7 +180,7 @@ fn svix(story: &Story) -> Vec<Lane> {
         let calls = story.svix.attempts.iter().filter(|call| call.endpoint_id == endpoint.id).take(CALLS);
         lane.marks.extend(calls.filter_map(called));
         if let Some(at) = endpoint.next_attempt_at.as_ref().and_then(moment) {
-            lane.marks.push(Mark { at, look: Look::ToCome, says: format!("next attempt, {}", story::time(at)) });
+            lane.marks.push(Mark { at, look: Look::ToCome, says: format!("next attempt, {}", describe::time(at)) });
         }
         lane
     });
@@ -189,7 +190,7 @@ fn svix(story: &Story) -> Vec<Lane> {
 fn called(call: &Call) -> Option<Mark> {
     let at = moment(&call.at)?;
     let answered = if call.response_status == 0 { "no answer".to_owned() } else { call.response_status.to_string() };
-    let says = format!("{answered}, {}", story::time(at));
+    let says = format!("{answered}, {}", describe::time(at));
     Some(Mark { at, look: Look::Ended(Level::of_svix(call.status.as_str())), says })
 }
 

@@ -6,9 +6,9 @@ use super::{
     page::sentence,
 };
 use crate::operate::{
+    api_types::{Attempt, Call, Story},
+    describe,
     sanitize::Plain,
-    told::{Attempt, Call, Story, story},
-    words,
 };
 use jiff::Timestamp;
 use maud::{Markup, html};
@@ -26,7 +26,7 @@ pub(super) fn to_svix(story: &Story) -> Markup {
                         (sign(Level::Unknown))
                         div {
                             p { strong { "Attempt " (retry.attempt) " is scheduled" } " " (stamp(retry.due_at)) }
-                            p { (sentence(&story::due(retry))) }
+                            p { (sentence(&describe::due(retry))) }
                         }
                     }
                 }
@@ -42,9 +42,9 @@ fn delivery(attempt: &Attempt) -> Markup {
             (sign(Level::of_outcome(outcome)))
             div {
                 p { strong { "Attempt " (attempt.attempt) } " " (stamp(attempt.at)) }
-                p { (sentence(story::worded(&attempt.outcome, words::of_outcome))) }
-                @for fact in story::facts(attempt) { p.fact { (sentence(&fact)) } }
-                @if let Some(queue) = &attempt.queue { p.fact.faint { "from queue " code { (queue) } } }
+                p { (sentence(describe::worded(&attempt.outcome, describe::of_outcome))) }
+                @for fact in describe::facts(attempt) { p.fact { (sentence(&fact)) } }
+                p.fact.faint { "from queue " code { (attempt.queue) } }
                 @if let Some(key) = &attempt.routing_key { p.fact.faint { "routing key " code { (key) } } }
             }
         }
@@ -60,13 +60,13 @@ pub(super) fn to_endpoints(story: &Story, proof: &Markup) -> Markup {
             h2 #to-endpoints { "From Svix to endpoints" }
             @if let Some(message) = &svix.message {
                 p { "Message " code { (message.id) } @if let Some(at) = &message.created_at { " " (stamp_of(at)) } }
-                @if let Some(why) = &svix.undispatched { p.empty { (story::worded(why, words::of_dispatch)) } }
+                @if let Some(why) = &svix.undispatched { p.empty { (describe::worded(why, describe::of_dispatch)) } }
             }
             @for endpoint in &svix.endpoints {
                 div.endpoint {
                     h3 { (endpoint.url) }
                     p {
-                        (badge(Level::of_svix(endpoint.status.as_str()), story::worded(&endpoint.status, words::of_endpoint)))
+                        (badge(Level::of_svix(endpoint.status.as_str()), describe::worded(&endpoint.status, describe::of_endpoint)))
                         @if let Some(next) = &endpoint.next_attempt_at { " next attempt " (stamp_of(next)) }
                     }
                     p.faint { code { (endpoint.id) } }
@@ -103,8 +103,8 @@ fn calls<'a>(calls: impl Iterator<Item = &'a Call>) -> Markup {
                 li class={"step " (level.class())} {
                     (sign(level))
                     div {
-                        p { strong { (sentence(story::worded(&call.status, words::of_call))) } " " (stamp_of(&call.at)) }
-                        p.fact { (sentence(&story::answer(call))) }
+                        p { strong { (sentence(describe::worded(&call.status, describe::of_call))) } " " (stamp_of(&call.at)) }
+                        p.fact { (sentence(&describe::answer(call))) }
                     }
                 }
             }
@@ -113,9 +113,9 @@ fn calls<'a>(calls: impl Iterator<Item = &'a Call>) -> Markup {
 }
 
 fn stamp(at: Timestamp) -> Markup {
-    html! { time datetime=(at) { (story::time(at)) } }
+    html! { time datetime=(at) { (describe::time(at)) } }
 }
 
 fn stamp_of(text: &Plain) -> Markup {
-    html! { span.stamp { (story::time_of(text)) } }
+    html! { span.stamp { (describe::time_of(text)) } }
 }

@@ -1,10 +1,15 @@
 //! A dead letter as people look at it, and as JSON.
 
-use crate::event::{DeadReason, Redaction};
+use crate::{
+    event::{DeadReason, Redaction},
+    operate::{api_types::Dead, sanitize::Plain},
+};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
+use std::borrow::Cow;
 
 /// What a dead letter says of itself. Every field but body and key may be missing: an event that the broker itself moved
 /// there, after its last queue's delivery limit, has no headers of ours and counts as exhausted.
@@ -58,7 +63,7 @@ impl DeadLetterHead {
         }
     }
 
-    pub fn record(&self) -> Value {
+    pub fn record(&self) -> Dead {
         record(&self.letter, self.bytes)
     }
 }
@@ -79,41 +84,62 @@ pub struct DeadLetterDetails {
     pub properties: Value,
 }
 
-/// A dead letter as JSON: one form for lists, exports and the file that a discard leaves. Without the body, which may hold
-/// what not everybody should see.
-pub fn head(letter: &DeadLetter) -> Value {
+/// A dead letter as it is exported: one form for lists, exports and the file that a discard leaves.
+#[derive(Debug, Serialize)]
+pub struct Exported<'l> {
+    #[serde(flatten)]
+    event: Dead,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    body: Option<Cow<'l, str>>,
+    /// Where the body is no text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    body_base64: Option<String>,
+    /// Properties and headers, where they are shown too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub properties: Option<Value>,
+}
+
+impl Exported<'_> {
+    /// The same, kept after the letter has gone.
+    pub fn into_owned(self) -> Exported<'static> {
+        let Self { event, body, body_base64, properties } = self;
+        Exported { event, body: body.map(|body| Cow::Owned(body.into_owned())), body_base64, properties }
+    }
+}
+
+/// A dead letter without its body, which may hold what not everybody should see.
+pub fn head(letter: &DeadLetter) -> Dead {
     record(letter, letter.body.len())
 }
 
-fn record(letter: &DeadLetter, bytes: usize) -> Value {
-    json!({
-        "id": letter.id,
-        "project": letter.project,
-        "type": letter.kind,
-        "reason": letter.reason.as_str(),
-        "detail": letter.detail,
-        "attempts": letter.attempts,
-        "status": letter.status,
-        "failed_at": letter.failed_at.map(|at| at.to_string()),
-        "replayed": letter.replayed,
-        "routing_key": letter.routing_key,
-        "bytes": bytes,
-    })
+/// `bytes` is the length of the body, which may have been left out.
+fn record(letter: &DeadLetter, bytes: usize) -> Dead {
+    let text = |text: &Option<String>| text.as_deref().map(Plain::new);
+    Dead {
+        id: text(&letter.id),
+        project: text(&letter.project),
+        kind: text(&letter.kind),
+        reason: letter.reason.as_str().into(),
+        detail: text(&letter.detail),
+        attempts: letter.attempts,
+        status: letter.status,
+        failed_at: letter.failed_at,
+        replayed: letter.replayed,
+        routing_key: letter.routing_key.as_str().into(),
+        bytes: bytes as u64,
+    }
 }
 
 /// With the body as text, or in base64 where it is none.
-pub fn whole(letter: &DeadLetter) -> Value {
-    let mut record = head(letter);
-    match std::str::from_utf8(&letter.body) {
-        Ok(text) => record["body"] = json!(text),
-        Err(_) => record["body_base64"] = json!(BASE64_STANDARD.encode(&letter.body)),
-    }
-    record
+pub fn whole(letter: &DeadLetter) -> Exported<'_> {
+    let (body, body_base64) = match std::str::from_utf8(&letter.body) {
+        Ok(text) => (Some(Cow::Borrowed(text)), None),
+        Err(_) => (None, Some(BASE64_STANDARD.encode(&letter.body))),
+    };
+    Exported { event: head(letter), body, body_base64, properties: None }
 }
 
 /// With the body as text, and what is sensitive in it hidden.
-pub fn redacted(letter: &DeadLetter, redaction: &Redaction) -> Value {
-    let mut record = head(letter);
-    record["body"] = json!(redaction.bytes(&letter.body));
-    record
+pub fn redacted<'l>(letter: &'l DeadLetter, redaction: &Redaction) -> Exported<'l> {
+    Exported { event: head(letter), body: Some(redaction.bytes(&letter.body)), body_base64: None, properties: None }
 }

@@ -8,7 +8,7 @@ mod letter;
 mod operations;
 
 pub use filter::{DeadLetterFilter, FilterError};
-pub use letter::{DeadLetter, DeadLetterDetails, DeadLetterHead, DeadLetterPage, head, redacted, whole};
+pub use letter::{DeadLetter, DeadLetterDetails, DeadLetterHead, DeadLetterPage, Exported, head, redacted, whole};
 pub use operations::{Action, Job, Operations, Options, Refused, Started};
 
 use serde_json::Value;

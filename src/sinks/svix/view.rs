@@ -9,7 +9,11 @@ use super::{
 };
 use crate::{
     event::{AppId, EventId, NOT_DISPATCHED},
-    operate::timeline::{MessageView, SvixAttempt, SvixEndpoint, SvixMessage, SvixSide},
+    operate::{
+        api_types,
+        sanitize::Plain,
+        timeline::{MessageView, SvixSide},
+    },
     process::secret::Generation,
 };
 use reqwest::{Client, StatusCode};
@@ -177,31 +181,31 @@ impl SvixView {
 }
 
 fn side(message: Message, endpoints: List<Destination>, attempts: List<Attempt>, missing: Option<String>) -> SvixSide {
-    let status = |text: Option<String>| text.unwrap_or_else(|| "unknown".to_owned());
+    let status = |text: Option<String>| text.map_or_else(|| "unknown".into(), Plain::from);
     SvixSide {
-        message: SvixMessage { id: message.id, created_at: message.timestamp },
+        message: api_types::Message { id: message.id.into(), created_at: message.timestamp.map(Into::into) },
         truncated: !(endpoints.done && attempts.done),
         undispatched: None,
         endpoints: endpoints
             .data
             .into_iter()
-            .map(|one| SvixEndpoint {
-                id: one.id,
-                url: one.url,
+            .map(|one| api_types::Endpoint {
+                id: one.id.into(),
+                url: one.url.into(),
                 status: status(one.status_text),
-                next_attempt_at: one.next_attempt,
+                next_attempt_at: one.next_attempt.map(Into::into),
             })
             .collect(),
         attempts: attempts
             .data
             .into_iter()
-            .map(|one| SvixAttempt {
-                at: one.timestamp,
-                endpoint_id: one.endpoint_id,
-                url: one.url.unwrap_or_default(),
+            .map(|one| api_types::Call {
+                at: one.timestamp.into(),
+                endpoint_id: one.endpoint_id.into(),
+                url: one.url.unwrap_or_default().into(),
                 status: status(one.status_text),
                 response_status: one.response_status_code,
-                response: one.response.unwrap_or_default().chars().take(MAX_RESPONSE).collect(),
+                response: one.response.unwrap_or_default().chars().take(MAX_RESPONSE).collect::<String>().into(),
                 duration_ms: one.response_duration_ms,
             })
             .collect(),
@@ -234,10 +238,10 @@ mod tests {
             recorded("attempts_by_msg"),
             None,
         );
-        assert!(side.message.id.starts_with("msg_"));
+        assert!(side.message.id.as_str().starts_with("msg_"));
         assert_eq!((side.endpoints.len(), side.attempts.len(), side.truncated), (4, 3, false));
         assert_eq!(side.endpoints[1].status, "fail");
-        assert_eq!(side.endpoints[1].next_attempt_at.as_deref(), Some("2026-11-23T20:51:21.139211Z"));
+        assert_eq!(side.endpoints[1].next_attempt_at, Some("2026-11-23T20:51:21.139211Z".into()));
         assert_eq!((side.attempts[0].response_status, side.attempts[0].response.as_str()), (200, "ok"));
     }
 }

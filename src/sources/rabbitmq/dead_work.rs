@@ -73,7 +73,8 @@ pub async fn discard(
             return Err(DiscardError::Stopped);
         }
         if filter.matches(&in_hand.event) {
-            writeln!(file, "{}", whole(&in_hand.event)).map_err(unwritten)?;
+            let written = serde_json::to_writer(&mut file, &whole(&in_hand.event));
+            written.map_err(io::Error::from).and_then(|()| writeln!(file)).map_err(unwritten)?;
             claims.push(in_hand.claim);
         }
     }

@@ -1,7 +1,10 @@
-//! A timeline in words that a support engineer can pass on.
+//! What the API answers, in words that may be passed on to whoever sent an event, or waits for it. What hookbro's own people
+//! need beyond that is the detail beside it.
 
-use super::answer::{Attempt, Call, Endpoint, Gap, Retry, Story, Svix};
-use crate::operate::{sanitize::Plain, words};
+use super::{
+    api_types::{Attempt, Call, Endpoint, Gap, Retry, Story, Svix},
+    sanitize::Plain,
+};
 use jiff::Timestamp;
 use std::fmt::Write as _;
 
@@ -27,7 +30,7 @@ pub fn why(attempt: &Attempt) -> Option<String> {
 
 /// A reason in words, and the detail beside it.
 pub fn because(reason: Option<&Plain>, detail: Option<&Plain>) -> Option<String> {
-    match (reason.map(|reason| worded(reason, words::of_reason)), detail) {
+    match (reason.map(|reason| worded(reason, of_reason)), detail) {
         (Some(reason), Some(detail)) => Some(format!("{reason}: {detail}")),
         (Some(reason), None) => Some(reason.to_owned()),
         (None, Some(detail)) => Some(detail.to_string()),
@@ -69,8 +72,8 @@ fn tell(out: &mut String, story: &Story) -> std::fmt::Result {
         write!(out, ", of project {project}")?;
     }
     if let Some(last) = story.attempts.last() {
-        let reason = last.reason.as_ref().map(|reason| format!(": {}", worded(reason, words::of_reason)));
-        write!(out, "\nis {}{}.", worded(&last.outcome, words::of_outcome), reason.unwrap_or_default())?;
+        let reason = last.reason.as_ref().map(|reason| format!(": {}", worded(reason, of_reason)));
+        write!(out, "\nis {}{}.", worded(&last.outcome, of_outcome), reason.unwrap_or_default())?;
     }
     writeln!(out, "\n\nTo Svix")?;
     if story.truncated {
@@ -96,7 +99,7 @@ fn delivery(attempt: &Attempt) -> String {
     let mut facts = facts(attempt);
     facts.extend(attempt.routing_key.as_ref().map(|key| format!("routing key {key}")));
     let facts = if facts.is_empty() { String::new() } else { format!(" ({})", facts.join("; ")) };
-    let outcome = worded(&attempt.outcome, words::of_outcome);
+    let outcome = worded(&attempt.outcome, of_outcome);
     format!("{}  attempt {}: {outcome}{facts}", time(attempt.at), attempt.attempt)
 }
 
@@ -147,12 +150,12 @@ fn svix(out: &mut String, svix: &Svix) -> std::fmt::Result {
         let made = message.created_at.as_ref().map_or_else(|| "-".to_owned(), time_of);
         writeln!(out, "  {made}  message {}", message.id)?;
         if let Some(why) = &svix.undispatched {
-            writeln!(out, "  {}", worded(why, words::of_dispatch))?;
+            writeln!(out, "  {}", worded(why, of_dispatch))?;
         }
     }
     for endpoint in &svix.endpoints {
         let Endpoint { id, url, status, next_attempt_at } = endpoint;
-        write!(out, "  {url} ({id}): {}", worded(status, words::of_endpoint))?;
+        write!(out, "  {url} ({id}): {}", worded(status, of_endpoint))?;
         match next_attempt_at {
             Some(next) => writeln!(out, "; next attempt at {}", time_of(next))?,
             None => writeln!(out)?,
@@ -176,7 +179,7 @@ fn svix(out: &mut String, svix: &Svix) -> std::fmt::Result {
 }
 
 fn call(call: &Call) -> String {
-    format!("{}  {}, {}", time_of(&call.at), worded(&call.status, words::of_call), answer(call))
+    format!("{}  {}, {}", time_of(&call.at), worded(&call.status, of_call), answer(call))
 }
 
 /// What an endpoint answered.
@@ -190,9 +193,83 @@ pub fn answer(call: &Call) -> String {
     format!("{answer}{quoted}")
 }
 
+/// What became of a delivery; [`None`] for an outcome that is not known here.
+pub fn of_outcome(outcome: &str) -> Option<&'static str> {
+    Some(match outcome {
+        "delivered" => "accepted by Svix",
+        "duplicate" => "already known to Svix",
+        "retried" => "not accepted, to be tried again",
+        "dead" => "given up",
+        "released" => "put back to wait, without counting as an attempt",
+        _ => return None,
+    })
+}
+
+/// Why an event was given up or parked, or what is to be said of a repeat: one of [`crate::event::DeadReason`],
+/// [`crate::event::PauseReason`] or [`crate::event::DISPATCH_REASONS`], or [`crate::event::PROJECT_PAUSED`].
+pub fn of_reason(reason: &str) -> Option<&'static str> {
+    Some(match reason {
+        "malformed" => "it is no valid event",
+        "unroutable" => "its project has no application in Svix",
+        "refused" => "Svix refuses it, and would refuse it again",
+        "too_large" => "it is larger than Svix takes",
+        "exhausted" => "the last attempt failed too",
+        "conflict" => "Svix has another event under the same id",
+        "no_endpoint" => "the application has no endpoint to call",
+        "filtered" => "no endpoint of the application takes it",
+        "endpoints_disabled" => "the endpoints that would take it are disabled",
+        "rescued" => "Svix had stored it without calling an endpoint, and was asked to send it",
+        "unchecked" => "whether an endpoint was called for it could not be checked",
+        "auth" => "Svix did not accept the access token",
+        "unreachable" => "Svix could not be reached",
+        "not_svix" => "something else than Svix answered",
+        "rate_limited" => "Svix asked for a pause",
+        "failing" => "Svix kept failing",
+        "provisioning" => "applications were missing that should not be",
+        crate::event::PROJECT_PAUSED => "its project is paused, and its events wait until it is resumed",
+        _ => return None,
+    })
+}
+
+/// Why Svix shows no endpoint of a message: a [`crate::event::NoTaker`] or [`crate::event::NOT_DISPATCHED`].
+pub fn of_dispatch(dispatch: &str) -> Option<&'static str> {
+    Some(match dispatch {
+        "no_endpoint" => "The application has no endpoint.",
+        "filtered" => "No endpoint takes this message: the filters of all of them leave it out.",
+        "endpoints_disabled" => "The endpoints that would take this message are disabled.",
+        crate::event::NOT_DISPATCHED => "Svix has stored this message, and has not called an endpoint for it yet.",
+        _ => return None,
+    })
+}
+
+/// What Svix made of a message at one endpoint, by the word of its API.
+pub fn of_endpoint(status: &str) -> Option<&'static str> {
+    Some(match status {
+        "success" => "received",
+        "pending" => "failed, to be tried again by Svix",
+        "sending" => "being sent",
+        "fail" => "failed, given up by Svix",
+        "canceled" => "cancelled",
+        _ => return None,
+    })
+}
+
+/// What one call of Svix's to an endpoint came to.
+pub fn of_call(status: &str) -> Option<&'static str> {
+    Some(match status {
+        "success" => "received",
+        "pending" => "waiting",
+        "sending" => "being sent",
+        "fail" => "failed",
+        "canceled" => "cancelled",
+        _ => return None,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::{DISPATCH_REASONS, DeadReason, NOT_DISPATCHED, NoTaker, PROJECT_PAUSED, PauseReason, Verdict};
     use serde_json::json;
 
     #[test]
@@ -245,5 +322,21 @@ mod tests {
         for (seconds, words) in [(0.2, "1 s"), (119.0, "119 s"), (1200.0, "20 min"), (21_600.0, "6 h 0 min")] {
             assert_eq!(wait(seconds), words);
         }
+    }
+
+    #[test]
+    fn every_outcome_and_reason_has_words() {
+        for outcome in Verdict::OUTCOMES {
+            assert!(of_outcome(outcome).is_some(), "{outcome}");
+        }
+        let dead = DeadReason::ALL.map(DeadReason::as_str);
+        let parked = PauseReason::ALL.map(PauseReason::as_str).into_iter().chain([PROJECT_PAUSED]);
+        for reason in dead.into_iter().chain(parked).chain(DISPATCH_REASONS) {
+            assert!(of_reason(reason).is_some(), "{reason}");
+        }
+        for dispatch in NoTaker::ALL.map(NoTaker::as_str).into_iter().chain([NOT_DISPATCHED]) {
+            assert!(of_dispatch(dispatch).is_some(), "{dispatch}");
+        }
+        assert_eq!((of_outcome("lost"), of_reason("lost"), of_endpoint("lost")), (None, None, None));
     }
 }

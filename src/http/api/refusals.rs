@@ -1,0 +1,50 @@
+//! Refusals that many operations share: what they answer, and how the document has them.
+
+use crate::{http::problem::Problem, operate::timeline::Unread};
+use axum::http::StatusCode;
+use std::{collections::BTreeMap, time::Duration};
+use utoipa::{
+    IntoResponses,
+    openapi::{RefOr, Response},
+};
+
+/// When to ask a store that is away again.
+const AWAY_RETRY: Duration = Duration::from_secs(5);
+
+/// A store that cannot be read.
+pub(in crate::http) fn unread(unread: &Unread) -> Problem {
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, unread.to_string()).retry_after(AWAY_RETRY)
+}
+
+/// What every operation may answer.
+pub(super) struct Guarded;
+
+impl IntoResponses for Guarded {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        refusals(&[
+            ("401", "No token, or a wrong one."),
+            ("403", "Without admin.tokens only this machine is answered."),
+            ("405", "Another method."),
+        ])
+    }
+}
+
+/// What every operation with a body may answer too.
+pub(super) struct Changing;
+
+impl IntoResponses for Changing {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        let mut all = Guarded::responses();
+        all.extend(refusals(&[
+            ("408", "The body did not arrive in time."),
+            ("413", "A body over 64 KiB."),
+            ("415", "Not application/json."),
+            ("500", "A defect of hookbro's ended it midway."),
+        ]));
+        all
+    }
+}
+
+fn refusals(all: &[(&str, &str)]) -> BTreeMap<String, RefOr<Response>> {
+    all.iter().map(|(status, why)| ((*status).to_owned(), Response::new(*why).into())).collect()
+}

@@ -1,0 +1,25 @@
+//! Bodies and parameters of `/api/v1`, once: the server writes them, the command line reads them, the console shows them, and
+//! the OpenAPI document is made of them.
+//!
+//! Text that strangers may have written is [`Plain`](super::sanitize::Plain). A reader passes over members that are new; what
+//! asks for something may have no others. So in the document an answer has all of its members, and a question those that it
+//! needs.
+
+mod change;
+mod dead;
+mod event;
+mod query;
+mod scalar;
+
+pub use change::{
+    AuditPage, Change, EndpointPage, HookEndpoint, NamedPause, Order, Pause, PausedList, Portal, PortalAsked,
+    RecoverAsked, Recovering, ResendAsked, Resent, Resumed, TestAsked, Tested, Who,
+};
+pub use dead::{
+    Dead, DeadAsked, DeadFilterAsked, DeadFull, DeadJob, DeadJobAnswer, DeadPage, DeadWhole, Dealt, WorkState,
+};
+pub use event::{
+    Attempt, Call, Endpoint, EventPage, Gap, LastError, Line, Message, Project, ProjectPage, Retry, State, Story, Svix,
+};
+pub use query::{AuditQuery, DeadQuery, EventQuery, Nothing, OneEventQuery, ProjectQuery};
+pub use scalar::{Ending, Ident, Limit, Moment, Outcome, Phrase, Reason, Time, Work};
