@@ -1,7 +1,7 @@
 //! Whatever headers a publisher made up, a dead event with them is read, and its replay can be published again.
 
 use bytes::Bytes;
-use hookbro::sources::rabbitmq::{dead_event, header_bytes, replay_properties};
+use hookbro::sources::rabbitmq::{dead_letter, header_bytes, replay_properties};
 use lapin::{
     BasicProperties,
     types::{FieldTable, parsing::parse_field_table},
@@ -18,7 +18,7 @@ pub fn check(data: &[u8]) {
     let Ok((_, headers)) = parse_field_table(data) else { return };
     let published =
         BasicProperties::default().with_expiration("1000".into()).with_user_id("somebody".into()).with_headers(headers);
-    let read = |properties: &BasicProperties| dead_event(properties, "gigs.t", Bytes::from_static(BODY));
+    let read = |properties: &BasicProperties| dead_letter(properties, "gigs.t", Bytes::from_static(BODY));
     let dead = read(&published);
     assert!(dead.id.is_some() && dead.project.is_some());
 

@@ -9,7 +9,7 @@ use crate::{
     },
     pipeline::route::Routes,
     sinks::svix::{self, SvixEndpointAdmin},
-    sources::rabbitmq::{BrokerDead, Topology},
+    sources::rabbitmq::{DeadLetterQueue, Topology},
     store::{self, AuditLog, Location, OpenError},
 };
 use std::{path::PathBuf, sync::Arc};
@@ -30,11 +30,11 @@ pub fn dead_letters<A: Audit>(
     settings: &Settings,
     audit: Arc<A>,
     stop: CancellationToken,
-) -> Arc<dead_letters::Operations<BrokerDead, A>> {
+) -> Arc<dead_letters::Operations<DeadLetterQueue, A>> {
     let topology = Topology::new(&settings.broker);
     // Where the shell is, and not where a service keeps its state: whoever discards takes the file along.
     let folder = PathBuf::new();
-    let dead = BrokerDead::new(settings.broker.access.clone(), topology, folder, Bounds::ALONE, None, stop);
+    let dead = DeadLetterQueue::new(settings.broker.access.clone(), topology, folder, Bounds::ALONE, None, stop);
     Arc::new(dead_letters::Operations::new(dead, audit, settings.redaction.clone()))
 }
 

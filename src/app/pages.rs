@@ -12,7 +12,7 @@ use crate::{
     pipeline::pauses::Pauses,
     process::state::state_folder,
     sinks::svix::{SvixEndpointAdmin, SvixView},
-    sources::rabbitmq::{BrokerDead, Topology},
+    sources::rabbitmq::{DeadLetterQueue, Topology},
     store::{AuditLog, PauseTable, Reader},
 };
 use axum::Router;
@@ -25,7 +25,7 @@ const DESK_GRACE: Duration = Duration::from_secs(2);
 
 /// What is under way behind the pages, and has to end before the process does.
 pub(super) struct Desks {
-    dead: Arc<dead_letters::Operations<BrokerDead, AuditLog>>,
+    dead: Arc<dead_letters::Operations<DeadLetterQueue, AuditLog>>,
 }
 
 impl Desks {
@@ -53,7 +53,7 @@ impl Desks {
         };
         let tokens = &settings.admin.tokens;
         let audit = Arc::new(AuditLog::beside(&reader));
-        let dead = BrokerDead::new(
+        let dead = DeadLetterQueue::new(
             settings.broker.access.clone(),
             topology,
             state_folder(),

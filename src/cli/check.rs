@@ -54,7 +54,7 @@ async fn check_broker(settings: &Settings) -> Result<Vec<String>, Failure> {
         .collect();
     let topology = Topology::new(&settings.broker);
     let asked = async {
-        Ok::<_, amqp::StandError>((
+        Ok::<_, amqp::ApplyError>((
             amqp::differences(&connection, &topology).await?,
             amqp::stranded(&connection, &topology).await?,
         ))

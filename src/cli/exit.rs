@@ -6,7 +6,7 @@ use crate::{
     observe::TelemetryError,
     process::stop::{LAST_CALLS, Stop},
     sinks::svix::AdminError,
-    sources::rabbitmq::{ConnectError, DeclareError, MigrateError, PublishError, StandError},
+    sources::rabbitmq::{ApplyError, ConnectError, DeclareError, MigrateError, PublishError},
 };
 use std::{fmt, process::ExitCode, time::Duration};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -79,8 +79,8 @@ impl From<DeclareError> for Failure {
     }
 }
 
-impl From<StandError> for Failure {
-    fn from(error: StandError) -> Self {
+impl From<ApplyError> for Failure {
+    fn from(error: ApplyError) -> Self {
         Self::Broker(error.to_string())
     }
 }

@@ -53,7 +53,7 @@ pub(super) fn run(args: &TopologyArgs, settings: Settings) -> Result<(), Failure
             let connector = amqp::Connector::new(settings.broker.access.clone());
             let connection = connector.connect("hookbro topology").await?;
             let declared =
-                amqp::stand(&connector, &connection, &topology, crate::pipeline::source::Occasion::Start).await;
+                amqp::apply(&connector, &connection, &topology, crate::pipeline::source::Occasion::Start).await;
             amqp::close(connection).await;
             declared?.iter().try_for_each(|stranded| output::print(&format!("{stranded}\n")))?;
             output::print(&format!("{} queues are declared\n", topology.queues.len()))

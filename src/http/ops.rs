@@ -79,7 +79,7 @@ async fn status(State(ops): State<Ops>) -> Json<Value> {
         "journal": journal(&health.journal.borrow(), &ops.metrics),
         "in_flight": ops.metrics.in_flight.get(),
         "queues": *health.queues.borrow(),
-        "deaf": *health.stalled.borrow(),
+        "stalled": *health.stalled.borrow(),
         "process": ops.metrics.process(),
     }))
 }

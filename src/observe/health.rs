@@ -118,13 +118,13 @@ impl Health {
         self.dead_turn.load(Ordering::Relaxed)
     }
 
-    /// The stall detector found that `queue` has messages ready and sends none.
-    pub fn stalled(&self, queue: &str) {
+    /// The consumer of a queue with messages ready is sent none.
+    pub fn consumer_stalled(&self, queue: &str) {
         self.stalled.send_modify(|stalled| *stalled.entry(queue.to_owned()).or_default() += 1);
     }
 
-    /// `queue` sends again, or has nothing to send.
-    pub fn flows(&self, queue: &str) {
+    /// The consumer of a queue is sent messages again, or there are none.
+    pub fn consumer_flows(&self, queue: &str) {
         self.stalled.send_if_modified(|stalled| stalled.remove(queue).is_some());
     }
 

@@ -8,12 +8,12 @@ use crate::{
     },
     config::Settings,
     operate::dead_letters::{self, DeadLettersError, Refused},
-    sources::rabbitmq::BrokerDead,
+    sources::rabbitmq::DeadLetterQueue,
 };
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
-pub(super) type Operations = dead_letters::Operations<BrokerDead, CommandAudit>;
+pub(super) type Operations = dead_letters::Operations<DeadLetterQueue, CommandAudit>;
 
 /// Operations for commands that change nothing: there is nothing to audit, and a signal ends the process.
 pub(super) fn reading(settings: &Settings) -> Arc<Operations> {

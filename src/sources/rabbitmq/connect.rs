@@ -1,7 +1,7 @@
 //! Connections: which address, how long to wait, when to give up. No reconnect of lapin's own is used, since it hides
 //! a loss and knows one address only.
 
-use super::access::{Access, KEYS};
+use super::settings::{Access, KEYS};
 use crate::process::tls;
 use lapin::{
     AsyncTcpStream, Connection, ConnectionProperties, ErrorKind,
@@ -22,15 +22,15 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Seconds between heartbeats asked for where the URL names none: a frozen broker was noticed after 1.5 of them,
 /// and with the broker's default of 60 not within 18 s.
 const HEARTBEAT: u16 = 10;
-/// How long the outcome of an attempt may take to be told once lapin's loop has ended; it is told before that, if at all.
-const LAST_WORD: Duration = Duration::from_secs(1);
-/// Longest wait for the broker's goodbye; it is a courtesy, and counts against the grace.
+/// How long the outcome of an attempt may take to arrive once lapin's loop has ended; it comes before that, if at all.
+const OUTCOME_TIMEOUT: Duration = Duration::from_secs(1);
+/// Longest wait for the broker to confirm a close; closing is a courtesy, and counts against the grace.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    /// The parser's own words are left out: they repeat the URL, and a URL holds a password.
+    /// The parser's message is left out: it repeats the URL, and a URL holds a password.
     #[error("broker.url is no AMQP address, as in amqp://user:password@host:5672/vhost")]
     Url,
     #[error("cannot connect to the broker at {address}: {source}")]
@@ -52,16 +52,16 @@ pub struct Connector {
     /// Attempts that have not been answered, by their URL. lapin's side of one lives until the peer closes it, so a
     /// frozen broker is waited for, instead of collecting a thread and a socket with every try.
     unanswered: Mutex<HashMap<String, Attempt>>,
-    /// The certificate that the broker showed last, as DER.
-    shown: Arc<Mutex<Option<Vec<u8>>>>,
+    /// The certificate of the broker at the last connect, as DER.
+    server_certificate: Arc<Mutex<Option<Vec<u8>>>>,
 }
 
 impl Connector {
     pub fn new(access: impl Into<Access>) -> Self {
-        Self { access: access.into(), unanswered: Mutex::default(), shown: Arc::default() }
+        Self { access: access.into(), unanswered: Mutex::default(), server_certificate: Arc::default() }
     }
 
-    /// Tries each address once, in turn, those last that have not answered an earlier try yet. `name` is what the broker's
+    /// Tries each address once, in turn, those last that have not answered an earlier try yet. `name` is what RabbitMQ's
     /// own pages show.
     pub async fn connect(&self, name: &'static str) -> Result<Connection, ConnectError> {
         let mut last = ConnectError::Url;
@@ -78,9 +78,9 @@ impl Connector {
         Err(last)
     }
 
-    /// The certificate that the broker showed at the last connect, as DER; none without TLS.
+    /// The certificate of the broker at the last connect, as DER; none without TLS.
     pub fn server_certificate(&self) -> Option<Vec<u8>> {
-        self.shown.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.server_certificate.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     async fn connect_one(&self, url: &str, name: &'static str) -> Result<Connection, ConnectError> {
@@ -93,8 +93,12 @@ impl Connector {
             Some(attempt) => attempt,
             None => {
                 let properties = ConnectionProperties::default().with_connection_name(name.into());
-                let tls = if encrypted { self.access.tls()? } else { OwnedTLSConfig::default() };
-                tokio::spawn(open(uri, properties, tls, Arc::clone(&self.shown)))
+                let tls = if encrypted {
+                    self.access.tls().map_err(ConnectError::Identity)?
+                } else {
+                    OwnedTLSConfig::default()
+                };
+                tokio::spawn(open(uri, properties, tls, Arc::clone(&self.server_certificate)))
             }
         };
         // Whoever waits here may be cancelled too: the attempt is then kept for the next one.
@@ -132,14 +136,14 @@ impl Drop for Waited<'_> {
     }
 }
 
-/// As lapin does it, but for a look at the broker's certificate, and for its end: where the broker goes away after its first
-/// word and before lapin has begun to answer, lapin 4.12 leaves whoever waits without a word. Its loop ends all the same, and
-/// drops what it was to connect by.
+/// As lapin does it, with two differences. It keeps the broker's certificate. And it always ends: where the broker goes away
+/// after its first frame and before lapin has begun to answer, lapin 4.12 never answers whoever waits. Its loop ends all the
+/// same, and drops the closure that it was to connect by.
 async fn open(
     uri: AMQPUri,
     properties: ConnectionProperties,
     tls: OwnedTLSConfig,
-    shown: Arc<Mutex<Option<Vec<u8>>>>,
+    server_certificate: Arc<Mutex<Option<Vec<u8>>>>,
 ) -> lapin::Result<Connection> {
     let (lives, ended) = oneshot::channel::<()>();
     let connect = async move |uri, runtime| {
@@ -150,20 +154,20 @@ async fn open(
             _ => None,
         };
         let first = chain.and_then(<[_]>::first).map(|der| der.to_vec());
-        *shown.lock().unwrap_or_else(PoisonError::into_inner) = first;
+        *server_certificate.lock().unwrap_or_else(PoisonError::into_inner) = first;
         Ok(stream)
     };
-    let heard_of = async {
+    let loop_ended = async {
         let _dropped = ended.await;
-        tokio::time::sleep(LAST_WORD).await;
+        tokio::time::sleep(OUTCOME_TIMEOUT).await;
     };
     tokio::select! {
         connected = Connection::connector(uri, default_runtime()?, connect, properties) => connected,
-        () = heard_of => Err(io::Error::from(io::ErrorKind::ConnectionAborted).into()),
+        () = loop_ended => Err(io::Error::from(io::ErrorKind::ConnectionAborted).into()),
     }
 }
 
-/// What helps, where lapin's words do not say it.
+/// What helps, where lapin's error does not say it.
 fn explain(error: &lapin::Error, encrypted: bool, certificate_given: bool) -> Option<String> {
     if let Some(failure) = tls::failure(error) {
         return Some(tls::explain(failure, KEYS));
@@ -172,7 +176,7 @@ fn explain(error: &lapin::Error, encrypted: bool, certificate_given: bool) -> Op
     // A TLS listener answers AMQP with an alert and hangs up, whichever is seen first.
     let not_amqp = match error.kind() {
         ErrorKind::ParsingError(_) => "it does not answer in AMQP".to_owned(),
-        _ if hung_up => format!("it hung up before a word of AMQP ({error})"),
+        _ if hung_up => format!("it hung up before it answered in AMQP ({error})"),
         _ => return None,
     };
     Some(match encrypted {
@@ -188,27 +192,27 @@ impl fmt::Debug for Connector {
     }
 }
 
-/// Says goodbye, without waiting for ever on a broker that does not answer.
+/// Closes the connection, without waiting for ever on a broker that does not answer.
 pub async fn close(connection: Connection) {
-    let goodbye = connection.close(200, "hookbro is done".into());
-    match tokio::time::timeout(CLOSE_TIMEOUT, goodbye).await {
+    let closing = connection.close(200, "hookbro is done".into());
+    match tokio::time::timeout(CLOSE_TIMEOUT, closing).await {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::debug!(%error, "the broker connection was gone before it could be closed"),
-        Err(_) => tracing::debug!("the broker did not answer the goodbye"),
+        Ok(Err(error)) => tracing::debug!(%error, "broker connection was lost before it was closed"),
+        Err(_) => tracing::debug!("broker did not confirm the close of its connection in time"),
     }
 }
 
-/// The broker's own words, if `error` says that an object stands with other properties (406).
+/// The broker's message, if `error` says that an object exists with other properties (406).
 pub(super) fn precondition_failed(error: &lapin::Error) -> Option<String> {
     amqp_error(error, 406)
 }
 
-/// The broker's own words, if `error` says that an object does not exist (404).
+/// The broker's message, if `error` says that an object does not exist (404).
 pub(super) fn not_found(error: &lapin::Error) -> Option<String> {
     amqp_error(error, 404)
 }
 
-/// The broker's own words, if it closed the channel or connection with this code.
+/// The broker's message, if it closed the channel or connection with this code.
 pub(super) fn amqp_error(error: &lapin::Error, code: u16) -> Option<String> {
     match error.kind() {
         ErrorKind::ProtocolError(amqp) if amqp.get_id() == code => Some(amqp.get_message().to_string()),

@@ -1,4 +1,4 @@
-//! The headers that hookbro writes on copies, and reads back from the dead queue. Nothing on the way to Svix reads them.
+//! The headers that hookbro writes on copies, and reads back from the dead-letter queue. No delivery to Svix depends on them.
 
 use crate::{
     event::{Dead, DeadReason, Event},
@@ -12,19 +12,23 @@ use lapin::{
 };
 use std::collections::BTreeMap;
 
+/// `delivery_mode` of a message that survives a restart of the broker.
+pub(super) const PERSISTENT: u8 = 2;
+
 /// Begins every header that is ours.
 const OURS: &str = "x-hookbro-";
-/// Headers that say what became of the event; a publisher's own of these names is not carried over.
-const SAID: [&str; 7] = ["reason", "detail", "attempts", "status", "project", "event-id", "failed-at"];
-/// Counts how often an event has left the dead queue for another climb.
+/// Headers that say why the event is a dead letter; a publisher's own of these names is not carried over.
+const DEAD_LETTER: [&str; 7] = ["reason", "detail", "attempts", "status", "project", "event-id", "failed-at"];
+/// Counts how often the event was replayed.
 const REPLAYED: &str = "replayed";
-/// What it was given up for before its last replay, and when.
+/// Why it was a dead letter before its last replay, and since when.
 const HISTORY: [(&str, &str); 2] = [("reason", "replayed-reason"), ("failed-at", "replayed-failed-at")];
-/// How the headers begin in which RabbitMQ notes a message's way.
-const NOTED: [&str; 5] = ["x-death", "x-first-death-", "x-last-death-", "x-delivery-count", "x-acquired-count"];
+/// Prefixes of the headers in which RabbitMQ records the queues of a message.
+const BROKER_RECORDS: [&str; 5] =
+    ["x-death", "x-first-death-", "x-last-death-", "x-delivery-count", "x-acquired-count"];
 /// Headers by which RabbitMQ routes extra copies: left in, each copy would be duplicated.
 const SENDER_SELECTED: [&str; 2] = ["CC", "BCC"];
-/// Bytes of a publisher's headers that a copy carries; what has no room is counted and left out. With ours beside them they
+/// Bytes of a publisher's headers that a copy carries; headers beyond that are counted and left out. With ours beside them they
 /// must fit one frame, which RabbitMQ makes 128 KiB by default: a larger one closes the connection.
 const MAX_COPIED: usize = 96 * 1024;
 /// Longest detail kept, in bytes: headers are for reading, and all of them must fit one frame.
@@ -32,47 +36,47 @@ const MAX_DETAIL: usize = 512;
 
 type Headers = BTreeMap<ShortString, AMQPValue>;
 
-/// The original's properties, less what would delete, refuse or multiply the copy, plus what became of the event.
+/// The original's properties, less what would delete, refuse or multiply the copy, plus the headers of a dead letter.
 pub(super) fn dead_properties(original: &BasicProperties, dead: &Dead, attempts: u8) -> BasicProperties {
     let copy = portable(original);
-    let mut headers = without_what_was_said(&copy);
-    let mut say = |name: &str, value: AMQPValue| headers.insert(ours(name), value);
-    say("reason", text(dead.reason.as_str()));
-    say("detail", text(&one_line(&dead.cause.detail)));
-    say("attempts", AMQPValue::LongInt(attempts.into()));
-    say("failed-at", text(&Timestamp::now().to_string()));
+    let mut headers = without_dead_letter_headers(&copy);
+    let mut set = |name: &str, value: AMQPValue| headers.insert(ours(name), value);
+    set("reason", text(dead.reason.as_str()));
+    set("detail", text(&one_line(&dead.cause.detail)));
+    set("attempts", AMQPValue::LongInt(attempts.into()));
+    set("failed-at", text(&Timestamp::now().to_string()));
     if let Some(status) = dead.cause.status {
-        say("status", AMQPValue::LongInt(status.into()));
+        set("status", AMQPValue::LongInt(status.into()));
     }
     if let Some(project) = &dead.project {
-        say("project", text(project.as_str()));
+        set("project", text(project.as_str()));
     }
     if let Some(id) = &dead.event_id {
-        say("event-id", text(id.as_str()));
+        set("event-id", text(id.as_str()));
     }
     copy.with_headers(FieldTable::from(headers))
 }
 
-/// The properties with which a dead event climbs anew: what was said of it becomes its history.
+/// The properties with which a dead letter climbs the ladder again: its dead-letter headers become its history.
 pub fn replay_properties(dead: &BasicProperties) -> BasicProperties {
     let copy = portable(dead);
-    let mut headers = without_what_was_said(&copy);
+    let mut headers = without_dead_letter_headers(&copy);
     let replays = replays(&copy).saturating_add(1);
     headers.insert(ours(REPLAYED), AMQPValue::LongInt(i32::try_from(replays).unwrap_or(i32::MAX)));
-    for (said, history) in HISTORY {
-        if let Some(value) = header(&copy, said) {
+    for (name, history) in HISTORY {
+        if let Some(value) = header(&copy, name) {
             headers.insert(ours(history), value.clone());
         }
     }
     copy.with_headers(FieldTable::from(headers))
 }
 
-/// The properties with which an event that was kept aside climbs anew. What the broker noted of its first climb goes: a second
-/// one would add to it, and headers have a limit.
-pub(super) fn fresh_properties(held: &BasicProperties) -> BasicProperties {
-    let copy = portable(held);
+/// The properties with which a parked event climbs the ladder again, without what the broker recorded of its first climb: a
+/// second one would add to it, and headers have a limit.
+pub(super) fn fresh_properties(parked: &BasicProperties) -> BasicProperties {
+    let copy = portable(parked);
     let all = copy.headers().iter().flatten();
-    let kept = all.filter(|(name, _)| !NOTED.iter().any(|noted| name.as_str().starts_with(noted)));
+    let kept = all.filter(|(name, _)| !BROKER_RECORDS.iter().any(|prefix| name.as_str().starts_with(prefix)));
     let kept: Headers = kept.map(|(name, value)| (name.clone(), value.clone())).collect();
     copy.with_headers(FieldTable::from(kept))
 }
@@ -82,24 +86,24 @@ pub(super) fn delivery_count(properties: &BasicProperties) -> i64 {
     properties.headers().as_ref().and_then(|all| integer(all.inner().get("x-delivery-count")?)).unwrap_or_default()
 }
 
-/// Reads a message of the dead queue as an event. Where our headers are missing, its body tells what it can.
-pub fn dead_event(properties: &BasicProperties, routing_key: &str, body: Bytes) -> DeadLetter {
-    let said = |name| header(properties, name).and_then(as_text);
+/// Reads a message of the dead-letter queue. Where our headers are missing, its body gives what it can.
+pub fn dead_letter(properties: &BasicProperties, routing_key: &str, body: Bytes) -> DeadLetter {
+    let text_of = |name| header(properties, name).and_then(as_text);
     let (id, project, kind) = match Event::parse(body.clone(), usize::MAX) {
         Ok(event) => (Some(event.id.to_string()), Some(event.project.to_string()), Some(event.kind.to_string())),
         Err(rejected) => (rejected.id.map(|id| id.to_string()), rejected.project.map(|p| p.to_string()), None),
     };
-    let reason = said("reason");
+    let reason = text_of("reason");
     let reason = DeadReason::ALL.into_iter().find(|each| Some(each.as_str()) == reason.as_deref());
     DeadLetter {
-        id: said("event-id").or(id),
-        project: said("project").or(project),
+        id: text_of("event-id").or(id),
+        project: text_of("project").or(project),
         kind,
         reason: reason.unwrap_or(DeadReason::Exhausted),
-        detail: said("detail"),
+        detail: text_of("detail"),
         attempts: number(properties, "attempts"),
         status: number(properties, "status"),
-        failed_at: said("failed-at").and_then(|at| at.parse().ok()),
+        failed_at: text_of("failed-at").and_then(|at| at.parse().ok()),
         replayed: replays(properties),
         routing_key: routing_key.to_owned(),
         body,
@@ -131,7 +135,7 @@ pub(super) fn portable(from: &BasicProperties) -> BasicProperties {
     if dropped > 0 {
         headers.insert(ours("original-headers-dropped"), AMQPValue::LongInt(dropped));
     }
-    // After the others, so that the truth stands over what a publisher made up under these names.
+    // After the others, so that the original's values win over headers that a publisher forged under these names.
     for name in SENDER_SELECTED {
         if let Some(value) = headers.remove(name) {
             headers.insert(ours(&format!("original-{name}")), value);
@@ -188,10 +192,10 @@ pub fn header_bytes(properties: &BasicProperties) -> usize {
     properties.headers().as_ref().map_or(0, table_size)
 }
 
-fn without_what_was_said(properties: &BasicProperties) -> Headers {
-    let ours_to_say = |name: &str| name.strip_prefix(OURS).is_some_and(|rest| SAID.contains(&rest));
+fn without_dead_letter_headers(properties: &BasicProperties) -> Headers {
+    let is_ours = |name: &str| name.strip_prefix(OURS).is_some_and(|rest| DEAD_LETTER.contains(&rest));
     let all = properties.headers().iter().flatten();
-    all.filter(|(name, _)| !ours_to_say(name.as_str())).map(|(name, value)| (name.clone(), value.clone())).collect()
+    all.filter(|(name, _)| !is_ours(name.as_str())).map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
 fn ours(name: &str) -> ShortString {

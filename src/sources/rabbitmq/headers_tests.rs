@@ -43,15 +43,15 @@ fn a_copy_keeps_all_but_what_would_delete_refuse_or_multiply_it() {
 }
 
 #[test]
-fn a_replay_climbs_anew_and_keeps_its_history() {
+fn a_replay_climbs_again_and_keeps_its_history() {
     let once = replay_properties(&dead_properties(&published(), &dead(), 1));
     let twice = replay_properties(&dead_properties(&once, &dead(), 7));
     assert_eq!(number(&once, "replayed"), Some(1));
     assert_eq!(number(&twice, "replayed"), Some(2));
     assert_eq!(header(&twice, "replayed-reason"), Some(&text("malformed")));
     assert!(header(&twice, "replayed-failed-at").is_some());
-    for said in SAID {
-        assert_eq!(header(&twice, said), None, "{said} is of the last climb");
+    for name in DEAD_LETTER {
+        assert_eq!(header(&twice, name), None, "{name} is of the last climb");
     }
     assert_eq!(header(&twice, "original-expiration"), Some(&text("1000")));
 }
@@ -59,7 +59,7 @@ fn a_replay_climbs_anew_and_keeps_its_history() {
 #[test]
 fn what_is_written_is_read_back() {
     let dead = Dead { cause: Cause { status: Some(422), detail: "no".into() }, reason: DeadReason::Refused, ..dead() };
-    let event = dead_event(&dead_properties(&published(), &dead, 2), "k", Bytes::from_static(BODY));
+    let event = dead_letter(&dead_properties(&published(), &dead, 2), "k", Bytes::from_static(BODY));
     assert_eq!((event.id.as_deref(), event.project.as_deref()), (Some("evt_1"), Some("gigs")));
     assert_eq!((event.reason, event.status, event.attempts), (DeadReason::Refused, Some(422), Some(2)));
     assert_eq!((event.detail.as_deref(), event.replayed), (Some("no"), 0));
@@ -68,10 +68,10 @@ fn what_is_written_is_read_back() {
 
 #[test]
 fn an_event_that_the_broker_gave_up_is_read_as_exhausted() {
-    let event = dead_event(&BasicProperties::default(), "k", Bytes::from_static(BODY));
+    let event = dead_letter(&BasicProperties::default(), "k", Bytes::from_static(BODY));
     assert_eq!((event.reason, event.attempts, event.failed_at), (DeadReason::Exhausted, None, None));
     assert_eq!((event.id.as_deref(), event.kind.as_deref()), (Some("evt_1"), Some("t")));
-    let junk = dead_event(&BasicProperties::default(), "k", Bytes::from_static(b"\xff"));
+    let junk = dead_letter(&BasicProperties::default(), "k", Bytes::from_static(b"\xff"));
     assert_eq!((junk.id, junk.project, junk.kind), (None, None, None));
 }
 
@@ -81,7 +81,7 @@ fn headers_of_odd_types_are_survived() {
     table.insert("x-hookbro-attempts".into(), AMQPValue::LongString("many".into()));
     table.insert("x-hookbro-reason".into(), AMQPValue::Boolean(true));
     table.insert("x-hookbro-failed-at".into(), text("yesterday"));
-    let event = dead_event(&BasicProperties::default().with_headers(table), "k", Bytes::from_static(BODY));
+    let event = dead_letter(&BasicProperties::default().with_headers(table), "k", Bytes::from_static(BODY));
     assert_eq!((event.reason, event.attempts, event.failed_at), (DeadReason::Exhausted, None, None));
 }
 
@@ -123,7 +123,7 @@ fn the_brokers_own_count_is_read_under_its_own_name() {
 }
 
 #[test]
-fn what_was_kept_aside_climbs_anew_without_the_traces_of_its_first_climb() {
+fn a_released_event_climbs_again_without_the_records_of_its_first_climb() {
     let mut table = FieldTable::default();
     for name in ["x-death", "x-first-death-queue", "x-last-death-reason", "x-delivery-count", "own", "traceparent"] {
         table.insert(name.into(), text("as it was"));

@@ -1,11 +1,15 @@
-//! Events that came by HTTP, on their way to the publishers' exchange: persistent, mandatory, confirmed.
+//! Publishes events that came by HTTP to the publishers' exchange: persistent, mandatory, confirmed.
 
-use super::publish::{EventProperties, PublishError, Publisher};
-use crate::pipeline::backoff::Backoff;
+use super::{
+    publish::{EventProperties, PublishError, Publisher},
+    topology::topic,
+};
 use crate::{
     event::Event,
-    pipeline::intake::{Intake, NotTaken, TraceHeaders},
-    sources::rabbitmq::topic,
+    pipeline::{
+        backoff::Backoff,
+        intake::{Intake, NotTaken, TraceHeaders},
+    },
 };
 use std::time::Duration;
 
@@ -13,12 +17,12 @@ use std::time::Duration;
 /// HTTP clients commonly give up.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Publishes as publishers do, on a connection of its own, and promises nothing that may not have come to our queues.
+/// Publishes as publishers do, on a connection of its own, and confirms no event that may not have reached our queues.
 #[derive(Debug)]
 pub struct BrokerIntake {
     publisher: Publisher,
     exchange: String,
-    /// What leads to hookbro's own queues: another team's queue on the same exchange would satisfy `mandatory` too.
+    /// The keys that lead to hookbro's own queues: another team's queue on the same exchange would satisfy `mandatory` too.
     bindings: Vec<String>,
 }
 
@@ -31,16 +35,16 @@ impl BrokerIntake {
         self.publisher.close().await;
     }
 
-    /// Again after a lost connection, a refusal or no exchange; an alarm lasts, and is said at once.
+    /// Tries again after a lost connection, a refusal or a missing exchange; an alarm lasts, and is reported at once.
     async fn publish(&self, event: &Event, properties: &EventProperties) -> Result<(), PublishError> {
         let key = event.routing_key();
         let mut backoff = Backoff::new();
         loop {
             let error = match self.publisher.publish(&self.exchange, &key, properties.to_amqp(), event.body()).await {
                 Err(error @ (PublishError::Channel { .. } | PublishError::Nacked { .. } | PublishError::Gone)) => error,
-                said => return said,
+                result => return result,
             };
-            tracing::debug!(%error, "an event from HTTP is not published yet; trying again");
+            tracing::debug!(%error, "event that came by HTTP is not published yet; trying again");
             tokio::time::sleep(backoff.next_wait()).await;
         }
     }
@@ -58,7 +62,7 @@ impl Intake for BrokerIntake {
             Ok(Err(PublishError::Unroutable { routing_key, .. })) => Err(NotTaken::Unroutable(routing_key)),
             // Where the broker is, and what is wrong with the way there, is no business of whoever posts events.
             Ok(Err(PublishError::Connect(error))) => {
-                tracing::warn!(%error, "no connection for events by HTTP");
+                tracing::warn!(%error, "cannot connect to the broker to publish events that came by HTTP");
                 Err(NotTaken::Away("the broker cannot be reached".to_owned()))
             }
             Ok(Err(error)) => Err(NotTaken::Away(error.to_string())),

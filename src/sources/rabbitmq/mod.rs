@@ -1,55 +1,31 @@
-//! Floor 2: RabbitMQ. The only place that knows lapin, queue names and acknowledgements.
+//! RabbitMQ. The only place that knows lapin, queue names and acknowledgements.
 
-mod access;
-mod changeover;
 mod connect;
-mod copies;
-mod dead_events;
-mod dead_queue;
-mod dead_work;
-mod declare;
-mod depths;
-mod entrance;
+mod consume;
+mod dead_letters;
+mod exclusive;
 mod headers;
-mod heard;
 mod intake;
-mod lock;
-mod look;
-mod management;
-mod migrate;
 mod parked;
-mod policies;
 mod publish;
-mod replay;
-mod session;
 mod settings;
-mod settle;
-mod shown;
-mod silence;
 mod source;
-pub mod topic;
 mod topology;
-mod trace;
-mod vanished;
-mod window;
 
-pub use access::Access;
-pub use changeover::{StandError, Stranded, stand, stranded};
 pub use connect::{ConnectError, Connector, close};
-pub use copies::Copies;
-pub use dead_events::BrokerDead;
-pub use dead_work::create;
-pub use declare::{DeclareError, Difference, differences};
-pub use entrance::{Entrance, NotStanding};
-pub use headers::{dead_event, header_bytes, replay_properties};
+pub use dead_letters::{discard::create, operations::DeadLetterQueue};
+pub use headers::{dead_letter, header_bytes, replay_properties};
 pub use intake::BrokerIntake;
-pub use management::ManagementError;
-pub use migrate::{MigrateError, Migration};
-pub use parked::{LetGo, ParkedError};
-pub use policies::{Conflict, Looked, policies, watch_policies};
+pub use parked::ParkedQueue;
 pub use publish::{CHANNELS, EventProperties, PublishError, Publisher};
-pub use session::{OpenError, Permits, Session, SessionEnded, Shared};
-pub use settings::{Lane, Settings};
-pub use settle::AmqpReceipt;
-pub use source::{ParkedQueue, RabbitMq};
-pub use topology::{Argument, Binding, Fork, Queue, Rung, Topology};
+pub use settings::{Access, Lane, Settings};
+pub use source::RabbitMq;
+pub use topology::{
+    Argument, Queue, Topology,
+    changeover::{ApplyError, apply, stranded},
+    declare::{DeclareError, Difference, differences},
+    entrance::Entrance,
+    migrate::{MigrateError, Migration},
+    policies::{policies, watch_policies},
+    topic,
+};

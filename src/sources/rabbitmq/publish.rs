@@ -2,9 +2,10 @@
 //! connection that publishes, and acknowledgements must not wait behind that.
 
 use super::{
-    access::Access,
     connect::{ConnectError, Connector, close, not_found},
-    entrance::{Entrance, NotStanding, Proof, Shown},
+    headers::PERSISTENT,
+    settings::Access,
+    topology::entrance::{Entrance, LastProof, NotProved, Proof},
 };
 use crate::event::Event;
 use bytes::Bytes;
@@ -24,8 +25,6 @@ const CONFIRM_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Publishes that wait for their confirm at once, each on a channel of its own; RabbitMQ allows 2,047 channels.
 pub const CHANNELS: usize = 128;
-/// `delivery_mode` of a message that survives a restart of the broker.
-pub(super) const PERSISTENT: u8 = 2;
 
 /// Why a message is not safely in a queue. Whatever the variant, it may be published again.
 #[derive(Debug, thiserror::Error)]
@@ -45,15 +44,15 @@ pub enum PublishError {
     #[error("the broker blocks publishers: its memory or disk alarm is on")]
     Blocked,
     #[error("{0}")]
-    NotStanding(#[from] NotStanding),
+    NotProved(#[from] NotProved),
     /// Some queue took it, and it need not have been ours.
-    #[error("what leads to the work queue was gone when the broker confirmed")]
+    #[error("the binding to the work queue was gone when the broker confirmed")]
     Gone,
     #[error("the broker confirmed nothing within {CONFIRM_TIMEOUT:?}; an alarm may block publishers")]
     Unconfirmed,
 }
 
-/// What a freshly published event says about itself, apart from its body. Persistent, JSON.
+/// The properties of a new event, apart from its body. Persistent, JSON.
 #[derive(Debug, Clone, Default)]
 pub struct EventProperties {
     /// `message_id`
@@ -99,7 +98,7 @@ pub(super) struct Outgoing {
     pub body: Bytes,
 }
 
-/// One publishing connection, made when first needed and made anew after a failure.
+/// One publishing connection, opened when first needed and again after a failure.
 ///
 /// Each publish has a channel to itself until it is confirmed: lapin 4.12 hands a returned message to whichever confirm of
 /// the channel comes next, so that among several an unroutable one could pass for confirmed.
@@ -108,7 +107,7 @@ pub struct Publisher {
     connector: Connector,
     name: &'static str,
     connection: tokio::sync::Mutex<Option<Open>>,
-    /// What must be seen to stand before and after each publish.
+    /// The bindings that must be proved before and after each publish.
     entrance: Option<Entrance>,
     idle: Mutex<Vec<Channel>>,
     slots: Semaphore,
@@ -126,13 +125,13 @@ impl Publisher {
         }
     }
 
-    /// One whose [`Publisher::publish`] promises more: that `entrance` led to our queue.
+    /// One whose [`Publisher::publish`] proves more: that `entrance` led to our queue.
     pub fn through(access: impl Into<Access>, name: &'static str, entrance: Entrance) -> Self {
         Self { entrance: Some(entrance), ..Self::new(access, name) }
     }
 
     /// Returns once the broker has taken responsibility for the message in at least one queue. At most [`CHANNELS`] calls
-    /// are with the broker at once; the others wait for their turn.
+    /// are with the broker at once; the others wait.
     pub async fn publish(
         &self,
         exchange: &str,
@@ -152,8 +151,8 @@ impl Publisher {
     /// Publishes a run in its order, on one channel; returns once the broker has taken responsibility for all of it. After an
     /// error some of it may have arrived.
     ///
-    /// Among several, a return may be laid at another's door; but the broker sends it before the confirm of its own message, so
-    /// that it is heard before the run is over, and fails all of it.
+    /// Among several, a return may be attributed to another message; but the broker sends it before the confirm of its own
+    /// message, so that it arrives before the run is over, and fails all of it.
     pub(super) async fn publish_run(&self, run: &[Outgoing]) -> Result<(), PublishError> {
         let _slot = self.slots.acquire().await;
         let publish = self.run_on_own_channel(run);
@@ -217,7 +216,7 @@ impl Publisher {
             Err(error) => not_found(error).is_none(),
         };
         if !held && let Some(open) = &mut *self.connection.lock().await {
-            open.shown.doubt(&proof);
+            open.last_proof.doubt(&proof);
         }
         match confirm.map_err(failed)? {
             Confirmation::Ack(None) if !held => Err(PublishError::Gone),
@@ -225,23 +224,23 @@ impl Publisher {
         }
     }
 
-    /// A channel to publish on, and the proof that the entrance stands if there is one.
+    /// A channel to publish on, and the proof of the entrance if there is one.
     async fn channel(&self, exchange: &str) -> Result<(Channel, Option<Arc<Proof>>), PublishError> {
         let failed = |source| PublishError::Channel { exchange: exchange.into(), source };
         let mut open = self.connection.lock().await;
-        let Open { connection, shown } = match open.take().filter(|open| open.connection.status().connected()) {
+        let Open { connection, last_proof } = match open.take().filter(|open| open.connection.status().connected()) {
             Some(kept) => open.insert(kept),
             None => {
                 self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
                 let connection = self.connector.connect(self.name).await?;
-                open.insert(Open { connection, shown: Shown::default() })
+                open.insert(Open { connection, last_proof: LastProof::default() })
             }
         };
         if connection.status().blocked() {
             return Err(PublishError::Blocked);
         }
         let proof = match &self.entrance {
-            Some(entrance) => Some(shown.proof(entrance, &self.connector, connection).await?),
+            Some(entrance) => Some(last_proof.proof(entrance, &self.connector, connection).await?),
             None => None,
         };
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
@@ -254,18 +253,18 @@ impl Publisher {
     }
 }
 
-/// A connection, and what the broker has shown on it.
+/// A connection, and what was proved on it.
 #[derive(Debug)]
 struct Open {
     connection: Connection,
-    shown: Shown,
+    last_proof: LastProof,
 }
 
 fn mandatory() -> BasicPublishOptions {
     BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() }
 }
 
-/// What a confirm says about its message.
+/// Whether a confirm means that a queue took its message.
 fn taken(confirmation: Confirmation, exchange: &str, routing_key: &str) -> Result<(), PublishError> {
     match confirmation {
         Confirmation::Ack(None) => Ok(()),

@@ -1,23 +1,20 @@
-//! RabbitMQ as a source: sessions opened one after another, and the parked events beside them.
+//! RabbitMQ as a source of the pipeline: sessions opened one after another.
 
 use super::{
-    changeover::StandError,
     connect::Connector,
-    copies::Copies,
-    declare::DeclareError,
-    parked::{LetGo, ParkedError},
+    consume::{
+        session::{OpenError, Permits, Session, SessionEnded, Shared},
+        settle::AmqpReceipt,
+    },
+    dead_letters::republish::Republisher,
     publish::Publisher,
-    session::{OpenError, Permits, Session, SessionEnded, Shared},
     settings::Settings,
-    settle::AmqpReceipt,
-    topology::Topology,
+    topology::{Topology, changeover::ApplyError, declare::DeclareError},
 };
 use crate::{
-    event::ProjectId,
     observe::{health::Health, metrics::Metrics, trace::Traces},
     pipeline::{
         delivery::Delivery,
-        parking::{NotPassed, Parking, Passed},
         source::{Connect, Demand, Ended, NotOpen, Occasion, Source},
     },
 };
@@ -32,7 +29,7 @@ pub struct RabbitMq {
 }
 
 impl RabbitMq {
-    /// `cut` ends every wait for a copy: the process ends now.
+    /// `cut` ends every wait for the publish of a copy: the process ends now.
     pub fn new(
         settings: &Settings,
         metrics: &Arc<Metrics>,
@@ -44,7 +41,7 @@ impl RabbitMq {
         let publisher = Publisher::new(settings.access.clone(), "hookbro publisher");
         let shared = Shared {
             permits: Arc::new(Permits::new(&topology)),
-            copies: Arc::new(Copies::new(publisher, &topology, Arc::clone(metrics), cut)),
+            republisher: Arc::new(Republisher::new(publisher, &topology, Arc::clone(metrics), cut)),
             metrics: Arc::clone(metrics),
             health: Arc::clone(health),
             traces,
@@ -61,8 +58,8 @@ impl Connect for RabbitMq {
     async fn open(&self, occasion: Occasion) -> Result<Session, NotOpen<DeclareError>> {
         match Session::open(&self.connector, &self.topology, occasion, self.shared.clone()).await {
             Ok(session) => Ok(session),
-            // A queue's arguments cannot be changed in place: only an operator can mend that.
-            Err(OpenError::Declare(StandError::Declare(error @ DeclareError::Differs { .. }))) => {
+            // A queue's arguments cannot be changed in place: only an operator can change that.
+            Err(OpenError::Apply(ApplyError::Declare(error @ DeclareError::Differs { .. }))) => {
                 Err(NotOpen::Fatal(error))
             }
             Err(error) => Err(NotOpen::Now(Box::new(error))),
@@ -70,7 +67,7 @@ impl Connect for RabbitMq {
     }
 
     async fn close(&self) {
-        self.shared.copies.close().await;
+        self.shared.republisher.close().await;
     }
 }
 
@@ -105,45 +102,5 @@ impl Source for Session {
 
     async fn close(self) {
         Session::close(self).await;
-    }
-}
-
-/// The queue of parked events.
-#[derive(Debug)]
-pub struct ParkedQueue {
-    let_go: LetGo,
-    health: Arc<Health>,
-}
-
-impl ParkedQueue {
-    pub fn new(settings: &Settings, health: &Arc<Health>) -> Self {
-        let let_go = LetGo {
-            connector: Connector::new(settings.access.clone()),
-            publisher: Publisher::new(settings.access.clone(), "hookbro parked publisher"),
-            topology: Topology::new(settings),
-        };
-        Self { let_go, health: Arc::clone(health) }
-    }
-}
-
-impl Parking for ParkedQueue {
-    async fn release(
-        &self,
-        stays: impl Fn(&ProjectId) -> bool + Send + Sync,
-        goes_on: impl Fn() -> bool + Send + Sync,
-    ) -> Result<Passed, NotPassed> {
-        self.let_go.pass(stays, goes_on).await.map_err(|error| match error {
-            ParkedError::Locked { .. } => NotPassed::Busy,
-            ParkedError::TooMany { .. } => NotPassed::TooMany(Box::new(error)),
-            other => NotPassed::Failed(Box::new(other)),
-        })
-    }
-
-    fn parked(&self) -> u64 {
-        self.health.queues.borrow().get(self.let_go.topology.parked()).copied().unwrap_or(0)
-    }
-
-    async fn close(&self) {
-        self.let_go.close().await;
     }
 }

@@ -1,15 +1,15 @@
-//! What leads publishers' events to our queues, seen to stand on the very connection that promises them.
+//! The entrance: the bindings that lead publishers' events to our queues, proved on the connection that publishes.
 //!
-//! `mandatory` proves that some queue took an event, and another team's queue on the same exchange is one. What is bound cannot
-//! be asked over AMQP, so it is bound again, which changes nothing where it stands. Which binding that is, the newest
-//! arrangement of lanes decides: one that a newer replica took away must not come back.
+//! `mandatory` proves that some queue took an event, and that may be another team's queue on the same exchange. AMQP cannot list
+//! bindings, so the proof binds again, which changes nothing where the binding exists. The newest arrangement of lanes decides
+//! which binding that is: one that a newer replica removed must not come back.
 
 use super::{
-    changeover::{StandError, newest, remembers},
-    connect::{ConnectError, Connector, close, not_found},
+    Binding, Topology,
+    changeover::{ApplyError, is_recorded, newest},
     declare::{DeclareError, declare_topic_exchange},
-    topology::{Binding, Topology},
 };
+use crate::sources::rabbitmq::connect::{ConnectError, Connector, close, not_found};
 use lapin::{
     Channel, Connection, ExchangeKind,
     options::{ExchangeBindOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions},
@@ -26,29 +26,28 @@ use tokio::sync::Mutex;
 
 /// Longest time that a proof may take. Whoever posted an event waits for it.
 const PROVE_TIMEOUT: Duration = Duration::from_secs(5);
-/// How old a proof may be: a binding that somebody took off by hand is back after so long.
+/// How old a proof may be: a binding that somebody removed by hand is back after so long.
 const RENEW_EVERY: Duration = Duration::from_secs(10);
-/// How long a refusal is not asked for again, so that a flood of requests is none of questions. A queue that is missing is
-/// about to be declared, most of the time.
+/// How long a refusal is valid, so that a flood of requests causes no flood of proofs. A queue that is missing is about to be
+/// declared, most of the time.
 const ASK_AGAIN: Duration = Duration::from_millis(200);
-/// The same for what nobody is about to mend. Each question reads what is remembered of lanes, and counts towards the delivery
-/// limit of that.
+/// The same for a refusal that lasts. Each proof reads the lane record, and counts towards the delivery limit of its queue.
 const ASK_REFUSED_AGAIN: Duration = Duration::from_secs(5);
 
-/// Why no event may be promised yet. Names no host: it is told to whoever posts events.
+/// Why no event can be accepted yet. Names no host: whoever posts events reads it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum NotStanding {
-    #[error("{0} does not stand on the broker yet; hookbro declares it once it consumes")]
+pub enum NotProved {
+    #[error("{0} does not exist on the broker yet; hookbro declares it once it consumes")]
     Missing(String),
-    #[error("the broker does not let {object} be bound: {says}")]
+    #[error("the broker refuses to bind {object}: {says}")]
     Refused { object: String, says: String },
-    #[error("the lanes are changing, or cannot be read")]
+    #[error("the lanes are changing, or their record cannot be read")]
     Lanes,
     #[error("the broker did not show within {PROVE_TIMEOUT:?} that its exchange leads to the work queue")]
     Silent,
 }
 
-impl NotStanding {
+impl NotProved {
     fn again_after(&self) -> Duration {
         match self {
             Self::Missing(_) => ASK_AGAIN,
@@ -64,36 +63,36 @@ impl NotStanding {
     }
 }
 
-/// What publishers' events come through.
+/// The bindings that publishers' events enter by.
 #[derive(Debug)]
 pub struct Entrance(Topology);
 
-/// By which way, as far as the newest arrangement says.
+/// The route of publishers' events in the newest arrangement of lanes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Way {
-    /// The work queue is bound to the publishers' exchange; nobody has ever had lanes.
+enum Route {
+    /// The work queue is bound to the publishers' exchange; lanes were never configured.
     Direct,
-    /// The same, and what is remembered of lanes says so.
+    /// The same, and the lane record says so.
     DirectAgain,
-    /// This fork is.
+    /// This fork is bound to it.
     Fork(String),
 }
 
-/// What one connection has been shown.
+/// The last proof or refusal on one connection.
 #[derive(Debug, Default)]
-pub(super) struct Shown {
+pub struct LastProof {
     proof: Option<Arc<Proof>>,
-    refused: Option<(Instant, NotStanding)>,
+    refused: Option<(Instant, NotProved)>,
 }
 
-impl Shown {
-    /// What was shown before, shown anew where that is too long ago.
-    pub(super) async fn proof(
+impl LastProof {
+    /// The last proof, or a new one where that is too old.
+    pub async fn proof(
         &mut self,
         entrance: &Entrance,
         connector: &Connector,
         connection: &Connection,
-    ) -> Result<Arc<Proof>, NotStanding> {
+    ) -> Result<Arc<Proof>, NotProved> {
         if let Some(proof) = self.proof.as_ref().filter(|proof| proof.at.elapsed() < RENEW_EVERY) {
             return Ok(Arc::clone(proof));
         }
@@ -102,16 +101,16 @@ impl Shown {
         {
             return Err(refused.clone());
         }
-        let before = self.proof.take().map(|proof| proof.way.clone());
+        let before = self.proof.take().map(|proof| proof.route.clone());
         let proving = entrance.prove(connector, connection, before);
-        match tokio::time::timeout(PROVE_TIMEOUT, proving).await.unwrap_or(Err(NotStanding::Silent)) {
+        match tokio::time::timeout(PROVE_TIMEOUT, proving).await.unwrap_or(Err(NotProved::Silent)) {
             Ok(proof) => {
                 let proof = Arc::new(proof);
                 *self = Self { proof: Some(Arc::clone(&proof)), refused: None };
                 Ok(proof)
             }
             Err(refused) => {
-                tracing::debug!(error = %refused, "no event is promised yet");
+                tracing::debug!(error = %refused, "events by HTTP are refused: their route to the work queue is not proved");
                 self.refused = Some((Instant::now(), refused.clone()));
                 Err(refused)
             }
@@ -119,7 +118,7 @@ impl Shown {
     }
 
     /// `proof` does not hold any more.
-    pub(super) fn doubt(&mut self, proof: &Arc<Proof>) {
+    pub fn doubt(&mut self, proof: &Arc<Proof>) {
         self.proof.take_if(|known| Arc::ptr_eq(known, proof));
     }
 }
@@ -129,71 +128,71 @@ impl Entrance {
         Self(topology)
     }
 
-    /// `before` is the way that was seen earlier on this connection.
+    /// `before` is the route that was found earlier on this connection.
     async fn prove(
         &self,
         connector: &Connector,
         connection: &Connection,
-        before: Option<Way>,
-    ) -> Result<Proof, NotStanding> {
+        before: Option<Route>,
+    ) -> Result<Proof, NotProved> {
         let queue = self.0.work_queue();
         let channel = self.channel(connection).await?;
-        look_at_queue(&channel, queue).await.map_err(|error| NotStanding::of(&named_queue(queue), &error))?;
-        let way = match before {
-            Some(Way::Fork(fork)) if self.bind_fork(&channel, &fork).await.is_ok() => Way::Fork(fork),
-            // Asking what is remembered costs more than this is worth.
-            Some(Way::DirectAgain) => Way::DirectAgain,
+        ask_for_queue(&channel, queue).await.map_err(|error| NotProved::of(&named_queue(queue), &error))?;
+        let route = match before {
+            Some(Route::Fork(fork)) if self.bind_fork(&channel, &fork).await.is_ok() => Route::Fork(fork),
+            // Reading the lane record costs more than this is worth.
+            Some(Route::DirectAgain) => Route::DirectAgain,
             _ => self.find(connector, connection).await?,
         };
         let channel = self.channel(connection).await?;
         Ok(Proof {
             channel,
             queue: queue.to_owned(),
-            way,
+            route,
             at: Instant::now(),
             begun: AtomicU64::default(),
             last: Mutex::new((0, true)),
         })
     }
 
-    async fn find(&self, connector: &Connector, connection: &Connection) -> Result<Way, NotStanding> {
+    async fn find(&self, connector: &Connector, connection: &Connection) -> Result<Route, NotProved> {
         let topic = &self.0.topic_exchange;
         declare_topic_exchange(connection, topic).await.map_err(|error| match error {
-            DeclareError::Refused { object, source } => NotStanding::of(&object, &source),
-            DeclareError::Differs { object, broker_says } => NotStanding::Refused { object, says: broker_says },
+            DeclareError::Refused { object, source } => NotProved::of(&object, &source),
+            DeclareError::Differs { object, broker_says } => NotProved::Refused { object, says: broker_says },
         })?;
         let channel = self.channel(connection).await?;
-        let unreadable = |error: StandError| {
-            tracing::warn!(%error, "cannot see which lanes lead to the work queue");
-            NotStanding::Lanes
+        let unreadable = |error: ApplyError| {
+            tracing::warn!(%error, "cannot read the lane record, so events by HTTP are refused");
+            NotProved::Lanes
         };
-        let remembered = remembers(connection, &self.0).await.map_err(|error| unreadable(error.into()))?;
-        if !remembered {
+        let recorded = is_recorded(connection, &self.0).await.map_err(|error| unreadable(error.into()))?;
+        if !recorded {
             self.bind_direct(&channel).await?;
-            // Somebody may have had the first lanes meanwhile, and taken off what was put back here.
-            if !remembers(connection, &self.0).await.map_err(|error| unreadable(error.into()))? {
-                return Ok(Way::Direct);
+            // Another process may have declared the first lanes meanwhile, and removed the binding that was restored here.
+            if !is_recorded(connection, &self.0).await.map_err(|error| unreadable(error.into()))? {
+                return Ok(Route::Direct);
             }
         }
-        // The lock goes with its connection, and with the lock nothing changes between the look and the binding.
+        // The lock ends with its connection; under it nothing changes between reading and binding.
         let own = connector.connect("hookbro lanes").await.map_err(|error: ConnectError| unreadable(error.into()))?;
         let found = async {
             let Some(fork) = newest(&own, &self.0).await.map_err(unreadable)? else {
                 self.bind_direct(&channel).await?;
-                return Ok(Way::DirectAgain);
+                return Ok(Route::DirectAgain);
             };
             self.bind_fork(&channel, &fork).await?;
-            if !remembered {
+            if !recorded {
                 self.unbind_direct(&channel).await?;
             }
-            Ok(Way::Fork(fork))
+            Ok(Route::Fork(fork))
         };
         let found = found.await;
         close(own).await;
         found
     }
 
-    async fn bind_direct(&self, channel: &Channel) -> Result<(), NotStanding> {
+    async fn bind_direct(&self, channel: &Channel) -> Result<(), NotProved> {
         let queue = self.0.work_queue();
         for key in self.0.keys() {
             self.bind(channel, queue, &self.0.topic_exchange, key).await?;
@@ -201,18 +200,18 @@ impl Entrance {
         Ok(())
     }
 
-    async fn unbind_direct(&self, channel: &Channel) -> Result<(), NotStanding> {
+    async fn unbind_direct(&self, channel: &Channel) -> Result<(), NotProved> {
         let (queue, exchange) = (self.0.work_queue(), &self.0.topic_exchange);
         for key in self.0.keys() {
             let unbound =
                 channel.queue_unbind(queue.into(), exchange.as_str().into(), key.into(), FieldTable::default());
-            unbound.await.map_err(|error| NotStanding::of(&named_queue(queue), &error))?;
+            unbound.await.map_err(|error| NotProved::of(&named_queue(queue), &error))?;
         }
         Ok(())
     }
 
-    /// The fork itself, what takes the rest from it, and its lanes as far as it is our own.
-    async fn bind_fork(&self, channel: &Channel, fork: &str) -> Result<(), NotStanding> {
+    /// The fork itself, its default route, and its lanes where it is our own.
+    async fn bind_fork(&self, channel: &Channel, fork: &str) -> Result<(), NotProved> {
         let queue = self.0.work_queue();
         self.bind(channel, queue, queue, "").await?;
         for Binding { queue, exchange, routing_key } in &self.0.bindings {
@@ -223,56 +222,56 @@ impl Entrance {
         for key in self.0.keys() {
             let (from, options) = (self.0.topic_exchange.as_str(), ExchangeBindOptions::default());
             let bound = channel.exchange_bind(fork.into(), from.into(), key.into(), options, FieldTable::default());
-            bound.await.map_err(|error| NotStanding::of(&format!("exchange `{fork}`"), &error))?;
+            bound.await.map_err(|error| NotProved::of(&format!("exchange `{fork}`"), &error))?;
         }
         Ok(())
     }
 
-    async fn bind(&self, channel: &Channel, queue: &str, exchange: &str, key: &str) -> Result<(), NotStanding> {
+    async fn bind(&self, channel: &Channel, queue: &str, exchange: &str, key: &str) -> Result<(), NotProved> {
         let options = QueueBindOptions::default();
         let bound = channel.queue_bind(queue.into(), exchange.into(), key.into(), options, FieldTable::default()).await;
-        bound.map_err(|error| NotStanding::of(&named_queue(queue), &error))
+        bound.map_err(|error| NotProved::of(&named_queue(queue), &error))
     }
 
-    async fn channel(&self, connection: &Connection) -> Result<Channel, NotStanding> {
-        connection.create_channel().await.map_err(|error| NotStanding::of("a channel", &error))
+    async fn channel(&self, connection: &Connection) -> Result<Channel, NotProved> {
+        connection.create_channel().await.map_err(|error| NotProved::of("a channel", &error))
     }
 }
 
-/// The broker has shown that publishers' events come to us.
+/// Proof that publishers' events reach our queues.
 #[derive(Debug)]
-pub(super) struct Proof {
+pub struct Proof {
     channel: Channel,
     queue: String,
-    way: Way,
+    route: Route,
     at: Instant,
-    /// Looks that have begun.
+    /// Checks that have begun.
     begun: AtomicU64,
-    /// The number of the last look that has ended, and what it saw.
+    /// The number of the last check that has ended, and its answer.
     last: Mutex<(u64, bool)>,
 }
 
 impl Proof {
-    /// Whether the way still stands, by a look that begins after this call. Whoever waits for the same look shares it.
-    pub(super) async fn holds(&self) -> bool {
+    /// Whether the route still exists, by a check that begins after this call. Callers that wait for the same check share it.
+    pub async fn holds(&self) -> bool {
         let wanted = self.begun.load(Ordering::SeqCst) + 1;
         let mut last = self.last.lock().await;
         if last.0 < wanted {
             let number = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
-            *last = (number, self.look().await.is_ok());
+            *last = (number, self.check().await.is_ok());
         }
         last.1
     }
 
-    async fn look(&self) -> lapin::Result<()> {
-        look_at_queue(&self.channel, &self.queue).await?;
-        let Way::Fork(fork) = &self.way else { return Ok(()) };
+    async fn check(&self) -> lapin::Result<()> {
+        ask_for_queue(&self.channel, &self.queue).await?;
+        let Route::Fork(fork) = &self.route else { return Ok(()) };
         let passive = ExchangeDeclareOptions { passive: true, ..ExchangeDeclareOptions::default() };
         self.channel.exchange_declare(fork.as_str().into(), ExchangeKind::Topic, passive, FieldTable::default()).await
     }
 }
 
-async fn look_at_queue(channel: &Channel, queue: &str) -> lapin::Result<()> {
+async fn ask_for_queue(channel: &Channel, queue: &str) -> lapin::Result<()> {
     let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
     channel.queue_declare(queue.into(), passive, FieldTable::default()).await.map(drop)
 }

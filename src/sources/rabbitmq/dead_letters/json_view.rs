@@ -1,4 +1,4 @@
-//! AMQP properties and headers as JSON, for people to read. One way only: nothing is made from it again.
+//! AMQP properties and headers as JSON, for people to read. One way only: nothing reads it back.
 
 use jiff::Timestamp;
 use lapin::{
@@ -20,7 +20,7 @@ pub(super) fn properties(of: &BasicProperties) -> Value {
         ("reply_to", text(of.reply_to())),
         ("expiration", text(of.expiration())),
         ("message_id", text(of.message_id())),
-        ("timestamp", of.timestamp().map(moment)),
+        ("timestamp", of.timestamp().map(rfc3339)),
         ("type", text(of.kind())),
         ("app_id", text(of.app_id())),
         ("headers", of.headers().as_ref().map(table)),
@@ -32,7 +32,7 @@ fn table(of: &FieldTable) -> Value {
     of.into_iter().map(|(name, each)| (name.as_str().to_owned(), value(each))).collect::<Map<_, _>>().into()
 }
 
-/// As deep as the table: lapin has read it by recursion, within one frame.
+/// Recursion as deep as the table: lapin has read it by recursion, within one frame.
 fn value(of: &AMQPValue) -> Value {
     match of {
         AMQPValue::Boolean(value) => json!(value),
@@ -48,7 +48,7 @@ fn value(of: &AMQPValue) -> Value {
         AMQPValue::ShortString(text) => json!(text.as_str()),
         AMQPValue::LongString(text) => json!(String::from_utf8_lossy(text.as_bytes())),
         AMQPValue::FieldArray(items) => items.as_slice().iter().map(value).collect(),
-        AMQPValue::Timestamp(seconds) => moment(*seconds),
+        AMQPValue::Timestamp(seconds) => rfc3339(*seconds),
         AMQPValue::FieldTable(inner) => table(inner),
         AMQPValue::ByteArray(bytes) => json!(format!("{} bytes", bytes.len())),
         AMQPValue::DecimalValue(decimal) => json!(format!("{decimal:?}")),
@@ -57,7 +57,7 @@ fn value(of: &AMQPValue) -> Value {
 }
 
 /// Seconds since 1970, as RFC 3339 where they are a time at all.
-fn moment(seconds: u64) -> Value {
+fn rfc3339(seconds: u64) -> Value {
     let at = i64::try_from(seconds).ok().and_then(|seconds| Timestamp::from_second(seconds).ok());
     at.map_or(json!(seconds), |at| json!(at.to_string()))
 }
@@ -68,7 +68,7 @@ mod tests {
     use lapin::types::{FieldArray, LongString};
 
     #[test]
-    fn what_is_set_is_shown_and_nothing_else() {
+    fn properties_that_are_set_are_in_the_view_and_no_others() {
         let mut headers = FieldTable::default();
         headers.insert("n".into(), AMQPValue::LongInt(7));
         headers.insert("t".into(), AMQPValue::LongString(LongString::from("é")));
@@ -76,9 +76,6 @@ mod tests {
         headers.insert("list".into(), AMQPValue::FieldArray(FieldArray::from(vec![AMQPValue::Boolean(true)])));
         let properties = BasicProperties::default().with_message_id("m".into()).with_headers(headers);
         let headers = json!({"at": "2026-08-03T06:00:00Z", "list": [true], "n": 7, "t": "é"});
-        assert_eq!(
-            crate::sources::rabbitmq::shown::properties(&properties),
-            json!({"message_id": "m", "headers": headers})
-        );
+        assert_eq!(super::properties(&properties), json!({"message_id": "m", "headers": headers}));
     }
 }

@@ -1,19 +1,24 @@
-//! The objects on the broker as one value: names, arguments, and the order that never leaves a gap.
+//! The topology: the objects on the broker as one value: names, arguments, and the order that never leaves a gap.
 //!
 //! Every dead-letter step is a fanout exchange and a quorum queue of one name, so that the original routing key
 //! survives without `x-dead-letter-routing-key`. At-least-once dead-lettering needs quorum queues with
-//! `x-overflow=reject-publish`; without it RabbitMQ falls back to at-most-once in silence.
+//! `x-overflow=reject-publish`; without it RabbitMQ falls back to at-most-once silently.
+
+pub(super) mod changeover;
+pub(super) mod declare;
+pub(super) mod entrance;
+mod management;
+pub(super) mod migrate;
+pub(super) mod policies;
+pub mod topic;
 
 use super::settings::{Lane, Settings};
-use crate::{
-    event::{Attempt, RetryLadder},
-    sources::rabbitmq::topic,
-};
+use crate::event::{Attempt, RetryLadder};
 use lapin::types::{AMQPValue, FieldTable, LongString};
 use ring::digest::{SHA256, digest};
 use std::{collections::BTreeMap, time::Duration};
 
-/// Returns an event survives that is kept while it is looked at: RabbitMQ 4 would drop it after 20 by default.
+/// How often a kept event may return to its queue, as it does after each reading: RabbitMQ 4 would drop it after 20 by default.
 const KEPT_DELIVERY_LIMIT: u32 = 1_000_000;
 /// A retry queue gets this part of Q's prefetch: retries are fewer, and must not crowd out fresh events.
 const RETRY_PREFETCH_PART: u16 = 8;
@@ -43,7 +48,7 @@ pub struct Binding {
     pub routing_key: String,
 }
 
-/// A queue that hookbro consumes, and what its deliveries have behind and before them.
+/// A queue that hookbro consumes, with the delays before and after its attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rung {
     pub queue: String,
@@ -57,10 +62,10 @@ pub struct Rung {
     pub prefetch: u16,
 }
 
-/// Where events part ways between lanes: an internal topic exchange, from which what no lane's keys take goes to Q.
+/// Routes events to their lanes: an internal topic exchange. An event that matches no lane's keys goes to Q.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fork {
-    /// Named by its bindings, so that other bindings are another exchange: which ones stand cannot be asked over AMQP.
+    /// Named after its bindings, so that other bindings are another exchange: AMQP cannot list the bindings of an exchange.
     pub exchange: String,
     /// Its alternate exchange, which leads to Q.
     pub otherwise: String,
@@ -68,7 +73,7 @@ pub struct Fork {
     pub bindings: Vec<String>,
 }
 
-/// Everything that must stand, each list in the order of its declaration: the far end first, the work queue last.
+/// Everything that must exist, each list in the order of its declaration: the far end first, the work queue last.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Topology {
     /// The publishers' topic exchange: used as it is, created only if missing.
@@ -81,7 +86,7 @@ pub struct Topology {
     pub bindings: Vec<Binding>,
     /// Q first.
     pub rungs: Vec<Rung>,
-    /// What led to Q directly, where a fork leads to it now.
+    /// The bindings that led to Q directly, where a fork leads to it now.
     pub(super) unbound: Vec<Binding>,
     /// The lanes' names and patterns, in order.
     lanes: Vec<Lane>,
@@ -130,7 +135,7 @@ impl Topology {
         }
     }
 
-    /// The fanout exchange and queue of events given up.
+    /// The fanout exchange and queue of dead letters.
     pub fn dead(&self) -> &str {
         &self.dead
     }
@@ -152,8 +157,8 @@ impl Topology {
         }
     }
 
-    /// All but what leads publishers' events to it.
-    pub(super) fn behind_the_entrances(&self) -> Self {
+    /// All but the fork and the bindings by which publishers' events enter.
+    pub(super) fn without_entrances(&self) -> Self {
         let own = self.bindings.iter().filter(|binding| binding.exchange == binding.queue);
         Self { bindings: own.cloned().collect(), fork: None, unbound: Vec::new(), ..self.clone() }
     }
@@ -181,7 +186,7 @@ impl Topology {
         self.rungs.first().map_or("", |rung| rung.queue.as_str())
     }
 
-    /// The routing keys by which publishers' events come to us.
+    /// The routing keys by which publishers' events enter.
     pub(super) fn keys(&self) -> impl Iterator<Item = &str> {
         let forked = self.fork.iter().flat_map(|fork| fork.bindings.iter().map(String::as_str));
         let direct = self.bindings.iter().filter(|binding| binding.exchange == self.topic_exchange);
@@ -229,7 +234,7 @@ struct Ladder<'a> {
 }
 
 impl Ladder<'_> {
-    /// From the last rung down, so that every dead-letter target stands before what leads to it.
+    /// From the last rung down, so that every dead-letter target exists before the queue that leads to it.
     fn queues(&self, ladder: &RetryLadder) -> Vec<Queue> {
         let delays = ladder.delays();
         let mut queues = Vec::new();
@@ -296,7 +301,7 @@ fn delay_queue(name: String, retry: &str, delay: Duration) -> Queue {
     quorum(name, dead_lettering(retry).into_iter().chain([ttl]))
 }
 
-/// A queue that nothing leaves by itself. A length limit, which any policy can set, refuses what comes and drops nothing.
+/// A queue that no message leaves by itself. A length limit, which any policy can set, refuses new messages and drops none.
 fn keeping_queue(name: String) -> Queue {
     let overflow = ("x-overflow", Argument::Text("reject-publish".into()));
     quorum(name, [("x-delivery-limit", Argument::Number(KEPT_DELIVERY_LIMIT.into())), overflow])
@@ -320,14 +325,14 @@ impl Fork {
 }
 
 impl Queue {
-    /// A queue that keeps what another one parked while that is made anew.
+    /// A queue that holds the messages of another one while that is deleted and declared again.
     pub(super) fn holding(name: String) -> Self {
         keeping_queue(name)
     }
 
-    /// A queue of one or two messages that only hookbro writes. Its arguments are those of all versions, since nothing moves
-    /// it to others.
-    pub(super) fn remembering(name: String) -> Self {
+    /// The queue that records lanes: one or two messages that only hookbro writes. Its arguments are those of all versions,
+    /// because it is never migrated.
+    pub(super) fn lane_record(name: String) -> Self {
         quorum(name, [("x-delivery-limit", Argument::Number(KEPT_DELIVERY_LIMIT.into()))])
     }
 

@@ -4,6 +4,7 @@
 use crate::{
     event::Attempt,
     observe::trace::{Follows, Trace, Traces},
+    sources::rabbitmq::headers::is_replay,
 };
 use lapin::{
     BasicProperties,
@@ -28,7 +29,7 @@ pub(super) fn begin(traces: &Traces, delivery: &Delivery, queue: &str, attempt: 
         return Trace::default();
     }
     let properties = &delivery.properties;
-    let follows = if super::headers::is_replay(properties) { Follows::Link } else { Follows::Parent };
+    let follows = if is_replay(properties) { Follows::Link } else { Follows::Parent };
     traces.of_message(&Carrier(properties.headers().as_ref()), follows, || span(delivery, properties, queue, attempt))
 }
 
@@ -59,7 +60,7 @@ fn span(delivery: &Delivery, properties: &BasicProperties, queue: &str, attempt:
     SpanBuilder::from_name(format!("process {queue}")).with_kind(SpanKind::Consumer).with_attributes(attributes)
 }
 
-/// `{exchange}:{routing key}:{queue}`, less what is empty or said already.
+/// `{exchange}:{routing key}:{queue}`, without empty or repeated parts.
 fn destination(exchange: &str, routing_key: &str, queue: &str) -> String {
     let routing_key = if routing_key == queue { "" } else { routing_key };
     [exchange, routing_key, queue].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(":")

@@ -18,26 +18,26 @@ fn with(headers: Vec<(&str, AMQPValue)>) -> BasicProperties {
     BasicProperties::default().with_headers(FieldTable::from(headers))
 }
 
-/// As [`told`], of a message that is recorded.
+/// As [`carried`], of a message that is recorded.
 fn traced(properties: BasicProperties) -> (SpanData, HashMap<String, String>) {
-    let (span, told) = told(properties);
-    (span.unwrap(), told)
+    let (span, context) = carried(properties);
+    (span.unwrap(), context)
 }
 
-/// The span that a message with these properties makes, if it is recorded, and what the other side of a call is told.
-fn told(properties: BasicProperties) -> (Option<SpanData>, HashMap<String, String>) {
+/// The span that a message with these properties makes, if it is recorded, and the context that a call carries.
+fn carried(properties: BasicProperties) -> (Option<SpanData>, HashMap<String, String>) {
     let (traces, recorded) = Recorded::start(1.0);
     let mut delivery = Delivery::mock(7, "gigs.events".into(), "gigs.com.gigs.sim".into(), false, b"{}".to_vec());
     delivery.properties = properties;
     let trace = begin(&traces, &delivery, "hookbro.events", Attempt::from_rung(1));
-    let told = futures_util::FutureExt::now_or_never(trace.around(async {
-        let mut told = HashMap::new();
-        traces.of_call(&mut told, || SpanBuilder::from_name("call")).end();
-        told
+    let context = futures_util::FutureExt::now_or_never(trace.around(async {
+        let mut context = HashMap::new();
+        traces.of_call(&mut context, || SpanBuilder::from_name("call")).end();
+        context
     }));
     trace.end();
     let span = recorded.spans().into_iter().find(|span| span.span_kind == SpanKind::Consumer);
-    (span, told.unwrap())
+    (span, context.unwrap())
 }
 
 fn value(span: &SpanData, name: &str) -> Option<String> {
@@ -91,43 +91,43 @@ fn a_parent_may_be_any_kind_of_text_and_nothing_else() {
         (long(&"-".repeat(1 << 20)), false),
     ] {
         let shown = format!("{header:?}").chars().take(90).collect::<String>();
-        let (span, told) = traced(with(vec![("traceparent", header), ("tracestate", long("a=b"))]));
+        let (span, context) = traced(with(vec![("traceparent", header), ("tracestate", long("a=b"))]));
         assert_eq!(span.span_context.trace_id().to_string() == TRACE, is_parent, "{shown}");
-        assert!(well_formed(&told), "{shown}: {told:?}");
+        assert!(well_formed(&context), "{shown}: {context:?}");
     }
 }
 
 #[test]
 fn a_state_that_is_too_long_or_no_state_costs_nothing_but_itself() {
     for state in [&*"a=b,".repeat(200), "no state", "UPPER=x", &*format!("a={}", "v".repeat(400))] {
-        let (span, told) = traced(with(vec![("traceparent", long(PARENT)), ("tracestate", long(state))]));
+        let (span, context) = traced(with(vec![("traceparent", long(PARENT)), ("tracestate", long(state))]));
         assert_eq!(span.span_context.trace_id().to_string(), TRACE, "{state:.20}");
         assert_eq!(span.span_context.trace_state().header(), "", "{state:.20}");
-        assert!(well_formed(&told));
+        assert!(well_formed(&context));
     }
 }
 
 #[test]
 fn a_replay_begins_a_trace_that_points_to_the_old_one() {
     let replayed = ("x-hookbro-replayed", AMQPValue::LongInt(1));
-    let (span, told) = traced(with(vec![("traceparent", long(PARENT)), replayed.clone()]));
+    let (span, context) = traced(with(vec![("traceparent", long(PARENT)), replayed.clone()]));
     assert_ne!(span.span_context.trace_id().to_string(), TRACE);
     let links: Vec<_> = span.links.iter().map(|link| link.span_context.trace_id().to_string()).collect();
     assert_eq!(links, [TRACE]);
-    assert!(!told["traceparent"].contains(TRACE));
+    assert!(!context["traceparent"].contains(TRACE));
     let (span, _) = traced(with(vec![replayed]));
     assert_eq!(span.links.iter().count(), 0, "with nothing to point to");
 }
 
 #[test]
-fn a_destination_says_nothing_twice() {
+fn a_destination_repeats_nothing() {
     assert_eq!(destination("", "q", "q"), "q");
     assert_eq!(destination("hookbro.events.retry.1", "a.b", "q.retry.1"), "hookbro.events.retry.1:a.b:q.retry.1");
 }
 
 /// As W3C Trace Context, 3.2.2, wants it.
-fn well_formed(told: &HashMap<String, String>) -> bool {
-    let parts: Vec<_> = told["traceparent"].split('-').collect();
+fn well_formed(context: &HashMap<String, String>) -> bool {
+    let parts: Vec<_> = context["traceparent"].split('-').collect();
     let hex =
         |part: &str, len| part.len() == len && part.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
     let [version, trace, parent, flags] = parts.as_slice() else { return false };
@@ -152,8 +152,8 @@ fn anything() -> impl Strategy<Value = AMQPValue> {
 
 proptest! {
     #[test]
-    fn whatever_the_headers_hold_there_is_a_span_and_svix_hears_a_sound_context(parent in anything(), state in anything()) {
-        let (_, told) = told(with(vec![("traceparent", parent), ("tracestate", state)]));
-        prop_assert!(well_formed(&told), "{told:?}");
+    fn whatever_the_headers_hold_there_is_a_span_and_calls_carry_a_sound_context(parent in anything(), state in anything()) {
+        let (_, context) = carried(with(vec![("traceparent", parent), ("tracestate", state)]));
+        prop_assert!(well_formed(&context), "{context:?}");
     }
 }

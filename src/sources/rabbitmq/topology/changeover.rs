@@ -1,18 +1,22 @@
-//! How one arrangement of lanes follows another without a gap: the new way for events stands before the old one goes, so
-//! that meanwhile an event may come twice, and never not at all. The newest arrangement is that of the process that started
-//! last.
+//! The changeover from one arrangement of lanes to the next, without a gap: the new route exists before the old one is deleted,
+//! so that meanwhile an event may come twice, and is never lost. The newest arrangement is that of the process that started last.
 //!
-//! AMQP cannot list what is bound, so a small queue remembers the forks that were made and the lanes that there were. One
-//! process at a time changes them, the one that holds an exclusive queue; the broker lets go of it with its connection.
+//! AMQP cannot list bindings, so a small queue, the lane record, keeps the names of all forks and lanes that were declared. One
+//! process at a time changes them, the one that holds the lock.
 
 use super::{
-    connect::{ConnectError, Connector, close, not_found},
+    Queue, Topology,
     declare::{DeclareError, declare},
-    lock::{LOCK_TIMEOUT, NotHeld, lock},
-    publish::PERSISTENT,
-    topology::{Queue, Topology, ladder_queues, lane_queue},
+    ladder_queues, lane_queue,
 };
-use crate::pipeline::source::Occasion;
+use crate::{
+    pipeline::source::Occasion,
+    sources::rabbitmq::{
+        connect::{ConnectError, Connector, close, not_found},
+        exclusive::{LOCK_TIMEOUT, NotHeld, lock},
+        headers::PERSISTENT,
+    },
+};
 use lapin::{
     BasicProperties, Channel, Confirmation, Connection,
     message::Delivery,
@@ -29,11 +33,11 @@ use std::{
     time::Duration,
 };
 
-/// Longest wait for the broker to confirm what is to be remembered; under an alarm it confirms nothing.
+/// Longest wait for the broker to confirm the lane record; under an alarm it confirms nothing.
 const CONFIRM_TIMEOUT: Duration = Duration::from_secs(10);
-/// Between the last new binding and the end of what an old one leads to: the broker may be routing a message by the old ones
-/// alone at that moment, which takes it microseconds.
-pub(super) const SETTLE: Duration = Duration::from_millis(500);
+/// Between the last new binding and the deletion of an old route: the broker may be routing a message by the old bindings alone
+/// at that moment, which takes it microseconds.
+pub(super) const ROUTING_GRACE: Duration = Duration::from_millis(500);
 
 /// A lane that the configuration no longer names, with messages in it that nobody consumes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,25 +56,25 @@ impl fmt::Display for Stranded {
     }
 }
 
-/// What there was before, and may stand still.
+/// The lane record: what was declared before, and may still exist.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct Memory {
-    /// The fork of the newest arrangement that came to stand; none if it has no lanes.
+struct LaneRecord {
+    /// The fork of the newest arrangement that was completed; none if it has no lanes.
     newest: Option<String>,
-    /// Exchanges that events are forked by.
+    /// Exchanges that route events to lanes.
     forks: BTreeSet<String>,
     /// Lanes, and how many delays each has.
     lanes: BTreeMap<String, usize>,
 }
 
-impl Memory {
+impl LaneRecord {
     fn of(topology: &Topology) -> Self {
         let lanes = topology.lane_ladders().map(|(name, delays)| (name.to_owned(), delays));
         let newest = topology.fork.as_ref().map(|fork| fork.exchange.clone());
         Self { forks: newest.iter().cloned().collect(), newest, lanes: lanes.collect() }
     }
 
-    /// With what `other`, the later one, says besides.
+    /// Adds what `other`, the later one, has besides.
     fn join(&mut self, other: Self) {
         self.newest = other.newest;
         self.forks.extend(other.forks);
@@ -81,16 +85,17 @@ impl Memory {
     }
 }
 
-/// Makes `topology` stand, and takes away what led events elsewhere before. Says which lanes were left with messages.
+/// Declares `topology`, and deletes the routes that led events elsewhere before. Answers the lanes that still hold messages.
 ///
-/// On a return to lanes that another process has arranged meanwhile, its queues stand and events go on as they do.
-pub async fn stand(
+/// On a reconnect to lanes that another process has arranged meanwhile, only its queues are declared, and events keep their
+/// routes.
+pub async fn apply(
     connector: &Connector,
     connection: &Connection,
     topology: &Topology,
     occasion: Occasion,
-) -> Result<Vec<Stranded>, StandError> {
-    if topology.fork.is_none() && !stands(connection, &remembering(topology)).await? {
+) -> Result<Vec<Stranded>, ApplyError> {
+    if topology.fork.is_none() && !exists(connection, &lane_record_queue(topology)).await? {
         return Ok(declare(connection, topology).await.map(|()| Vec::new())?);
     }
     // Not on the consumers' connection: one that publishes is blocked under an alarm, acknowledgements included.
@@ -102,9 +107,9 @@ pub async fn stand(
         },
         Ok(None) => {
             tracing::warn!(
-                "events go to the lanes that another replica has set since this one started; restart it with those settings"
+                "another replica has set other lanes since this replica started, and events follow those; restart this replica with the same lanes"
             );
-            declare(connection, &topology.behind_the_entrances()).await.map(|()| Vec::new()).map_err(StandError::from)
+            declare(connection, &topology.without_entrances()).await.map(|()| Vec::new()).map_err(ApplyError::from)
         }
         Err(error) => Err(error),
     };
@@ -113,131 +118,132 @@ pub async fn stand(
 }
 
 /// Lanes of earlier configurations that still hold messages. Changes nothing.
-pub async fn stranded(connection: &Connection, topology: &Topology) -> Result<Vec<Stranded>, StandError> {
-    let queue = remembering(topology);
-    if !stands(connection, &queue).await? {
+pub async fn stranded(connection: &Connection, topology: &Topology) -> Result<Vec<Stranded>, ApplyError> {
+    let queue = lane_record_queue(topology);
+    if !exists(connection, &queue).await? {
         return Ok(Vec::new());
     }
     let refused = |source| refused(&queue, source);
-    // What is looked at is out of the queue for the moment, and must not be missed by anybody.
+    // What is read is out of the queue for the moment, and no other process may find it empty.
     let channel = locked(connection, topology.work_queue()).await?;
-    let (memory, _) = recall(&channel, &queue).await.map_err(refused)?;
-    // What was looked at goes back with its channel.
-    channel.close(200, "hookbro has looked".into()).await.map_err(refused)?;
-    Ok(left_over(connection, topology, &memory).await?.into_iter().filter(|left| left.messages > 0).collect())
+    let (record, _) = read(&channel, &queue).await.map_err(refused)?;
+    // What was read goes back with its channel.
+    channel.close(200, "hookbro returns the lane record".into()).await.map_err(refused)?;
+    Ok(left_over(connection, topology, &record).await?.into_iter().filter(|left| left.messages > 0).collect())
 }
 
-/// Whether anybody has ever had lanes.
-pub(super) async fn remembers(connection: &Connection, topology: &Topology) -> Result<bool, DeclareError> {
-    stands(connection, &remembering(topology)).await
+/// Whether lanes were ever configured.
+pub(super) async fn is_recorded(connection: &Connection, topology: &Topology) -> Result<bool, DeclareError> {
+    exists(connection, &lane_record_queue(topology)).await
 }
 
 /// The fork of the newest arrangement; none if that has no lanes. Until `connection` closes, nobody changes it.
-pub(super) async fn newest(connection: &Connection, topology: &Topology) -> Result<Option<String>, StandError> {
-    let queue = remembering(topology);
+pub(super) async fn newest(connection: &Connection, topology: &Topology) -> Result<Option<String>, ApplyError> {
+    let queue = lane_record_queue(topology);
     let channel = locked(connection, topology.work_queue()).await?;
-    let (memory, _) = recall(&channel, &queue).await.map_err(|source| refused(&queue, source))?;
-    // What was looked at goes back with its channel.
-    channel.close(200, "hookbro has looked".into()).await.map_err(|source| refused(&queue, source))?;
-    Ok(memory.newest)
+    let (record, _) = read(&channel, &queue).await.map_err(|source| refused(&queue, source))?;
+    // What was read goes back with its channel.
+    channel.close(200, "hookbro returns the lane record".into()).await.map_err(|source| refused(&queue, source))?;
+    Ok(record.newest)
 }
 
-/// Why it cannot be made to stand.
+/// Why a topology cannot be applied.
 #[derive(Debug, thiserror::Error)]
-pub enum StandError {
+pub enum ApplyError {
     #[error(transparent)]
     Connect(#[from] ConnectError),
     #[error(transparent)]
     Declare(#[from] DeclareError),
     #[error(
-        "another process is changing the lanes of `{queue}` for {LOCK_TIMEOUT:?} already; if none is, see who holds `{queue}.lanes.lock`"
+        "another process has been changing the lanes of `{queue}` for {LOCK_TIMEOUT:?}; if no process changes them, see who holds `{queue}.lanes.lock`"
     )]
     Locked { queue: String },
     #[error(
         "the broker confirmed nothing within {CONFIRM_TIMEOUT:?} while the lanes changed; an alarm may block publishers"
     )]
     Unconfirmed,
-    #[error("cannot write down the lanes: {0}")]
-    Memory(serde_json::Error),
+    #[error("cannot write the lane record: {0}")]
+    Record(serde_json::Error),
 }
 
-/// One change, with the lock in hand.
+/// One change, under the lock.
 struct Changeover<'t> {
     topology: &'t Topology,
-    /// Holds the lock, and what the remembering queue gave.
+    /// Holds the lock, and the messages of the lane record.
     channel: Channel,
     queue: String,
-    memory: Memory,
-    recalled: Vec<Delivery>,
+    record: LaneRecord,
+    recorded: Vec<Delivery>,
 }
 
 impl<'t> Changeover<'t> {
-    /// Waits for the lock, and remembers what is about to be made before it is: a crash must leave no fork unknown.
-    /// None, and no lock, where another's arrangement is to be left.
+    /// Waits for the lock, and records what is about to be declared: a crash must leave no fork unrecorded. None, and no lock,
+    /// where the arrangement of another process stays.
     async fn begin(
         connection: &Connection,
         topology: &'t Topology,
         occasion: Occasion,
-    ) -> Result<Option<Self>, StandError> {
-        let queue = remembering(topology);
+    ) -> Result<Option<Self>, ApplyError> {
+        let queue = lane_record_queue(topology);
         let refused = |source| refused(&queue, source);
         let channel = locked(connection, topology.work_queue()).await?;
         channel.confirm_select(ConfirmSelectOptions::default()).await.map_err(refused)?;
         let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
-        let table = Queue::remembering(queue.clone()).table();
+        let table = Queue::lane_record(queue.clone()).table();
         channel.queue_declare(queue.as_str().into(), durable, table).await.map_err(refused)?;
-        let (memory, recalled) = recall(&channel, &queue).await.map_err(refused)?;
-        let wanted = Memory::of(topology);
-        let another = !recalled.is_empty() && memory.newest != wanted.newest;
+        let (record, recorded) = read(&channel, &queue).await.map_err(refused)?;
+        let wanted = LaneRecord::of(topology);
+        let another = !recorded.is_empty() && record.newest != wanted.newest;
         if another && occasion == Occasion::Return {
-            // What was recalled goes back with its channel.
-            channel.close(200, "hookbro leaves the lanes".into()).await.map_err(refused)?;
+            // What was read goes back with its channel.
+            channel.close(200, "hookbro keeps the lanes".into()).await.map_err(refused)?;
             return Ok(None);
         }
-        let mut known = memory.clone();
+        let mut known = record.clone();
         known.join(wanted);
-        // Until it stands, it is not the newest: it may never come to.
-        known.newest.clone_from(&memory.newest);
-        let mut begun = Self { topology, channel, queue, memory, recalled };
-        begun.remember(known).await?;
+        // It is not the newest before it is complete: it may never be.
+        known.newest.clone_from(&record.newest);
+        let mut begun = Self { topology, channel, queue, record, recorded };
+        begun.write(known).await?;
         Ok(Some(begun))
     }
 
-    /// The new way stands: takes the old ones away.
-    async fn finish(mut self, connection: &Connection) -> Result<Vec<Stranded>, StandError> {
-        let wanted = Memory::of(self.topology);
+    /// The new route exists: deletes the old ones.
+    async fn finish(mut self, connection: &Connection) -> Result<Vec<Stranded>, ApplyError> {
+        let wanted = LaneRecord::of(self.topology);
         for binding in &self.topology.unbound {
             let (queue, exchange) = (binding.queue.as_str().into(), binding.exchange.as_str().into());
             let key = binding.routing_key.as_str().into();
             let unbound = self.channel.queue_unbind(queue, exchange, key, FieldTable::default()).await;
             unbound.map_err(|source| refused(&binding.queue, source))?;
         }
-        let old: Vec<_> = self.memory.forks.difference(&wanted.forks).collect();
+        let old: Vec<_> = self.record.forks.difference(&wanted.forks).collect();
         if !old.is_empty() {
-            tokio::time::sleep(SETTLE).await;
+            tokio::time::sleep(ROUTING_GRACE).await;
         }
         for fork in old {
             let deleted = self.channel.exchange_delete(fork.as_str().into(), ExchangeDeleteOptions::default()).await;
             deleted.map_err(|source| refused(fork, source))?;
         }
-        let left_over = left_over(connection, self.topology, &self.memory).await?;
+        let left_over = left_over(connection, self.topology, &self.record).await?;
         let mut known = wanted;
-        let kept = |lane: &Stranded| Some((lane.lane.clone(), *self.memory.lanes.get(&lane.lane)?));
+        let kept = |lane: &Stranded| Some((lane.lane.clone(), *self.record.lanes.get(&lane.lane)?));
         known.lanes.extend(left_over.iter().filter_map(kept));
-        self.remember(known).await?;
-        // Gives back what was recalled and is still right, and the lock.
+        self.write(known).await?;
+        // Returns the lane record, and releases the lock.
         let done = self.channel.close(200, "hookbro has changed over".into()).await;
         done.map_err(|source| refused(&self.queue, source))?;
         Ok(left_over.into_iter().filter(|left| left.messages > 0).collect())
     }
 
-    /// Replaces what is remembered, the new before the old goes; nothing is written if it is the same.
-    async fn remember(&mut self, memory: Memory) -> Result<(), StandError> {
-        if memory == self.memory && self.recalled.len() == 1 {
+    /// Replaces the lane record, the new message before the old is removed; nothing is written if it is the same.
+    #[expect(clippy::disallowed_methods, reason = "the lane record is no event: the new one is confirmed before")]
+    async fn write(&mut self, record: LaneRecord) -> Result<(), ApplyError> {
+        if record == self.record && self.recorded.len() == 1 {
             return Ok(());
         }
         let refused = |source| refused(&self.queue, source);
-        let body = serde_json::to_vec(&memory).map_err(StandError::Memory)?;
+        let body = serde_json::to_vec(&record).map_err(ApplyError::Record)?;
         let properties = BasicProperties::default().with_delivery_mode(PERSISTENT);
         let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
         let published = async {
@@ -245,16 +251,16 @@ impl<'t> Changeover<'t> {
         };
         match tokio::time::timeout(CONFIRM_TIMEOUT, published).await {
             Ok(Ok(Confirmation::Ack(None))) => {}
-            Ok(Ok(_)) | Err(_) => return Err(StandError::Unconfirmed),
+            Ok(Ok(_)) | Err(_) => return Err(ApplyError::Unconfirmed),
             Ok(Err(source)) => return Err(refused(source).into()),
         }
-        for old in self.recalled.drain(..) {
+        for old in self.recorded.drain(..) {
             let acked = self.channel.basic_ack(old.delivery_tag, BasicAckOptions::default()).await;
             acked.map_err(refused)?;
         }
         let got = self.channel.basic_get(self.queue.as_str().into(), BasicGetOptions::default()).await;
-        self.recalled.extend(got.map_err(refused)?.map(|got| got.delivery));
-        self.memory = memory;
+        self.recorded.extend(got.map_err(refused)?.map(|got| got.delivery));
+        self.record = record;
         Ok(())
     }
 }
@@ -263,38 +269,40 @@ fn refused(object: &str, source: lapin::Error) -> DeclareError {
     DeclareError::Refused { object: format!("`{object}`"), source }
 }
 
-/// The queue that remembers.
-pub(super) fn remembering(topology: &Topology) -> String {
+/// The queue of the lane record.
+pub(super) fn lane_record_queue(topology: &Topology) -> String {
     format!("{}.lanes", topology.work_queue())
 }
 
-/// A channel of the connection that holds the lock from now on.
-async fn locked(connection: &Connection, work_queue: &str) -> Result<Channel, StandError> {
+/// Acquires the lock for `connection`.
+async fn locked(connection: &Connection, work_queue: &str) -> Result<Channel, ApplyError> {
     let name = format!("{work_queue}.lanes.lock");
     lock(connection, &name, LOCK_TIMEOUT).await.map_err(|not_held| match not_held {
-        NotHeld::ByOther => StandError::Locked { queue: work_queue.to_owned() },
+        NotHeld::ByOther => ApplyError::Locked { queue: work_queue.to_owned() },
         NotHeld::Refused(source) => refused(&name, source).into(),
     })
 }
 
-/// Everything that is remembered; after a crash in two messages. They stay unacknowledged.
-async fn recall(channel: &Channel, queue: &str) -> lapin::Result<(Memory, Vec<Delivery>)> {
-    let (mut memory, mut recalled) = (Memory::default(), Vec::new());
+/// The whole lane record; after a crash it is in two messages. They stay unacknowledged.
+async fn read(channel: &Channel, queue: &str) -> lapin::Result<(LaneRecord, Vec<Delivery>)> {
+    let (mut record, mut recorded) = (LaneRecord::default(), Vec::new());
     while let Some(got) = channel.basic_get(queue.into(), BasicGetOptions::default()).await? {
         match serde_json::from_slice(&got.delivery.data) {
-            Ok(one) => memory.join(one),
-            Err(error) => tracing::warn!(queue, %error, "a message that is none of hookbro's is replaced"),
+            Ok(one) => record.join(one),
+            Err(error) => {
+                tracing::warn!(queue, %error, "lane record holds a message that hookbro did not write; it is replaced")
+            }
         }
-        recalled.push(got.delivery);
+        recorded.push(got.delivery);
     }
-    Ok((memory, recalled))
+    Ok((record, recorded))
 }
 
-async fn stands(connection: &Connection, queue: &str) -> Result<bool, DeclareError> {
+async fn exists(connection: &Connection, queue: &str) -> Result<bool, DeclareError> {
     Ok(ready(connection, queue).await?.is_some())
 }
 
-/// Messages ready in a queue; none if it does not stand.
+/// Messages ready in a queue; none if it does not exist.
 async fn ready(connection: &Connection, queue: &str) -> Result<Option<u64>, DeclareError> {
     // A refusal closes the channel.
     let channel = connection.create_channel().await.map_err(|source| refused(queue, source))?;
@@ -302,7 +310,7 @@ async fn ready(connection: &Connection, queue: &str) -> Result<Option<u64>, Decl
     match channel.queue_declare(queue.into(), passive, FieldTable::default()).await {
         Ok(declared) => {
             let count = declared.message_count().into();
-            channel.close(200, "hookbro has looked".into()).await.map_err(|source| refused(queue, source))?;
+            channel.close(200, "hookbro has counted".into()).await.map_err(|source| refused(queue, source))?;
             Ok(Some(count))
         }
         Err(error) if not_found(&error).is_some() => Ok(None),
@@ -310,24 +318,24 @@ async fn ready(connection: &Connection, queue: &str) -> Result<Option<u64>, Decl
     }
 }
 
-/// The remembered lanes that the configuration no longer names and whose queues still stand.
+/// The recorded lanes that the configuration no longer names and whose queues still exist.
 async fn left_over(
     connection: &Connection,
     topology: &Topology,
-    memory: &Memory,
+    record: &LaneRecord,
 ) -> Result<Vec<Stranded>, DeclareError> {
     let mut found = Vec::new();
-    for (lane, delays) in &memory.lanes {
+    for (lane, delays) in &record.lanes {
         if topology.lane_ladders().any(|(name, _)| name == lane) {
             continue;
         }
-        let (mut messages, mut standing) = (0, false);
+        let (mut messages, mut remains) = (0, false);
         for queue in ladder_queues(&lane_queue(topology.work_queue(), lane), *delays) {
             let ready = ready(connection, &queue).await?;
-            standing |= ready.is_some();
+            remains |= ready.is_some();
             messages += ready.unwrap_or(0);
         }
-        if standing {
+        if remains {
             found.push(Stranded { lane: lane.clone(), messages });
         }
     }

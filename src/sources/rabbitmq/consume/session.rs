@@ -3,14 +3,9 @@
 //! Any channel error, a stream that ends unasked and a lost connection all end the session; the owner opens another.
 
 use super::{
-    changeover::{StandError, stand},
-    connect::{ConnectError, Connector, close},
-    copies::{Copies, HOLD, Original},
     depths::{Depths, Unknown, watch_depths},
-    headers::{header_bytes, replays},
     settle::{AmqpReceipt, Settler},
-    silence::{Sign, Silence},
-    topology::{Rung, Topology},
+    stall_detector::{Flow, StallDetector},
     trace,
 };
 use crate::{
@@ -19,6 +14,15 @@ use crate::{
     pipeline::{
         delivery::{Delivery, Message, Unsettled},
         source::{Demand, Occasion},
+    },
+    sources::rabbitmq::{
+        connect::{ConnectError, Connector, close},
+        dead_letters::republish::{DEFER_LIMIT, Original, Republisher},
+        headers::{header_bytes, replays},
+        topology::{
+            Rung, Topology,
+            changeover::{ApplyError, apply},
+        },
     },
 };
 use futures_util::{
@@ -61,7 +65,7 @@ pub enum OpenError {
     #[error(transparent)]
     Connect(#[from] ConnectError),
     #[error(transparent)]
-    Declare(#[from] StandError),
+    Apply(#[from] ApplyError),
     #[error("cannot open a channel: {0}")]
     Channel(lapin::Error),
     #[error("the broker did not declare everything within {OPEN_TIMEOUT:?}")]
@@ -79,10 +83,10 @@ pub enum SessionEnded {
     Closed,
     #[error("the broker did not answer within {ORDER_TIMEOUT:?}")]
     Silent,
-    /// The watchdog's word: the connection lives, and a consumer on it is dead.
-    #[error("queue `{queue}` has messages ready and room for them, and sent none for {} s", silent.as_secs())]
-    Deaf { queue: String, silent: Duration },
-    #[error("the broker said nothing about the queues for {} s", .0.as_secs())]
+    /// Found by the stall detector: the connection lives, and a consumer on it is dead.
+    #[error("the consumer of queue `{queue}` stalled: messages are ready, and the broker has sent none for {} s", stalled.as_secs())]
+    Stalled { queue: String, stalled: Duration },
+    #[error("the broker did not answer how many messages are in the queues for {} s", .0.as_secs())]
     Unanswered(Duration),
 }
 
@@ -107,11 +111,11 @@ struct OpenRung {
     settling: JoinHandle<()>,
     consumer: Option<ShortString>,
     received: IntCounter,
-    silence: Silence,
+    stall_detector: StallDetector,
 }
 
-/// Bounds the deliveries in flight of each rung, over a pause or a reconnect too, when old ones are still held. One bound for
-/// all of them would let what a flooding lane holds keep the others' out.
+/// Bounds the deliveries in flight of each rung, over a halt or a reconnect too, while old ones are still unsettled. One
+/// bound for all of them would let a flooding lane keep the others' deliveries out.
 #[derive(Debug)]
 pub struct Permits(Vec<Arc<Semaphore>>);
 
@@ -125,15 +129,15 @@ impl Permits {
 #[derive(Clone)]
 pub struct Shared {
     pub permits: Arc<Permits>,
-    pub copies: Arc<Copies>,
+    pub republisher: Arc<Republisher>,
     pub metrics: Arc<Metrics>,
     pub health: Arc<Health>,
     pub traces: Traces,
-    /// How long a queue may owe a delivery before its session ends.
+    /// How long a queue may owe a delivery before the stall detector ends its session.
     pub watchdog: Duration,
 }
 
-/// A connection with the topology in place, consuming as its owner says.
+/// A connection with the topology in place, consuming on its owner's demand.
 pub struct Session {
     connection: Connection,
     rungs: Vec<OpenRung>,
@@ -145,7 +149,7 @@ pub struct Session {
 }
 
 impl Session {
-    /// Connects, makes the topology stand and opens a channel per rung. Nothing is consumed yet.
+    /// Connects, declares the topology and opens a channel per rung. Nothing is consumed yet.
     pub async fn open(
         connector: &Connector,
         topology: &Topology,
@@ -164,7 +168,7 @@ impl Session {
         occasion: Occasion,
         shared: Shared,
     ) -> Result<Self, OpenError> {
-        for stranded in stand(connector, &connection, topology, occasion).await? {
+        for stranded in apply(connector, &connection, topology, occasion).await? {
             tracing::warn!("{stranded}");
         }
         let Shared { metrics, health, .. } = &shared;
@@ -174,7 +178,8 @@ impl Session {
             let (settler, settling) = Settler::start(channel.clone(), rung.prefetch, Arc::clone(metrics));
             let received = metrics.received(rung.attempt);
             let queue = rung.queue.as_str().into();
-            let (rung, permits, silence) = (rung.clone(), Arc::clone(permits), Silence::begin(Instant::now()));
+            let (rung, permits) = (rung.clone(), Arc::clone(permits));
+            let stall_detector = StallDetector::begin(Instant::now());
             rungs.push(OpenRung {
                 rung,
                 permits,
@@ -184,7 +189,7 @@ impl Session {
                 settling,
                 consumer: None,
                 received,
-                silence,
+                stall_detector,
             });
         }
         let probe = connection.create_channel().await.map_err(OpenError::Channel)?;
@@ -223,7 +228,7 @@ impl Session {
             let options = BasicConsumeOptions::default();
             let consumer = open.channel.basic_consume(queue, tag.clone(), options, FieldTable::default()).await?;
             open.consumer = Some(tag);
-            open.silence = Silence::begin(Instant::now());
+            open.stall_detector = StallDetector::begin(Instant::now());
             let epoch = self.epoch;
             let permits = Arc::clone(&open.permits);
             let deliveries = consumer.then(move |item| {
@@ -253,9 +258,9 @@ impl Session {
                     return Err(if self.connected() { SessionEnded::Cancelled } else { SessionEnded::Closed });
                 }
                 Incoming::Connection(Event::ConnectionBlocked(reason)) => {
-                    tracing::warn!(reason, "the broker blocks this connection");
+                    tracing::warn!(reason, "broker blocks the consumer connection");
                 }
-                Incoming::Depths(depths) => self.look(&depths)?,
+                Incoming::Depths(depths) => self.detect_stalls(&depths)?,
                 Incoming::Unanswered => {
                     self.shared.metrics.watchdog_reconnects.inc();
                     return Err(SessionEnded::Unanswered(self.shared.watchdog));
@@ -266,32 +271,32 @@ impl Session {
         Err(SessionEnded::Closed)
     }
 
-    /// Looks for a consumer that is owed a delivery for too long. A pause that waits for one event to try is looked at
-    /// too: from a dead consumer that event would never come.
-    fn look(&mut self, depths: &Depths) -> Result<(), SessionEnded> {
+    /// Finds a consumer that is owed a delivery for too long. During a halt that waits for one probe the detector runs too:
+    /// from a dead consumer that event would never come.
+    fn detect_stalls(&mut self, depths: &Depths) -> Result<(), SessionEnded> {
         let now = Instant::now();
         for open in &mut self.rungs {
             let Some(prefetch) = prefetch(self.demand, &open.rung) else { continue };
             let ready = depths.get(&open.rung.queue).copied().unwrap_or(0);
-            // Each unsettled delivery holds its rung's settler. Those taken before the last change of demand are counted
-            // too, though the broker no longer does: then room shows late, and never wrongly.
+            // Each unsettled delivery keeps a reference to its rung's settler. Those taken before the last change of demand
+            // are counted too, though the broker no longer does: then room is seen late, and never wrongly.
             let unsettled = Arc::strong_count(&open.settler) - 1;
-            // Without a permit, what was sent may be waiting for what an earlier session left in hand.
+            // Without a permit, what was sent may wait for deliveries that an earlier session left unsettled.
             let room = unsettled < usize::from(prefetch) && open.permits.available_permits() > 0;
-            match open.silence.look(ready, room, now, self.shared.watchdog) {
-                Sign::Hears => self.shared.health.flows(&open.rung.queue),
-                Sign::Unknown => {}
-                Sign::Deaf(silent) => {
+            match open.stall_detector.check(ready, room, now, self.shared.watchdog) {
+                Flow::Flowing => self.shared.health.consumer_flows(&open.rung.queue),
+                Flow::Unknown => {}
+                Flow::Stalled(stalled) => {
                     self.shared.metrics.watchdog_reconnects.inc();
-                    self.shared.health.stalled(&open.rung.queue);
-                    return Err(SessionEnded::Deaf { queue: open.rung.queue.clone(), silent });
+                    self.shared.health.consumer_stalled(&open.rung.queue);
+                    return Err(SessionEnded::Stalled { queue: open.rung.queue.clone(), stalled });
                 }
             }
         }
         Ok(())
     }
 
-    /// Whether the connection stands, as far as this side can tell.
+    /// Whether the connection is open, as far as this side can tell.
     pub fn connected(&self) -> bool {
         self.connection.status().connected()
     }
@@ -321,7 +326,7 @@ impl Session {
         let properties = &delivery.properties;
         let owned = |text: &Option<ShortString>| text.as_ref().map(|t| t.as_str().to_owned());
         let received = Instant::now();
-        open.silence.heard(received);
+        open.stall_detector.delivered(received);
         let message = Message {
             body,
             attempt,
@@ -332,7 +337,7 @@ impl Session {
             queue: Arc::clone(&open.queue),
             routing_key: delivery.routing_key.as_str().to_owned(),
             received,
-            deadline: received + HOLD,
+            deadline: received + DEFER_LIMIT,
             trace,
             waited: open.rung.waited,
             next_delay: open.rung.next_delay,
@@ -341,23 +346,23 @@ impl Session {
         let receipt = AmqpReceipt {
             tag: delivery.delivery_tag,
             settler: Arc::clone(&open.settler),
-            copies: Arc::clone(&self.shared.copies),
+            republisher: Arc::clone(&self.shared.republisher),
             original: Original { delivery, queue: Arc::clone(&open.queue), attempt, received },
             _permit: permit,
         };
         Delivery { message, token: Unsettled::new(receipt, Arc::clone(&self.shared.metrics)) }
     }
 
-    /// Ends a session that is of no use any more. Deliveries that are still held keep their channel, and a channel its
+    /// Ends a session that is of no use any more. Unsettled deliveries keep their channel, and a channel its
     /// connection: left open, the broker would go on sending to nobody.
     pub async fn abandon(self) {
         close(self.connection).await;
     }
 
-    /// Writes what is settled and says goodbye. Every token must be gone by then; the broker delivers the rest again.
+    /// Writes what is settled and closes the connection. Every token must be gone by then; the broker delivers the rest again.
     pub async fn close(self) {
         drop(self.streams);
-        // Kept to the end: a dropped channel closes itself, and would race the connection's own goodbye.
+        // Kept to the end: a dropped channel closes itself, and would race the connection's own close.
         let mut channels = Vec::with_capacity(self.rungs.len());
         let mut settling = Vec::with_capacity(self.rungs.len());
         for open in self.rungs {
@@ -366,7 +371,9 @@ impl Session {
             settling.push(AbortOnDropHandle::new(open.settling));
         }
         if tokio::time::timeout(FLUSH_TIMEOUT, join_all(settling)).await.is_err() {
-            tracing::warn!("some deliveries are still unsettled; the broker keeps them");
+            tracing::warn!(
+                "some deliveries are still unsettled when the session closes; the broker delivers them again"
+            );
         }
         close(self.connection).await;
     }

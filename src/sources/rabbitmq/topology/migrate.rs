@@ -1,24 +1,28 @@
-//! Moving to other queue arguments without losing a message. Arguments cannot change in place, so each queue that differs
-//! is emptied into a holding queue, deleted, declared anew, and given its messages back.
+//! The migration to other queue arguments, without losing a message. Arguments cannot change in place, so each queue that differs
+//! is emptied into a holding queue, deleted, declared again, and gets its messages back.
 //!
-//! Nothing is ever without a queue: the holding queue is bound before the old one is unbound, and the new one before the
-//! holding one goes. Every move is a confirmed publish and then an ack, so a crash repeats; a second run goes on from
-//! there. A work queue is only touched when nobody consumes it: a replica's unacknowledged deliveries cannot be seen, and
+//! Every event always has a queue: the holding queue is bound before the old one is unbound, and the new one before the
+//! holding one is deleted. Every move is a confirmed publish and then an ack, so a crash repeats; a second run continues
+//! from there. A work queue is only touched when nobody consumes it: a replica's unacknowledged deliveries cannot be seen, and
 //! would be lost with the queue. Delay queues have no consumers and move while replicas are up.
 //!
-//! Lanes change first: what leads to a queue must be known before it is led elsewhere, and deleting a queue drops the
-//! bindings that nobody knew of.
+//! Lanes change first: the bindings of a queue must be known before they are moved, and deleting a queue deletes unknown
+//! bindings with it.
 
 use super::{
-    changeover::{SETTLE, StandError, stand},
-    connect::{ConnectError, Connector, close},
+    Queue, Topology,
+    changeover::{ApplyError, ROUTING_GRACE, apply},
     declare::{DeclareError, declare, differences},
-    headers::portable,
-    lock::{LOCK_TIMEOUT, NotHeld, lock},
-    publish::{PublishError, Publisher},
-    topology::{Queue, Topology},
 };
-use crate::pipeline::source::Occasion;
+use crate::{
+    pipeline::source::Occasion,
+    sources::rabbitmq::{
+        connect::{ConnectError, Connector, close, not_found},
+        exclusive::{LOCK_TIMEOUT, NotHeld, lock},
+        headers::portable,
+        publish::{PublishError, Publisher},
+    },
+};
 use lapin::{
     Channel, Connection, ExchangeKind,
     options::{
@@ -41,22 +45,20 @@ pub enum MigrateError {
     #[error(transparent)]
     Declare(#[from] DeclareError),
     #[error(transparent)]
-    Stand(#[from] StandError),
+    Apply(#[from] ApplyError),
     #[error(transparent)]
     Publish(#[from] PublishError),
     #[error("the broker refused while moving queue `{queue}`: {source}")]
     Broker { queue: String, source: lapin::Error },
     #[error(
-        "queue `{queue}` has {consumers} consumers, whose deliveries in flight would be lost with it: stop them, replicas or \
-         whoever reads it, and run this again"
+        "queue `{queue}` has {consumers} consumers, whose deliveries in flight would be lost with it: stop the replicas, or \
+         whoever else reads it, and run this again"
     )]
     Consumed { queue: String, consumers: u32 },
-    #[error(
-        "queue `{queue}` is looked through by another process for {LOCK_TIMEOUT:?}: run this again when that is done"
-    )]
+    #[error("another process has been reading queue `{queue}` for {LOCK_TIMEOUT:?}: run this again when it is done")]
     Locked { queue: String },
     #[error(
-        "queue `{queue}` is given messages all the while, past the bindings: find out who publishes to it, and run this again"
+        "queue `{queue}` receives messages all the while, past its bindings: find out who publishes to it, and run this again"
     )]
     NeverEmpty { queue: String },
 }
@@ -79,21 +81,21 @@ impl<'t> Migration<'t> {
         Ok(Self { topology, connector, connection, publisher })
     }
 
-    /// The queues that stand with other arguments, or that an earlier run has left half moved.
+    /// The queues that exist with other arguments, or that an earlier run has left half moved.
     pub async fn plan(&self) -> Result<Vec<&'t Queue>, MigrateError> {
         let differing = differences(&self.connection, self.topology).await?;
         let mut plan = Vec::new();
         for queue in &self.topology.queues {
             let object = format!("queue `{}`", queue.name);
             let differs = differing.iter().any(|found| found.object == object && found.blocks());
-            if differs || self.look(&holding(queue)).await?.is_some() {
+            if differs || self.counts(&holding(queue)).await?.is_some() {
                 plan.push(queue);
             }
         }
         Ok(plan)
     }
 
-    /// Makes everything but the planned queues stand, lanes included, so that only what the topology has leads to them.
+    /// Declares everything but the planned queues, lanes included, so that only the bindings of the topology lead to them.
     /// Changes nothing if one of them may not be moved.
     pub async fn prepare(&self, plan: &[&Queue]) -> Result<(), MigrateError> {
         let mut around = self.topology.clone();
@@ -102,22 +104,22 @@ impl<'t> Migration<'t> {
                 self.refuse_consumed(queue).await?;
             }
             around.queues.retain(|other| other.name != queue.name);
-            if self.look(&queue.name).await?.is_none() {
-                // An earlier run has deleted it: what it held, and what comes, is in its holding queue.
+            if self.counts(&queue.name).await?.is_none() {
+                // An earlier run has deleted it: its messages, old and new, are in its holding queue.
                 let to_it = around.bindings.iter_mut().filter(|binding| binding.queue == queue.name);
                 to_it.for_each(|binding| binding.queue = holding(queue));
             }
         }
-        // What that leaves in lanes of the past is said by whoever starts.
-        stand(&self.connector, &self.connection, &around, Occasion::Start).await?;
+        // Messages left in old lanes are reported by the next process that starts.
+        apply(&self.connector, &self.connection, &around, Occasion::Start).await?;
         Ok(())
     }
 
-    /// Moves one queue of a plan that is prepared to the arguments that the topology asks for; says how many messages went
-    /// with it.
+    /// Moves one queue of a prepared plan to the arguments that the topology asks for; answers how many messages moved with
+    /// it.
     pub async fn migrate(&self, queue: &Queue) -> Result<u64, MigrateError> {
         if self.keeps(queue) {
-            // Whoever looks through it has all of it in hand, which cannot be seen.
+            // A reader has all of it unsettled, which cannot be seen.
             self.lock(&queue.name).await?;
         }
         if self.keeps(queue) || self.is_work(queue) {
@@ -126,16 +128,16 @@ impl<'t> Migration<'t> {
         let holding = holding(queue);
         self.make_holding(&holding).await?;
         self.rebind(queue, &queue.name, &holding).await?;
-        // A message that was being routed when the binding went is on its way to the queue yet.
-        tokio::time::sleep(SETTLE).await;
+        // A message that was being routed when the binding was removed is still on its way to the queue.
+        tokio::time::sleep(ROUTING_GRACE).await;
         self.empty(&queue.name, &holding).await?;
         let channel = self.channel(&queue.name).await?;
         let deleted = channel.queue_delete(queue.name.as_str().into(), QueueDeleteOptions::default()).await;
         deleted.map_err(broker(&queue.name))?;
-        // Declares the one queue that is missing now, and binds it; the rest stands.
+        // Declares the one queue that is missing now, and binds it; the rest exists.
         declare(&self.connection, &self.topology.only(queue)).await?;
         self.rebind(queue, &holding, &queue.name).await?;
-        tokio::time::sleep(SETTLE).await;
+        tokio::time::sleep(ROUTING_GRACE).await;
         let moved = self.empty(&holding, &queue.name).await?;
         channel.queue_delete(holding.as_str().into(), QueueDeleteOptions::default()).await.map_err(broker(&holding))?;
         let gone = channel.exchange_delete(holding.as_str().into(), ExchangeDeleteOptions::default()).await;
@@ -152,12 +154,12 @@ impl<'t> Migration<'t> {
         self.topology.rungs.iter().any(|rung| rung.queue == queue.name)
     }
 
-    /// Whether its messages stay until a look through it takes them out.
+    /// Whether its messages stay until a reader removes them.
     fn keeps(&self, queue: &Queue) -> bool {
         [self.topology.dead(), self.topology.parked()].contains(&queue.name.as_str())
     }
 
-    /// As every look through `queue` does. Held until the migration closes.
+    /// Takes the lock of `queue`, as every reader does. Held until the migration closes.
     async fn lock(&self, queue: &str) -> Result<(), MigrateError> {
         let locked = lock(&self.connection, &format!("{queue}.lock"), LOCK_TIMEOUT).await;
         locked.map(drop).map_err(|not_held| match not_held {
@@ -167,7 +169,7 @@ impl<'t> Migration<'t> {
     }
 
     async fn refuse_consumed(&self, queue: &Queue) -> Result<(), MigrateError> {
-        match self.look(&queue.name).await? {
+        match self.counts(&queue.name).await? {
             Some((_, consumers)) if consumers > 0 => {
                 Err(MigrateError::Consumed { queue: queue.name.clone(), consumers })
             }
@@ -182,8 +184,8 @@ impl<'t> Migration<'t> {
         let exchange =
             channel.exchange_declare(name.into(), ExchangeKind::Fanout, durable, FieldTable::default()).await;
         exchange.map_err(broker(name))?;
-        // What an earlier run has left, of an earlier version maybe, is used as it is.
-        if self.look(name).await?.is_none() {
+        // A queue that an earlier run has left, perhaps of an earlier version, is used as it is.
+        if self.counts(name).await?.is_none() {
             let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
             let queue = Queue::holding(name.to_owned());
             channel.queue_declare(name.into(), durable, queue.table()).await.map_err(broker(name))?;
@@ -216,7 +218,7 @@ impl<'t> Migration<'t> {
         let mut moved = 0;
         for _ in 0..MOST_POURS {
             moved += self.pour(from, to).await?;
-            if self.look(from).await?.is_none_or(|(ready, _)| ready == 0) {
+            if self.counts(from).await?.is_none_or(|(ready, _)| ready == 0) {
                 return Ok(moved);
             }
         }
@@ -224,9 +226,13 @@ impl<'t> Migration<'t> {
     }
 
     /// Moves every message of `from` to the fanout exchange `to`, one confirmed at a time.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a migration moves messages and settles no event: the copy is confirmed before"
+    )]
     async fn pour(&self, from: &str, to: &str) -> Result<u64, MigrateError> {
         let mut moved = 0;
-        if self.look(from).await?.is_none() {
+        if self.counts(from).await?.is_none() {
             return Ok(moved);
         }
         let channel = self.channel(from).await?;
@@ -241,13 +247,13 @@ impl<'t> Migration<'t> {
         }
     }
 
-    /// Messages ready and consumers of a queue; none if it does not stand.
-    async fn look(&self, name: &str) -> Result<Option<(u32, u32)>, MigrateError> {
+    /// Messages ready and consumers of a queue; none if it does not exist.
+    async fn counts(&self, name: &str) -> Result<Option<(u32, u32)>, MigrateError> {
         let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
         let channel = self.channel(name).await?;
         match channel.queue_declare(name.into(), passive, FieldTable::default()).await {
             Ok(queue) => Ok(Some((queue.message_count(), queue.consumer_count()))),
-            Err(error) if super::connect::not_found(&error).is_some() => Ok(None),
+            Err(error) if not_found(&error).is_some() => Ok(None),
             Err(error) => Err(broker(name)(error)),
         }
     }

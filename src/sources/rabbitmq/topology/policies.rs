@@ -1,29 +1,31 @@
-//! Which broker policies break what hookbro promises, queue by queue. Arguments are hookbro's own; policies are not, and some of
-//! them weigh more: of lengths, times and delivery limits the smaller one holds, and the policy's `overflow` wins.
+//! Finds broker policies that break hookbro's guarantees, queue by queue. Arguments are hookbro's own; policies are not, and some
+//! of them win: of lengths, times and delivery limits the smaller one applies, and the policy's `overflow` wins.
 
 use super::{
-    changeover::remembering,
+    Argument, Queue, Topology,
+    changeover::lane_record_queue,
     management::{Management, ManagementError, QueuePolicies},
-    settings::Settings,
-    topology::{Argument, Queue, Topology},
 };
-use crate::observe::{
-    health::{Broker, Health},
-    metrics::Metrics,
+use crate::{
+    observe::{
+        health::{Broker, Health},
+        metrics::Metrics,
+    },
+    sources::rabbitmq::settings::Settings,
 };
 use serde_json::{Map, Value};
 use std::{fmt, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 /// Policies are changed by people.
-const LOOK_EVERY: Duration = Duration::from_secs(60 * 60);
-/// After a look that came to nothing.
-const LOOK_AGAIN: Duration = Duration::from_secs(5 * 60);
-/// Longest look, over as many queues as 16 lanes have.
-const LOOK_TIMEOUT: Duration = Duration::from_secs(120);
+const CHECK_EVERY: Duration = Duration::from_secs(60 * 60);
+/// After a check that failed.
+const CHECK_AGAIN: Duration = Duration::from_secs(5 * 60);
+/// Longest check, over as many queues as 16 lanes have.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(120);
 /// How long a queue's policies may be unknown: the broker collects them every 5 seconds.
-const UNTOLD_TIMEOUT: Duration = Duration::from_secs(20);
-const UNTOLD_AGAIN: Duration = Duration::from_secs(1);
+const UNREPORTED_TIMEOUT: Duration = Duration::from_secs(20);
+const UNREPORTED_AGAIN: Duration = Duration::from_secs(1);
 
 /// One setting of a policy that breaks a guarantee on one queue.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,7 +33,7 @@ pub struct Conflict {
     pub queue: String,
     pub key: String,
     pub value: Value,
-    /// Whose it is; both where the broker does not say which.
+    /// The policies that may set it; both where the broker does not report which.
     pub policies: Vec<Policy>,
     pub vhost: String,
 }
@@ -72,34 +74,34 @@ impl fmt::Display for Conflict {
     }
 }
 
-/// What it does to a queue of ours.
+/// What the setting does to a queue of ours.
 fn harm(key: &str) -> &'static str {
     match key {
-        "max-length" | "max-length-bytes" => "once the queue is full, events find no place in it",
-        "message-ttl" => "events leave the queue before their time",
-        "expires" => "the broker deletes the queue with what is in it once nobody has used it for so long",
+        "max-length" | "max-length-bytes" => "once the queue is full, it refuses new events",
+        "message-ttl" => "events leave the queue too early",
+        "expires" => "the broker deletes the queue and its events once nobody has used it for so long",
         "overflow" => "a full queue drops events, and dead-lettering is at most once",
-        "delivery-limit" => "events that were returned less often than broker.delivery_limit says are given up",
+        "delivery-limit" => "events become dead letters after fewer returns than broker.delivery_limit allows",
         _ => "events that leave the queue do not go where hookbro expects them, or not for certain",
     }
 }
 
-/// As a shell takes it.
+/// Quoted for a shell.
 fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }
 
-/// What of `definition` breaks a guarantee on a queue with these arguments.
+/// The settings of `definition` that break a guarantee on a queue with these arguments.
 fn breaks<'d>(queue: &Queue, definition: &'d Map<String, Value>) -> Vec<(&'d str, &'d Value)> {
     let argument = |key: &str| queue.arguments.get(format!("x-{key}").as_str());
     let broken = |key: &str, value: &Value| match key {
         "max-length" | "max-length-bytes" | "expires" => true,
-        // The smaller one holds; nobody takes anything out of a queue without a delivery limit of its own.
+        // The smaller one applies; a queue without a delivery limit of its own has no reader that returns events.
         "message-ttl" => argument(key).is_none_or(|ours| is_below(value, ours)),
         "delivery-limit" => argument(key).is_some_and(|ours| is_below(value, ours)),
         "overflow" => value != "reject-publish",
-        // The argument wins as far as there is one, in the versions that were tried; a policy that says otherwise waits for one
-        // that decides otherwise.
+        // The argument wins as far as there is one, in the versions that were tried; a policy that says otherwise would win
+        // in a version that decides otherwise.
         key if key.starts_with("dead-letter-") => argument(key).is_none_or(|ours| !is_same(value, ours)),
         _ => false,
     };
@@ -117,71 +119,74 @@ fn is_same(value: &Value, ours: &Argument) -> bool {
     matches!(ours, Argument::Text(ours) if value.as_str() == Some(ours))
 }
 
-/// What the management API says about our queues.
+/// What the management API reports about our queues.
 #[derive(Debug, Default)]
-pub struct Looked {
+pub struct PolicyReport {
     pub conflicts: Vec<Conflict>,
-    /// Queues that do not stand, of which it cannot say anything.
+    /// Queues that do not exist, of which it reports nothing.
     pub missing: usize,
 }
 
 /// Asks for every queue; none where `broker.management_url` is empty.
-pub async fn policies(settings: &Settings, topology: &Topology) -> Result<Option<Looked>, ManagementError> {
+pub async fn policies(settings: &Settings, topology: &Topology) -> Result<Option<PolicyReport>, ManagementError> {
     let Some(management) = Management::new(settings)? else { return Ok(None) };
-    let late = |_| ManagementError::Away { at: management.at.clone(), why: format!("a look took {LOOK_TIMEOUT:?}") };
-    tokio::time::timeout(LOOK_TIMEOUT, look(&management, topology)).await.map_err(late)?.map(Some)
+    let late = |_| ManagementError::Away {
+        at: management.at.clone(),
+        why: format!("the answers for all queues took longer than {CHECK_TIMEOUT:?}"),
+    };
+    tokio::time::timeout(CHECK_TIMEOUT, check(&management, topology)).await.map_err(late)?.map(Some)
 }
 
-async fn look(management: &Management, topology: &Topology) -> Result<Looked, ManagementError> {
-    let mut looked = Looked::default();
-    let patience = Instant::now() + UNTOLD_TIMEOUT;
-    // The lanes are remembered in a queue too, as long as there are any.
-    let memory = Queue::remembering(remembering(topology));
-    for queue in topology.queues.iter().chain([&memory]) {
-        let Some((said, definition)) = told(management, queue, patience).await? else {
-            looked.missing += usize::from(*queue != memory);
+async fn check(management: &Management, topology: &Topology) -> Result<PolicyReport, ManagementError> {
+    let mut report = PolicyReport::default();
+    let patience = Instant::now() + UNREPORTED_TIMEOUT;
+    // The lane record is a queue too, where there are lanes.
+    let lane_record = Queue::lane_record(lane_record_queue(topology));
+    for queue in topology.queues.iter().chain([&lane_record]) {
+        let Some((reported, definition)) = effective(management, queue, patience).await? else {
+            report.missing += usize::from(*queue != lane_record);
             continue;
         };
         for (key, value) in breaks(queue, &definition) {
-            looked.conflicts.push(Conflict {
+            report.conflicts.push(Conflict {
                 queue: queue.name.clone(),
                 key: key.to_owned(),
                 value: value.clone(),
-                policies: whose(management, &said, key, value).await?,
+                policies: setters(management, &reported, key, value).await?,
                 vhost: management.vhost.clone(),
             });
         }
     }
-    Ok(looked)
+    Ok(report)
 }
 
-/// What holds for a queue, waited for if need be; none if it does not stand.
-async fn told(
+/// The policies that apply to a queue, waited for if need be; none if it does not exist.
+async fn effective(
     management: &Management,
     queue: &Queue,
     patience: Instant,
 ) -> Result<Option<(QueuePolicies, Map<String, Value>)>, ManagementError> {
     loop {
-        let Some(said) = management.queue(&queue.name).await? else { return Ok(None) };
-        if let Some(definition) = said.definition() {
-            return Ok(Some((said, definition)));
+        let Some(reported) = management.queue(&queue.name).await? else { return Ok(None) };
+        if let Some(definition) = reported.definition() {
+            return Ok(Some((reported, definition)));
         }
         if Instant::now() > patience {
-            return Err(ManagementError::Untold { at: management.at.clone(), queue: queue.name.clone() });
+            return Err(ManagementError::Unreported { at: management.at.clone(), queue: queue.name.clone() });
         }
-        tokio::time::sleep(UNTOLD_AGAIN).await;
+        tokio::time::sleep(UNREPORTED_AGAIN).await;
     }
 }
 
-/// Which of the queue's policies says so.
-async fn whose(
+/// Which of the queue's policies sets `key` to `value`.
+async fn setters(
     management: &Management,
-    said: &QueuePolicies,
+    reported: &QueuePolicies,
     key: &str,
     value: &Value,
 ) -> Result<Vec<Policy>, ManagementError> {
     let named = |name: &Option<String>| name.clone().filter(|name| !name.is_empty());
-    let (plain, operator) = match (named(&said.policy), named(&said.operator_policy)) {
+    let (plain, operator) = match (named(&reported.policy), named(&reported.operator_policy)) {
         (Some(plain), Some(operator)) => (plain, operator),
         (plain, operator) => {
             return Ok(plain.map(Policy::Plain).into_iter().chain(operator.map(Policy::Operator)).collect());
@@ -191,7 +196,7 @@ async fn whose(
     for (kind, policy) in [("policies", Policy::Plain(plain)), ("operator-policies", Policy::Operator(operator))] {
         let (Policy::Plain(name) | Policy::Operator(name)) = &policy;
         match management.definition(kind, name).await {
-            Ok(definition) if definition.as_ref().is_some_and(|said| said.get(key) != Some(value)) => {}
+            Ok(definition) if definition.as_ref().is_some_and(|settings| settings.get(key) != Some(value)) => {}
             // Users with the tag monitoring may not read policies; then it may be this one.
             Ok(_) | Err(ManagementError::Refused { .. }) => sources.push(policy),
             Err(error) => return Err(error),
@@ -200,7 +205,7 @@ async fn whose(
     Ok(sources)
 }
 
-/// Looks once the topology stands, and every hour; tells each conflict and counts them. Ends at once without
+/// Checks once the topology is declared, and every hour; logs each conflict and counts them. Ends at once without
 /// `broker.management_url`; otherwise never.
 pub async fn watch_policies(settings: Settings, topology: Topology, metrics: Arc<Metrics>, health: Arc<Health>) {
     let mut broker = health.broker.subscribe();
@@ -210,16 +215,16 @@ pub async fn watch_policies(settings: Settings, topology: Topology, metrics: Arc
         }
         let wait = match policies(&settings, &topology).await {
             Ok(None) => return,
-            Ok(Some(looked)) => {
-                metrics.policy_conflicts.set(i64::try_from(looked.conflicts.len()).unwrap_or(i64::MAX));
-                for conflict in &looked.conflicts {
+            Ok(Some(report)) => {
+                metrics.policy_conflicts.set(i64::try_from(report.conflicts.len()).unwrap_or(i64::MAX));
+                for conflict in &report.conflicts {
                     tracing::error!(queue = conflict.queue, key = conflict.key, "{conflict}");
                 }
-                LOOK_EVERY
+                CHECK_EVERY
             }
             Err(error) => {
-                tracing::warn!(%error, "cannot see which broker policies hold for the queues; trying again");
-                LOOK_AGAIN
+                tracing::warn!(%error, "cannot check which broker policies apply to the queues; trying again");
+                CHECK_AGAIN
             }
         };
         tokio::time::sleep(wait).await;

@@ -1,9 +1,7 @@
-//! Makes a [`Topology`] stand, and says what is in its way.
+//! Declares a [`Topology`], and lists what differs from it on the broker.
 
-use super::{
-    connect::{not_found, precondition_failed},
-    topology::{Fork, Queue, Topology},
-};
+use super::{Fork, Queue, Topology};
+use crate::sources::rabbitmq::connect::{not_found, precondition_failed};
 use lapin::{
     Channel, Connection, ExchangeKind,
     options::{ExchangeBindOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions},
@@ -11,12 +9,12 @@ use lapin::{
 };
 use std::fmt;
 
-/// Why the topology does not stand.
+/// Why the topology is not declared.
 #[derive(Debug, thiserror::Error)]
 pub enum DeclareError {
-    /// A retry cannot help: somebody must decide.
+    /// A retry cannot help: an operator must decide.
     #[error(
-        "{object} stands with other properties than the configuration asks for: {broker_says}; its arguments cannot be \
+        "{object} exists with other properties than the configuration asks for: {broker_says}; its arguments cannot be \
          changed in place: restore the old settings, or move its messages with `hookbro topology migrate`"
     )]
     Differs { object: String, broker_says: String },
@@ -24,7 +22,7 @@ pub enum DeclareError {
     Refused { object: String, source: lapin::Error },
 }
 
-/// Declares everything, the far end first. What stands already with the same arguments is left alone.
+/// Declares everything, the far end first. An object that exists with the same arguments is left alone.
 pub async fn declare(connection: &Connection, topology: &Topology) -> Result<(), DeclareError> {
     declare_topic_exchange(connection, &topology.topic_exchange).await?;
     let mut channel = open(connection).await?;
@@ -82,12 +80,12 @@ async fn bind_fork(channel: &Channel, fork: &Fork, topic_exchange: &str) -> Resu
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
     pub object: String,
-    /// The broker's own words where it stands otherwise; none where it is missing.
+    /// The broker's message where it differs; none where it is missing.
     pub broker_says: Option<String>,
 }
 
 impl Difference {
-    /// Whether it stands in the way, rather than being missing.
+    /// Whether it differs, rather than being missing.
     pub fn blocks(&self) -> bool {
         self.broker_says.is_some()
     }
@@ -102,8 +100,8 @@ impl fmt::Display for Difference {
     }
 }
 
-/// What does not stand, or stands otherwise; changes nothing. Each object is asked on a channel of its own, because a
-/// refusal closes it.
+/// The objects that are missing or differ; changes nothing. Each object is asked for on a channel of its own, because a refusal
+/// closes it.
 pub async fn differences(connection: &Connection, topology: &Topology) -> Result<Vec<Difference>, DeclareError> {
     let mut found = Vec::new();
     let forks = topology.fork.iter().map(|fork| &fork.exchange);
@@ -154,11 +152,11 @@ fn note(found: &mut Vec<Difference>, object: &str, done: lapin::Result<()>) -> R
 pub(super) async fn declare_topic_exchange(connection: &Connection, name: &str) -> Result<(), DeclareError> {
     let object = || format!("exchange `{name}`");
     let passive = ExchangeDeclareOptions { passive: true, ..durable_exchange() };
-    let stands = open(connection)
+    let exists = open(connection)
         .await?
         .exchange_declare(name.into(), ExchangeKind::Topic, passive, FieldTable::default())
         .await;
-    match stands {
+    match exists {
         Err(error) if not_found(&error).is_some() => {
             let made = open(connection)
                 .await?

@@ -1,17 +1,16 @@
 //! The dead-letter queue as operations use it, within the bounds that their process sets.
 
 use super::{
-    access::Access,
-    connect::Connector,
-    dead_queue::{DeadQueue, DeadQueueError, Patience},
-    dead_work::{self, DiscardError},
-    publish::Publisher,
-    replay::{Replay, Replayed},
-    topology::Topology,
+    discard::{self, DiscardError},
+    queue::{Limits, QueueReader, ReadError},
+    replay::{self, Replay, Replayed},
 };
-use crate::observe::health::Health;
-use crate::operate::dead_letters::{
-    Action, Bounds, Browsed, DeadLetterFilter, DeadLetters, DeadLettersError, Outcome, Progress,
+use crate::{
+    observe::health::Health,
+    operate::dead_letters::{
+        Action, Bounds, Browsed, DeadLetterFilter, DeadLetters, DeadLettersError, Outcome, Progress,
+    },
+    sources::rabbitmq::{connect::Connector, publish::Publisher, settings::Access, topology::Topology},
 };
 use std::{
     num::NonZeroU32,
@@ -22,21 +21,21 @@ use std::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// The dead queue of one topology.
+/// The dead-letter queue of one topology.
 #[derive(Debug)]
-pub struct BrokerDead {
+pub struct DeadLetterQueue {
     connector: Connector,
     access: Access,
     topology: Topology,
-    /// Where discarded events are written to, unless a change names a file.
+    /// Where discarded letters are written, unless a change names a file.
     folder: PathBuf,
     bounds: Bounds,
-    /// Of the running process, whose watch over the dead-letter queue must know what it takes out itself.
+    /// Of the running process, whose count of the dead-letter queue must know what it takes out itself.
     health: Option<Arc<Health>>,
     stop: CancellationToken,
 }
 
-impl BrokerDead {
+impl DeadLetterQueue {
     /// What is under way when `stop` comes ends early.
     pub fn new(
         access: Access,
@@ -57,12 +56,12 @@ impl BrokerDead {
         }
     }
 
-    async fn open(&self) -> Result<DeadQueue, DeadLettersError> {
-        let patience = Patience { events: self.bounds.letters, lock: self.bounds.lock };
-        DeadQueue::open_within(&self.connector, &self.topology, patience).await.map_err(failed)
+    async fn open(&self) -> Result<QueueReader, DeadLettersError> {
+        let limits = Limits { letters: self.bounds.letters, lock: self.bounds.lock };
+        QueueReader::open_within(&self.connector, &self.topology, limits).await.map_err(failed)
     }
 
-    async fn begin(&self, action: Action) -> Result<DeadQueue, DeadLettersError> {
+    async fn begin(&self, action: Action) -> Result<QueueReader, DeadLettersError> {
         tokio::select! {
             () = self.stop.cancelled() => {
                 Err(DeadLettersError::Midway { action, done: 0, why: STOPPING.to_owned() })
@@ -86,18 +85,17 @@ async fn within<T>(
 /// Why a change that its process ends midway is not made whole.
 const STOPPING: &str = "hookbro is stopping";
 
-fn failed(error: DeadQueueError) -> DeadLettersError {
+fn failed(error: ReadError) -> DeadLettersError {
     match error {
-        DeadQueueError::TooMany { left, most, .. } => DeadLettersError::TooMany { there: left.into(), most },
-        DeadQueueError::Locked { .. } => DeadLettersError::Locked(error.to_string()),
-        DeadQueueError::Connect(_)
-        | DeadQueueError::Read { .. }
-        | DeadQueueError::Replay(_)
-        | DeadQueueError::Defect(_) => DeadLettersError::Away(error.to_string()),
+        ReadError::TooMany { left, most, .. } => DeadLettersError::TooMany { there: left.into(), most },
+        ReadError::Locked { .. } => DeadLettersError::Locked(error.to_string()),
+        ReadError::Connect(_) | ReadError::Read { .. } | ReadError::Replay(_) | ReadError::Defect(_) => {
+            DeadLettersError::Away(error.to_string())
+        }
     }
 }
 
-impl DeadLetters for BrokerDead {
+impl DeadLetters for DeadLetterQueue {
     async fn browse(
         &self,
         filter: &DeadLetterFilter,
@@ -107,9 +105,10 @@ impl DeadLetters for BrokerDead {
             let mut queue = self.open().await?;
             let browsed = loop {
                 match queue.next().await {
-                    Ok(Some(in_hand)) => {
-                        let properties = || in_hand.properties();
-                        if filter.matches(&in_hand.event) && visit(Browsed::new(&in_hand.event, &properties)).is_break()
+                    Ok(Some(unsettled)) => {
+                        let properties = || unsettled.properties();
+                        if filter.matches(&unsettled.letter)
+                            && visit(Browsed::new(&unsettled.letter, &properties)).is_break()
                         {
                             break Ok(());
                         }
@@ -151,7 +150,7 @@ impl DeadLetters for BrokerDead {
             pace
         });
         let replay = Replay::new(queue, publisher, &self.topology);
-        let Replayed { events, stopped_by } = self.taking(dead_work::replay(replay, filter, pace, seen)).await;
+        let Replayed { events, stopped_by } = self.taking(replay::run(replay, filter, pace, seen)).await;
         progress.changed_so_far(events);
         match stopped_by.map(|error| error.to_string()).or(why) {
             None => Ok(Outcome { events, file: None }),
@@ -167,12 +166,12 @@ impl DeadLetters for BrokerDead {
     ) -> Result<Outcome, DeadLettersError> {
         let queue = self.begin(Action::Discard).await?;
         progress.begin(queue.left().into());
-        let path = to.map_or_else(|| self.folder.join(dead_work::discard_file(self.topology.dead())), Path::to_owned);
+        let path = to.map_or_else(|| self.folder.join(discard::file_name(self.topology.dead())), Path::to_owned);
         let seen = || {
             progress.look();
             if self.stop.is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
-        match self.taking(dead_work::discard(queue, filter, &path, seen)).await {
+        match self.taking(discard::run(queue, filter, &path, seen)).await {
             Ok(events) => {
                 progress.changed_so_far(events);
                 Ok(Outcome { events, file: Some(path.display().to_string()) })
@@ -180,7 +179,7 @@ impl DeadLetters for BrokerDead {
             Err(error @ DiscardError::File { .. }) => Err(DeadLettersError::File(match to {
                 Some(_) => error.to_string(),
                 None => format!(
-                    "{error}: discarded events are written to $STATE_DIRECTORY or the working folder first, unless \
+                    "{error}: discarded dead letters are written to $STATE_DIRECTORY or the working folder first, unless \
                      `hookbro dead discard --to` names a file"
                 ),
             })),

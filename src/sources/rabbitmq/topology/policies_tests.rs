@@ -1,3 +1,5 @@
+//! Conflicts of recorded policies, and answers of the management API that are refused.
+
 use super::*;
 use crate::{event::RetryLadder, process::secret::Secret};
 use serde_json::json;
@@ -40,7 +42,7 @@ fn what_breaks_a_guarantee_depends_on_the_queues_own_arguments() {
         check(queue, json!({"overflow": "reject-publish", "queue-leader-locator": "balanced"}), &[]);
         check(queue, json!({"dead-letter-routing-key": "k"}), &["dead-letter-routing-key"]);
     }
-    // Of times and limits the smaller one holds.
+    // Of times and limits the smaller one applies.
     check("q.delay.1", json!({"message-ttl": 4_999}), &["message-ttl"]);
     check("q.delay.1", json!({"message-ttl": 5_000}), &[]);
     check("q.dead", json!({"message-ttl": 86_400_000}), &["message-ttl"]);
@@ -65,12 +67,12 @@ fn a_conflict_names_policy_queue_and_the_command_that_helps() {
     };
     assert_eq!(
         conflict.to_string(),
-        "policy `it's` sets max-length = 100 on queue `q.dead`: once the queue is full, events find no place in it; \
+        "policy `it's` sets max-length = 100 on queue `q.dead`: once the queue is full, it refuses new events; \
          `rabbitmqctl clear_policy -p '/' 'it'\\''s'`, or give it a pattern that leaves this queue out"
     );
 }
 
-/// Answers of a RabbitMQ 3.10.8 by path, as recorded; any other is its 404. Says what was asked, with the log-in.
+/// Answers of a RabbitMQ 3.10.8 by path, as recorded; any other is its 404. Answers what was asked, with the log-in.
 async fn recorded(answers: &[(&str, &str)]) -> (String, Arc<std::sync::Mutex<Vec<String>>>) {
     let answers: BTreeMap<String, String> =
         answers.iter().map(|(path, body)| ((*path).to_owned(), (*body).to_owned())).collect();
@@ -79,7 +81,7 @@ async fn recorded(answers: &[(&str, &str)]) -> (String, Arc<std::sync::Mutex<Vec
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let asked = Arc::<std::sync::Mutex<Vec<String>>>::default();
-    let heard = Arc::clone(&asked);
+    let requests = Arc::clone(&asked);
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
             let (mut head, mut byte) = (Vec::new(), [0]);
@@ -94,7 +96,7 @@ async fn recorded(answers: &[(&str, &str)]) -> (String, Arc<std::sync::Mutex<Vec
                 Some(body) => ("200 OK", body.clone()),
                 None => ("404 Not Found", missing),
             };
-            heard.lock().unwrap().push(head);
+            requests.lock().unwrap().push(head);
             let length = body.len();
             let answer = format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}");
             stream.write_all(answer.as_bytes()).await.unwrap();
@@ -106,23 +108,23 @@ async fn recorded(answers: &[(&str, &str)]) -> (String, Arc<std::sync::Mutex<Vec
 const COLUMNS: &str = "?columns=policy,operator_policy,effective_policy_definition";
 
 #[tokio::test]
-async fn recorded_answers_are_told_apart_by_policy_and_operator_policy() {
+async fn recorded_answers_are_attributed_to_policy_or_operator_policy() {
     let dead = format!("/api/queues/v%2F1/q.dead{COLUMNS}");
-    let held = format!("/api/queues/v%2F1/q.parked{COLUMNS}");
+    let parked = format!("/api/queues/v%2F1/q.parked{COLUMNS}");
     let said = r#"{"effective_policy_definition":{"delivery-limit":5,"max-length":50,"message-ttl":60000,"overflow":"drop-head"},"operator_policy":"opcap","policy":"cap"}"#;
     let nothing = r#"{"effective_policy_definition":{},"operator_policy":null,"policy":null}"#;
     let cap = r#"{"vhost":"/","name":"cap","pattern":"^q","apply-to":"queues","definition":{"delivery-limit":5,"max-length":100,"overflow":"drop-head"},"priority":0}"#;
     let opcap = r#"{"vhost":"/","name":"opcap","pattern":"^q","apply-to":"queues","definition":{"max-length":50,"message-ttl":60000},"priority":0}"#;
     let answers = [
         (dead.as_str(), said),
-        (held.as_str(), nothing),
+        (parked.as_str(), nothing),
         ("/api/policies/v%2F1/cap", cap),
         ("/api/operator-policies/v%2F1/opcap", opcap),
     ];
     let (url, asked) = recorded(&answers).await;
     let settings = settings(&url);
-    let looked = policies(&settings, &Topology::new(&settings)).await.unwrap().unwrap();
-    let told: Vec<_> = looked
+    let report = policies(&settings, &Topology::new(&settings)).await.unwrap().unwrap();
+    let conflicts: Vec<_> = report
         .conflicts
         .iter()
         .map(|one| {
@@ -135,7 +137,7 @@ async fn recorded_answers_are_told_apart_by_policy_and_operator_policy() {
         .collect();
     let (plain, operator) = ("policy `cap`".to_owned(), "operator policy `opcap`".to_owned());
     assert_eq!(
-        told,
+        conflicts,
         [
             ("q.dead", "delivery-limit", plain.clone()),
             ("q.dead", "max-length", operator.clone()),
@@ -143,17 +145,17 @@ async fn recorded_answers_are_told_apart_by_policy_and_operator_policy() {
             ("q.dead", "overflow", plain),
         ]
     );
-    assert_eq!(looked.missing, 3, "q, q.delay.1 and q.retry.1");
+    assert_eq!(report.missing, 3, "q, q.delay.1 and q.retry.1");
     // printf %s 'anna:s/cret' | base64
-    let heard = asked.lock().unwrap();
+    let requests = asked.lock().unwrap();
     assert!(
-        heard.iter().all(|head| head.to_lowercase().contains("authorization: basic yw5uytpzl2nyzxq=")),
-        "{heard:?}"
+        requests.iter().all(|head| head.to_lowercase().contains("authorization: basic yw5uytpzl2nyzxq=")),
+        "{requests:?}"
     );
 }
 
 #[tokio::test]
-async fn without_an_address_nothing_is_asked_and_with_a_bad_log_in_it_is_said_without_it() {
+async fn without_an_address_nothing_is_asked_and_an_error_names_no_password() {
     let none = settings("");
     assert!(policies(&none, &Topology::new(&none)).await.unwrap().is_none());
     let dead = format!("/api/queues/v%2F1/q.dead{COLUMNS}");

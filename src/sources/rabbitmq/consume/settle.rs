@@ -1,14 +1,12 @@
-//! The only place that acknowledges. A verdict becomes one broker operation; one task per channel writes them, and
+//! The only place that settles a delivery of the pipeline. A verdict becomes one broker operation; one task per channel writes them, and
 //! acknowledges the longest run of finished tags at once.
 
-use super::{
-    copies::{Copies, Original, Placed},
-    window::Window,
-};
+use super::window::Window;
 use crate::{
     event::{Released, Verdict},
     observe::metrics::Metrics,
     pipeline::delivery::Receipt,
+    sources::rabbitmq::dead_letters::republish::{Original, Republished, Republisher},
 };
 use bytes::Bytes;
 use futures_util::future::join_all;
@@ -40,7 +38,7 @@ const LEFT_TO_WORK: u16 = 64;
 /// Settlements taken at once from the inbox.
 const BATCH: usize = 256;
 
-/// What the broker is told about one delivery tag.
+/// The operation on one delivery tag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Operation {
     Ack,
@@ -69,45 +67,45 @@ pub(super) struct Settler {
 pub struct AmqpReceipt {
     pub(super) tag: u64,
     pub(super) settler: Arc<Settler>,
-    pub(super) copies: Arc<Copies>,
+    pub(super) republisher: Arc<Republisher>,
     pub(super) original: Original,
-    /// Of its rung; free again once this is settled.
+    /// Of its rung; free again once the delivery is settled.
     pub(super) _permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Receipt for AmqpReceipt {
     async fn settle(self, verdict: Verdict, body: Bytes) -> Verdict {
         // Dropped before its end (the process stops): the delivery stays unsettled, and the broker delivers it again.
-        let (told, operation) = match verdict {
+        let (settled, operation) = match verdict {
             Verdict::Delivered | Verdict::Duplicate => (verdict, Operation::Ack),
             Verdict::Retry(_) => (verdict, Operation::Retry),
             // Copies are rare: boxed, they leave the task of every other event small.
             Verdict::Dead(dead) => {
-                match Box::pin(self.copies.to_dead(&self.original, &dead, &body, &self.settler.channel)).await {
-                    Placed::Confirmed => (Verdict::Dead(dead), Operation::Ack),
-                    Placed::Not(why) => (Verdict::Released(why), Operation::Requeue),
+                match Box::pin(self.republisher.to_dead(&self.original, &dead, &body, &self.settler.channel)).await {
+                    Republished::Confirmed => (Verdict::Dead(dead), Operation::Ack),
+                    Republished::Not(why) => (Verdict::Released(why), Operation::Requeue),
                 }
             }
             Verdict::Released(Released::ProjectPaused) => {
-                match Box::pin(self.copies.to_parked(&self.original, &body, &self.settler.channel)).await {
-                    Placed::Confirmed => (verdict, Operation::Ack),
-                    Placed::Not(why) => (Verdict::Released(why), Operation::Requeue),
+                match Box::pin(self.republisher.to_parked(&self.original, &body, &self.settler.channel)).await {
+                    Republished::Confirmed => (verdict, Operation::Ack),
+                    Republished::Not(why) => (Verdict::Released(why), Operation::Requeue),
                 }
             }
             Verdict::Released(Released::DeferredTooLong) => {
-                match Box::pin(self.copies.to_own_queue(&self.original, &body, &self.settler.channel)).await {
-                    Placed::Confirmed => (verdict, Operation::Ack),
-                    Placed::Not(_) => (verdict, Operation::Requeue),
+                match Box::pin(self.republisher.to_own_queue(&self.original, &body, &self.settler.channel)).await {
+                    Republished::Confirmed => (verdict, Operation::Ack),
+                    Republished::Not(_) => (verdict, Operation::Requeue),
                 }
             }
             Verdict::Released(_) => (verdict, Operation::Requeue),
         };
-        self.settler.tell(self.tag, operation);
-        told
+        self.settler.write(self.tag, operation);
+        settled
     }
 
     fn give_back(self) {
-        self.settler.tell(self.tag, Operation::Requeue);
+        self.settler.write(self.tag, Operation::Requeue);
     }
 }
 
@@ -125,7 +123,7 @@ impl Settler {
         )
     }
 
-    fn tell(&self, tag: u64, operation: Operation) {
+    fn write(&self, tag: u64, operation: Operation) {
         // The task ends only with its senders or with its runtime; in the latter case the broker delivers again.
         let _ = self.inbox.send(Settlement { tag, operation });
     }
@@ -177,7 +175,7 @@ async fn run(channel: Channel, prefetch: u16, mut inbox: UnboundedReceiver<Settl
         if most_waited || is_due(straggler_due) {
             let until = if most_waited { now } else { now.checked_sub(STRAGGLER_WAIT).unwrap_or(now) };
             acks.extend(window.take_stragglers(until).into_iter().map(|tag| ack(&channel, tag, false)));
-            // The others are looked at again soon: each has a wait of its own.
+            // The others are checked again soon: each has a wait of its own.
             straggler_due = Some(now + RUN_WAIT);
         }
         run_due = run.and(run_due.or(Some(now + RUN_WAIT)));
@@ -193,7 +191,7 @@ async fn run(channel: Channel, prefetch: u16, mut inbox: UnboundedReceiver<Settl
         if let Some(error) = written.into_iter().find_map(Result::err) {
             // Tags die with their channel: the broker delivers again, and Svix drops the repeat by its eventId.
             metrics.settle_failures.inc();
-            tracing::warn!(%error, "a settlement did not reach the broker; it delivers those events again");
+            tracing::warn!(%error, "settlement did not reach the broker; it delivers the events again");
         }
         if last {
             return;
@@ -201,10 +199,12 @@ async fn run(channel: Channel, prefetch: u16, mut inbox: UnboundedReceiver<Settl
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "the one place where a verdict is settled")]
 async fn ack(channel: &Channel, tag: u64, multiple: bool) -> lapin::Result<()> {
     channel.basic_ack(tag, BasicAckOptions { multiple }).await
 }
 
+#[expect(clippy::disallowed_methods, reason = "the one place where a verdict is settled")]
 async fn nack(channel: &Channel, tag: u64, requeue: bool) -> lapin::Result<()> {
     channel.basic_nack(tag, BasicNackOptions { multiple: false, requeue }).await
 }

@@ -1,3 +1,5 @@
+//! Names, arguments and order of what is declared.
+
 use super::*;
 use crate::process::secret::Secret;
 
@@ -63,10 +65,10 @@ fn whatever_dead_letters_does_so_at_least_once() {
 }
 
 #[test]
-fn what_is_kept_aside_leaves_only_by_hand() {
+fn parked_events_leave_their_queue_only_by_a_release() {
     let topology = topology(&[5], 256);
-    let held = topology.queues.iter().find(|queue| queue.name == topology.parked()).unwrap();
-    let arguments: Vec<_> = held.arguments.keys().copied().collect();
+    let parked = topology.queues.iter().find(|queue| queue.name == topology.parked()).unwrap();
+    let arguments: Vec<_> = parked.arguments.keys().copied().collect();
     assert_eq!((topology.parked(), arguments), ("q.parked", vec!["x-delivery-limit", "x-overflow", "x-queue-type"]));
     assert!(topology.rungs.iter().all(|rung| rung.queue != topology.parked()), "nobody consumes it");
 }
@@ -79,7 +81,7 @@ fn a_length_limit_refuses_and_drops_nothing_in_any_queue() {
 }
 
 #[test]
-fn an_empty_ladder_leads_straight_to_the_dead_queue() {
+fn an_empty_ladder_leads_straight_to_the_dead_letter_queue() {
     let topology = topology(&[], 4);
     assert_eq!(leads_to(&topology, "q").as_deref(), Some("q.dead"));
     assert_eq!(topology.rungs.len(), 1);

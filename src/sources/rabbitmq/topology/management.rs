@@ -1,7 +1,6 @@
-//! RabbitMQ's management API, as far as it says what AMQP cannot: which policies hold for a queue.
+//! A client of RabbitMQ's management API, for what AMQP cannot tell: which policies apply to a queue.
 
-use super::settings::Settings;
-use crate::process::tls;
+use crate::{process::tls, sources::rabbitmq::settings::Settings};
 use lapin::uri::AMQPUri;
 use reqwest::{Certificate, Client, StatusCode, redirect};
 use serde::{Deserialize, de::DeserializeOwned};
@@ -33,25 +32,25 @@ pub enum ManagementError {
     #[error("the management API at {at} answers something else than RabbitMQ's JSON: {why}")]
     Unreadable { at: String, why: String },
     #[error(
-        "the management API at {at} does not say which policies hold for queue `{queue}`; is its collector of metrics disabled?"
+        "the management API at {at} does not report which policies apply to queue `{queue}`; is its collector of metrics disabled?"
     )]
-    Untold { at: String, queue: String },
+    Unreported { at: String, queue: String },
 }
 
-/// What the API says of a queue.
+/// What the API reports of a queue.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 pub(super) struct QueuePolicies {
     #[serde(default)]
     pub policy: Option<String>,
     #[serde(default)]
     pub operator_policy: Option<String>,
-    /// An object; an empty list in some versions where nothing holds. Missing for the first seconds of a queue's life.
+    /// An object; an empty list in some versions where no policy applies. Missing for the first seconds of a queue's life.
     #[serde(default)]
     effective_policy_definition: Option<Value>,
 }
 
 impl QueuePolicies {
-    /// What both policies together come to; none as long as the broker has not said.
+    /// What both policies together define; none as long as the broker has not reported it.
     pub(super) fn definition(&self) -> Option<Map<String, Value>> {
         match self.effective_policy_definition.as_ref()? {
             Value::Object(definition) => Some(definition.clone()),
@@ -64,7 +63,7 @@ impl QueuePolicies {
 pub(super) struct Management {
     client: Client,
     base: Url,
-    /// `base` as it may be shown.
+    /// `base` as messages may show it.
     pub at: String,
     user: String,
     password: String,
@@ -93,13 +92,13 @@ impl Management {
         Ok(Some(Self { client: client(settings)?, base, at, user, password, vhost: broker.vhost }))
     }
 
-    /// None if the queue does not stand.
+    /// None if the queue does not exist.
     pub(super) async fn queue(&self, name: &str) -> Result<Option<QueuePolicies>, ManagementError> {
         let columns = "policy,operator_policy,effective_policy_definition";
         self.get(&["queues", &self.vhost, name], Some(columns)).await
     }
 
-    /// What a policy says; `kind` is `policies` or `operator-policies`. None if there is none of that name.
+    /// What a policy defines; `kind` is `policies` or `operator-policies`. None if there is none of that name.
     pub(super) async fn definition(
         &self,
         kind: &str,

@@ -1,7 +1,10 @@
 //! How many messages wait in each queue. Asked by passive declare, which counts ready messages only.
 
-use super::{topology::Topology, vanished::Vanished};
-use crate::observe::{health::Health, metrics::Metrics};
+use super::vanished::Vanished;
+use crate::{
+    observe::{health::Health, metrics::Metrics},
+    sources::rabbitmq::topology::Topology,
+};
 use futures_util::stream::{self, Stream};
 use lapin::{Channel, options::QueueDeclareOptions, types::FieldTable};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -12,16 +15,16 @@ const EVERY: Duration = Duration::from_secs(5);
 /// Messages ready, by queue.
 pub(super) type Depths = BTreeMap<String, u64>;
 
-/// Why a round came to nothing.
+/// Why a round has no answer.
 #[derive(Debug)]
 pub(super) enum Unknown {
-    /// A queue is gone, or the channel; either way the session must be opened anew, which declares what is missing.
+    /// A queue is gone, or the channel; either way a new session must be opened, which declares what is missing.
     Refused(lapin::Error),
-    /// The channel stands, and nobody answers on it.
+    /// The channel is open, and nobody answers on it.
     Unanswered,
 }
 
-/// Asks round after round, beginning at once, and ends with the first that comes to nothing. Each question is answered
+/// Asks round after round, beginning at once, and ends with the first that has no answer. Each question is answered
 /// within `patience`.
 pub(super) fn watch_depths(
     channel: Channel,
@@ -57,12 +60,12 @@ impl Watch {
             let answered = answered.map_err(Unknown::Refused)?;
             let ready = answered.message_count();
             if queue.name == self.topology.dead()
-                && let Some(by) = self.vanished.look(ready.into(), answered.consumer_count(), self.health.dead_turn())
+                && let Some(by) = self.vanished.count(ready.into(), answered.consumer_count(), self.health.dead_turn())
             {
                 self.metrics.dead_letters_vanished.inc_by(by);
                 tracing::warn!(
                     queue = queue.name,
-                    "the dead queue shrank by {by} without a replay or discard of this process; if nobody else took them out, a \
+                    "dead-letter queue shrank by {by} without a replay or discard of this process; if nobody else removed them, a \
                      policy limits it: see `rabbitmqctl list_queues name policy operator_policy`"
                 );
             }

@@ -16,7 +16,7 @@ pub(super) struct Window {
     taken: usize,
     /// Done and waiting for their acknowledgement, with the moment since when.
     finished: BTreeMap<u64, Instant>,
-    /// The broker has been told: first to last tag of each run above `low`.
+    /// Settled one by one: first to last tag of each run above `low`.
     settled: BTreeMap<u64, u64>,
 }
 
@@ -26,7 +26,7 @@ impl Window {
         self.finished.insert(tag, now);
     }
 
-    /// The broker has been told about this one by itself.
+    /// This one was settled by itself.
     pub(super) fn settled(&mut self, tag: u64) {
         let last = self.settled.remove(&(tag + 1)).unwrap_or(tag);
         match self.settled.range_mut(..tag).next_back() {

@@ -18,7 +18,7 @@ fn words(pattern: &str) -> Vec<&str> {
 /// What stands for `*` where both sides leave the word open.
 const ANY_WORD: &str = "x";
 
-/// The words of a key that both take. Each pair of rests is looked at once, so that the work is the product of their
+/// The words of a key that both take. Each pair of rests is examined once, so that the work is the product of their
 /// lengths, however many `#` there are.
 fn meet<'a>(one: &[&'a str], other: &[&'a str]) -> Option<Vec<&'a str>> {
     // [i][j]: the key that the rests from i and j have in common, shortest first by construction from the end.
