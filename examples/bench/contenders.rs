@@ -75,6 +75,7 @@ async fn consumer(args: &Args, prefetch: u16) -> Result<(Channel, Consumer), Err
     Ok((channel, consumer))
 }
 
+#[expect(clippy::disallowed_methods, reason = "a contender that hookbro is measured against, without its settlement")]
 async fn consume_only(args: &Args, batches: bool) -> Result<(), Error> {
     let (channel, mut consumer) = consumer(args, FLOOR_PREFETCH).await?;
     let mut began = None;

@@ -27,7 +27,7 @@ fn fails_once(world: &World, sample: &Sample) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dead_rung_beside_a_lively_one_is_noticed_and_the_third_time_ends_liveness() {
-    let broker = Broker::shared("deaf");
+    let broker = Broker::shared("stalled");
     let proxy = Proxy::before(&broker.url).await;
     let retry = format!("{}.retry.1", broker.queue);
     // A prefetch of one for each retry queue: the first event is swallowed, the others are ready.
@@ -69,7 +69,7 @@ async fn a_dead_rung_beside_a_lively_one_is_noticed_and_the_third_time_ends_live
 async fn a_busy_queue_with_a_full_prefetch_is_not_taken_for_dead() {
     let world = World::new("busy").await.with("broker.prefetch", "2").with("watchdog.timeout", TIMEOUT);
     let world = world.with("svix.timeout", "40s");
-    // Twice the timeout, and two rounds of it: longer than a dead queue would be left alone.
+    // Twice the timeout, and two rounds of it: longer than a stalled consumer would be left alone.
     world.svix.sandbox.add_fault(Fault { delay: Duration::from_secs(12), ..Fault::default() });
     let hookbro = Hookbro::ready(world.settings()).await;
     let events = generated("busy", &["gigs"], 4);

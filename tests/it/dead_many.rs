@@ -64,7 +64,7 @@ fn start(world: &World, args: &[&str]) -> Child {
     command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
 }
 
-/// A world whose dead queue holds `count` events in their order, and whose work queue nobody consumes.
+/// A world whose dead-letter queue holds `count` events in their order, and whose work queue nobody consumes.
 async fn many(test: &str, count: usize) -> (World, Vec<Sample>) {
     let world = World::new(test).await;
     assert!(command(&["topology", "declare"], world.settings()).output().unwrap().status.success());
@@ -92,7 +92,7 @@ async fn many(test: &str, count: usize) -> (World, Vec<Sample>) {
     (world, events)
 }
 
-/// The ids in the dead queue, oldest first.
+/// The ids in the dead-letter queue, oldest first.
 fn lying(world: &World) -> Vec<String> {
     let listed = said(world, &["list", "--limit", "0", "--output", "json"]);
     let listed: Value = serde_json::from_str(&listed).unwrap();

@@ -89,7 +89,8 @@ async fn every_hostile_input_meets_its_fate_and_the_good_around_it_are_not_delay
         world.broker.drain_dead().await.into_iter().map(|lying| (lying.body.clone(), lying)).collect();
     assert_eq!(dead.len(), doomed.len());
     for hostile in &doomed {
-        let lying = dead.get(&hostile.body).unwrap_or_else(|| panic!("{} is not in the dead queue", hostile.name));
+        let lying =
+            dead.get(&hostile.body).unwrap_or_else(|| panic!("{} is not in the dead-letter queue", hostile.name));
         let reason = if hostile.name.starts_with("33") { "too_large" } else { "malformed" };
         assert_eq!(lying.reason(), reason, "{}", hostile.name);
         let detail = lying.header("x-hookbro-detail").unwrap();

@@ -19,7 +19,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 /// Dead events of one test.
 const DEAD: usize = 600;
-/// What the policy lets the dead queue hold.
+/// What the policy lets the dead-letter queue hold.
 const LIMIT: u32 = 100;
 /// Longest wait for what is asked every 5 seconds to be seen.
 const SEEN: Duration = Duration::from_secs(60);
@@ -58,9 +58,9 @@ async fn a_length_limit_on_the_dead_queue_drops_none_of_six_hundred_dead_letters
     }
     let failed = format!("hookbro_copies_failed_total{{queue=\"{dead}\"}}");
     until("the limit is reached", SEEN, async || (hookbro.metric(&failed).await > 0.0).then_some(())).await;
-    assert!(!hookbro.logged("found no place").is_empty());
+    assert!(!hookbro.logged("could not be published").is_empty());
     hookbro.stop().await;
-    // Without the program nothing is in hand; each is in the dead queue or where it was.
+    // Without the program nothing is unsettled; each is in the dead-letter queue or where it was.
     let mut found = BTreeSet::new();
     let kept = world.broker.drain_dead().await;
     assert!(kept.len() >= LIMIT as usize && kept.len() < DEAD, "{} are kept", kept.len());
@@ -91,7 +91,7 @@ async fn a_length_limit_on_the_dead_queue_drops_none_of_six_hundred_dead_letters
     world.end().await;
 }
 
-/// The dead queue of an earlier version, with something in it.
+/// The dead-letter queue of an earlier version, with something in it.
 #[tokio::test(flavor = "multi_thread")]
 async fn dead_letters_of_an_earlier_version_move_to_a_queue_that_refuses() {
     let world = World::new("olddead").await;

@@ -155,7 +155,7 @@ async fn connections_that_are_cut_and_users_without_rights_cost_no_202() {
     for (user, write, queue, says) in [
         ("binder", ".*", queue.clone(), None),
         ("stranger", r"^hbt.*\.events$", queue.clone(), Some("refused for user")),
-        ("early", ".*", format!("{queue}.none"), Some("does not stand")),
+        ("early", ".*", format!("{queue}.none"), Some("does not exist")),
     ] {
         node.tool(&["rabbitmqctl", "add_user", user, "secret"]).await;
         node.tool(&["rabbitmqctl", "set_permissions", user, "^$", write, ".*"]).await;

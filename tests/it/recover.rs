@@ -16,7 +16,7 @@ use lapin::BasicProperties;
 use std::{collections::BTreeSet, time::Duration};
 use svix_sandbox::Fault;
 
-/// How many events nobody can parse, and which therefore need a copy in the dead queue.
+/// How many events nobody can parse, and which therefore need a copy in the dead-letter queue.
 const MALFORMED: usize = 20;
 
 async fn a_world_of_its_own(name: &str) -> (Node, World) {

@@ -75,7 +75,7 @@ impl World {
         until("all arrive", SOON, async || (ledger::missing(&self.svix, events) == 0).then_some(())).await;
     }
 
-    /// Waits for the one event in the dead queue, and takes it out.
+    /// Waits for the one event in the dead-letter queue, and takes it out.
     pub async fn given_up(&self) -> Lying {
         until("it is given up", SOON, async || (self.broker.ready_dead().await == 1).then_some(())).await;
         self.broker.drain_dead().await.remove(0)
