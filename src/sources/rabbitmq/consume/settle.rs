@@ -1,5 +1,5 @@
-//! The only place that settles a delivery of the pipeline. A verdict becomes one broker operation; one task per channel writes them, and
-//! acknowledges the longest run of finished tags at once.
+//! The only place that settles deliveries of the pipeline. A verdict becomes one broker operation; one task per channel writes
+//! them, and acknowledges the longest run of finished tags at once.
 
 use super::window::Window;
 use crate::{

@@ -109,7 +109,7 @@ impl Republisher {
             Ok(()) => Republished::Confirmed,
             Err(NotPublished::Why(why)) => Republished::Not(why),
             Err(NotPublished::Failed(error)) => {
-                tracing::warn!(%error, queue = &*original.queue, "copy of a deferred event could not be published; the event returns to the front of its queue");
+                tracing::warn!(%error, queue = &*original.queue, "copy of a deferred event could not be published; the event returns to its queue");
                 Republished::Not(Released::DeferredTooLong)
             }
         }

@@ -24,8 +24,8 @@ use std::{
 };
 
 /// Largest prefetch that AMQP can express. Without any, a quorum queue gives 2,000 messages and no more (RabbitMQ 3.10). No
-/// consumer may have more than its share: the broker gives the unsettled messages of a dead channel's first consumer to the next one
-/// of the same channel, if that has room, and takes them back from there, behind that one's own.
+/// consumer may have more than its share: the broker gives the unsettled messages of a dead channel's first consumer to the next
+/// one of the same channel, if that has room, and takes them back from there, behind that one's own.
 const MOST_PER_CONSUMER: u16 = u16::MAX;
 /// Consumers of one snapshot at most, two million messages. The broker keeps up to so many in the order of their tags, and takes
 /// their messages back in that order.

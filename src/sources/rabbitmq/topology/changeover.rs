@@ -107,7 +107,8 @@ pub async fn apply(
         },
         Ok(None) => {
             tracing::warn!(
-                "another replica has set other lanes since this replica started, and events follow those; restart this replica with the same lanes"
+                "events follow the lanes that another replica set after this one started; restart this replica with the \
+                 same lanes"
             );
             declare(connection, &topology.without_entrances()).await.map(|()| Vec::new()).map_err(ApplyError::from)
         }
@@ -155,7 +156,8 @@ pub enum ApplyError {
     #[error(transparent)]
     Declare(#[from] DeclareError),
     #[error(
-        "another process has been changing the lanes of `{queue}` for {LOCK_TIMEOUT:?}; if no process changes them, see who holds `{queue}.lanes.lock`"
+        "another process has been changing the lanes of `{queue}` for {LOCK_TIMEOUT:?}; if no process changes them, see who \
+         holds `{queue}.lanes.lock`"
     )]
     Locked { queue: String },
     #[error(
