@@ -4,6 +4,7 @@
 //! all its members and no others, and a word or a time stands where it is used.
 
 use super::{audit, dead, events, hooks, pauses, projects, refusals::Guarded};
+use crate::operate::api_types::{Cursor, Ident, Limit, Moment, Outcome, Phrase, Reason, Status, TimeOrAgo};
 use axum::http::{HeaderName, header};
 use serde_json::{Map, Value, json};
 use std::sync::LazyLock;
@@ -40,7 +41,8 @@ static TEXT: LazyLock<String> = LazyLock::new(|| document().to_string());
         pauses::pause,
         pauses::resume,
         pauses::list
-    )
+    ),
+    components(schemas(Cursor, Ident, Limit, Moment, Outcome, Phrase, Reason, Status, TimeOrAgo))
 )]
 struct Document;
 
@@ -71,16 +73,29 @@ fn document() -> Value {
         merge(schema, &whole);
         close(schema);
     }
-    // Either a filter or all, which no derived type can say.
-    schemas["DeadAsked"]["oneOf"] = json!([
-        {"required": ["filter"], "properties": {"all": {"const": false}, "filter": {"type": "object"}}},
-        {"required": ["all"], "properties": {"all": {"const": true}, "filter": false}},
-    ]);
+    schemas["DeadFilter"]["minProperties"] = 1.into();
+    schemas["DeadAsked"] = filter_or_all(&schemas["DeadAsked"]);
     schemas.insert("Problem".to_owned(), problem());
     document["components"]["schemas"] = Value::Object(schemas);
     refuse(&mut document["paths"]);
     inline(&mut document, &scalars);
+    // A part of a filter is given or not, too: one that is null would exclude nothing, which is refused.
+    let filter = document["components"]["schemas"]["DeadFilter"]["properties"].as_object_mut();
+    filter.into_iter().flat_map(Map::values_mut).for_each(not_null);
     document
+}
+
+/// Either a filter or all, which no derived type can say.
+fn filter_or_all(asked: &Value) -> Value {
+    let (filter, confirm) = (json!({"$ref": "#/components/schemas/DeadFilter"}), &asked["properties"]["confirm"]);
+    let one = |named: &str, properties: Value| json!({"type": "object", "required": [named], "additionalProperties": false, "properties": properties});
+    json!({
+        "description": asked["description"],
+        "oneOf": [
+            one("filter", json!({"filter": filter, "all": {"const": false}, "confirm": confirm})),
+            one("all", json!({"all": {"const": true}, "confirm": confirm})),
+        ],
+    })
 }
 
 /// A refusal (RFC 9457), which [`crate::http::problem::Problem`] writes.
@@ -99,11 +114,12 @@ fn problem() -> Value {
     })
 }
 
-/// Gives every refusal its body.
+/// Gives every refusal its body. The modules of the handlers, which are its tags otherwise, are nobody's business.
 fn refuse(paths: &mut Value) {
     let operations = paths.as_object_mut().into_iter().flat_map(Map::values_mut).filter_map(Value::as_object_mut);
-    for operation in operations.flat_map(Map::values_mut) {
-        let responses = operation["responses"].as_object_mut().into_iter().flatten();
+    for operation in operations.flat_map(Map::values_mut).filter_map(Value::as_object_mut) {
+        operation.remove("tags");
+        let responses = operation.get_mut("responses").and_then(Value::as_object_mut).into_iter().flatten();
         for (_, response) in responses.filter(|(status, _)| status.starts_with(['4', '5'])) {
             response["content"] =
                 json!({"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}});
@@ -113,7 +129,8 @@ fn refuse(paths: &mut Value) {
 
 /// Schemas of one word or number, which stand where they are used.
 fn take_scalars(schemas: &mut Map<String, Value>) -> Map<String, Value> {
-    let is_scalar = |schema: &Value| schema["type"].as_str().is_some_and(|kind| !matches!(kind, "object" | "array"));
+    let simple = |kind: &str| !matches!(kind, "object" | "array");
+    let is_scalar = |schema: &Value| schema["type"].as_str().is_some_and(simple) || schema.get("anyOf").is_some();
     let (scalars, rest) = std::mem::take(schemas).into_iter().partition(|(_, schema)| is_scalar(schema));
     *schemas = rest;
     scalars
@@ -160,8 +177,12 @@ fn inline(value: &mut Value, scalars: &Map<String, Value>) {
                 *members = scalar;
             }
             nullable(members);
-            if members.contains_key("in") {
-                not_null(members);
+            without_look_ahead(members);
+            unwrap_lines(members);
+            if members.contains_key("in")
+                && let Some(schema) = members.get_mut("schema")
+            {
+                not_null(schema);
             }
         }
         _ => {}
@@ -182,9 +203,30 @@ fn nullable(members: &mut Map<String, Value>) {
     members.extend(scalar);
 }
 
+/// What may not begin with some letters, in words of JSON Schema: not every reader of patterns looks ahead.
+fn without_look_ahead(members: &mut Map<String, Value>) {
+    let pattern = members.get("pattern").and_then(Value::as_str);
+    let Some((start, rest)) = pattern.and_then(|pattern| pattern.strip_prefix("^(?!")?.split_once(')')) else { return };
+    let (not, pattern) = (json!({"pattern": format!("^{start}")}), format!("^{rest}"));
+    members.insert("not".to_owned(), not);
+    members.insert("pattern".to_owned(), pattern.into());
+}
+
+/// Paragraphs of comments on one line each.
+fn unwrap_lines(members: &mut Map<String, Value>) {
+    if let Some(Value::String(text)) = members.get_mut("description") {
+        let paragraphs: Vec<_> = text.split("\n\n").map(|paragraph| paragraph.replace('\n', " ")).collect();
+        *text = paragraphs.join("\n\n");
+    }
+}
+
 /// A parameter is given or not; `null` is a word like others.
-fn not_null(parameter: &mut Map<String, Value>) {
-    let Some(schema) = parameter.get_mut("schema") else { return };
+fn not_null(schema: &mut Value) {
+    if let Some([null, one]) = schema["oneOf"].as_array().map(Vec::as_slice)
+        && null["type"] == "null"
+    {
+        *schema = one.clone();
+    }
     if let Some([kind, _]) = schema["type"].as_array().map(Vec::as_slice) {
         schema["type"] = kind.clone();
     }
@@ -240,5 +282,19 @@ mod tests {
         assert_eq!(schema("Attempt")["properties"]["next_at"]["type"], json!(["string", "null"]));
         assert_eq!(schema("RecoverAsked")["required"], json!(["since"]));
         assert!(schema("TestAsked").get("required").is_none());
+        assert_eq!(schema("Resumed")["properties"]["paused"], json!({"type": "null"}));
+        let project = &schema("ResendAsked")["properties"]["project"];
+        assert_eq!(
+            (&project["pattern"], &project["not"]["pattern"]),
+            (&json!("^[a-zA-Z0-9_-]{1,256}$"), &json!("^app_"))
+        );
+        let ways = schema("DeadAsked")["oneOf"].as_array().unwrap();
+        assert!(ways.iter().all(|way| way["additionalProperties"] == false), "{ways:?}");
+        assert_eq!(ways[0]["properties"]["filter"]["$ref"], "#/components/schemas/DeadFilter");
+        let filter = schema("DeadFilter");
+        assert_eq!((&filter["minProperties"], &filter["properties"]["id"]["type"]), (&json!(1), &json!("array")));
+        assert_eq!(filter["properties"]["since"]["type"], "string");
+        let since = &document["paths"]["/api/v1/dead"]["get"]["parameters"][5];
+        assert_eq!((&since["name"], since["schema"]["anyOf"].as_array().map(Vec::len)), (&json!("since"), Some(2)));
     }
 }

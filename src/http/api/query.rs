@@ -6,8 +6,9 @@ use axum::{
     extract::FromRequestParts,
     http::{StatusCode, request::Parts},
 };
-use serde::de::{DeserializeOwned, value::MapDeserializer};
-use std::collections::BTreeMap;
+use serde::de::DeserializeOwned;
+use std::collections::BTreeSet;
+use url::form_urlencoded;
 use utoipa::IntoParams;
 
 /// Longest value: identifiers have at most 256 bytes.
@@ -27,9 +28,10 @@ impl<S: Sync, T: DeserializeOwned + IntoParams> FromRequestParts<S> for Query<T>
 
 /// Reads `query`; refuses what `T` does not have, what stands twice, and what no identifier could be.
 pub(in crate::http) fn read<T: DeserializeOwned + IntoParams>(query: Option<&str>) -> Result<T, Problem> {
-    let mut params = BTreeMap::new();
+    let query = query.unwrap_or_default().as_bytes();
+    let mut given = BTreeSet::new();
     let known: Vec<_> = T::into_params(|| None).into_iter().map(|param| param.name).collect();
-    for (name, value) in url::form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
+    for (name, value) in form_urlencoded::parse(query) {
         if !known.iter().any(|known| *known == name) {
             let name: String = name.chars().take(40).collect();
             return Err(refuse(&name, &format!("is no parameter here; there are {}", known.join(", "))));
@@ -37,12 +39,11 @@ pub(in crate::http) fn read<T: DeserializeOwned + IntoParams>(query: Option<&str
         if value.is_empty() || value.len() > MAX_VALUE || value.chars().any(char::is_control) {
             return Err(refuse(&name, "must have 1 to 256 bytes and no control characters"));
         }
-        if params.insert(name.clone().into_owned(), value.into_owned()).is_some() {
+        if !given.insert(name.clone()) {
             return Err(refuse(&name, "is given twice"));
         }
     }
-    let params = MapDeserializer::<_, serde::de::value::Error>::new(params.into_iter());
-    serde_path_to_error::deserialize(params)
+    serde_path_to_error::deserialize(serde_urlencoded::Deserializer::new(form_urlencoded::parse(query)))
         .map_err(|error| refuse(&error.path().to_string(), &error.inner().to_string()))
 }
 
@@ -53,7 +54,10 @@ pub(super) fn refuse(name: &str, why: &str) -> Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::operate::api_types::{DeadQuery, EventQuery, Nothing};
+    use crate::operate::{
+        api_types::{DeadQuery, EventQuery, Nothing},
+        dead_letters::DeadLetterFilter,
+    };
 
     #[track_caller]
     fn check<T: DeserializeOwned + IntoParams>(query: &str, says: &str) {
@@ -73,9 +77,30 @@ mod tests {
         for limit in ["0", "201", "-1", "many"] {
             check::<EventQuery>(&format!("limit={limit}"), "`limit` must be a number from 1 to 200");
         }
-        check::<DeadQuery>("status=99", "`status` must be a number from 100 to 599");
-        check::<DeadQuery>("reason=lost", "`reason` must be one of malformed");
         check::<Nothing>("x=1", "`x` is no parameter here");
+    }
+
+    #[test]
+    fn a_filter_of_dead_letters_is_read_by_the_parser_of_all_front_ends() {
+        let parse = |query: &str| {
+            let asked: DeadQuery = read(Some(query)).unwrap_or_else(|_| panic!("refused: {query}"));
+            DeadLetterFilter::parse(asked.filter()).map_err(|error| error.to_string())
+        };
+        let all = "id=a%2Fb&project=gigs&type=x&reason=refused&status=422&until=2026-08-03T06%3A14%3A10Z&cursor=7";
+        let filter = parse(all).unwrap();
+        assert_eq!(
+            filter.to_string(),
+            "id a/b, project gigs, type x, reason refused, status 422, until 2026-08-03T06:14:10Z"
+        );
+        assert!(parse("since=2h").unwrap().since.is_some());
+        assert!(parse("limit=3").unwrap().is_all());
+        for (query, says) in [
+            ("status=99", "`status` must be a number from 100 to 599"),
+            ("reason=lost", "`reason` must be one of malformed"),
+            ("since=yesterday", "`since` must be RFC 3339"),
+        ] {
+            assert!(parse(query).is_err_and(|error| error.contains(says)), "{query}");
+        }
     }
 
     #[test]

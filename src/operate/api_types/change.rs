@@ -1,6 +1,6 @@
 //! What operators ask to be changed, what it came to, and who did it: the audit, pauses, endpoints.
 
-use super::scalar::{Ending, Time};
+use super::scalar::{Ending, Nil, Time};
 use crate::{
     event::ProjectId,
     operate::{
@@ -135,7 +135,7 @@ pub struct Order {
 #[derive(Debug, Clone, Deserialize, Serialize, ToSchema)]
 pub struct Resumed {
     pub project: Plain,
-    #[schema(value_type = Option<Pause>)]
+    #[schema(value_type = Nil)]
     pub paused: (),
 }
 

@@ -129,7 +129,7 @@ pub struct DeadAsked {
 /// Which dead events. What is not given excludes nothing.
 #[derive(Debug, Clone, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(as = DeadFilter, min_properties = 1)]
+#[schema(as = DeadFilter)]
 pub struct DeadFilterAsked {
     #[schema(value_type = Option<Vec<Phrase>>, min_items = 1)]
     pub id: Option<Vec<String>>,

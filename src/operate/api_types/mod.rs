@@ -22,4 +22,6 @@ pub use event::{
     Attempt, Call, Endpoint, EventPage, Gap, LastError, Line, Message, Project, ProjectPage, Retry, State, Story, Svix,
 };
 pub use query::{AuditQuery, DeadQuery, EventQuery, Nothing, OneEventQuery, ProjectQuery};
-pub use scalar::{Ending, Ident, Limit, Moment, Outcome, Phrase, Reason, Time, Work};
+pub use scalar::{
+    Cursor, Ending, Ident, Limit, Moment, Outcome, Phrase, Reason, Status, Time, TimeOrAgo, Undispatched, Work,
+};

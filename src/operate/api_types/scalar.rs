@@ -82,6 +82,11 @@ schema!(Work, words(["replay", "discard"]));
 pub struct Ending;
 schema!(Ending, words(["done", "failed"]));
 
+/// `null`, always.
+#[derive(Debug)]
+pub struct Nil;
+schema!(Nil, ObjectBuilder::new().schema_type(Type::Null));
+
 /// A point in time, as answers have it.
 #[derive(Debug)]
 pub struct Time;
