@@ -21,14 +21,14 @@ use std::{sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 
 /// Longest wait for a change that is under way when the process ends: it was told to, and has confirms to wait for.
-const DESK_GRACE: Duration = Duration::from_secs(2);
+const OPERATIONS_GRACE: Duration = Duration::from_secs(2);
 
 /// What is under way behind the pages, and has to end before the process does.
-pub(super) struct Desks {
+pub(super) struct Operating {
     dead: Arc<dead_letters::Operations<DeadLetterQueue, AuditLog>>,
 }
 
-impl Desks {
+impl Operating {
     /// The pages beside it. What changes many things ends early once `stop` comes.
     pub fn open(
         settings: &Settings,
@@ -61,7 +61,7 @@ impl Desks {
             Some(Arc::clone(health)),
             stop,
         );
-        let desk = Arc::new(dead_letters::Operations::new(dead, Arc::clone(&audit), settings.redaction.clone()));
+        let operations = Arc::new(dead_letters::Operations::new(dead, Arc::clone(&audit), settings.redaction.clone()));
         let hooks = SvixEndpointAdmin::new(&settings.svix);
         let hooks = Arc::new(endpoints::Operations::new(hooks, Arc::clone(&audit), settings.routing.routes.clone()));
         let api = Arc::new(http::Api {
@@ -76,29 +76,35 @@ impl Desks {
         let router = http::router(ops.clone())
             .merge(http::audit_router(Arc::clone(&audit), tokens.clone()))
             .merge(http::pauses_router(Arc::clone(&pausing), tokens.clone()))
-            .merge(http::pausing_router(http::Pausing { desk: pausing, tokens: tokens.clone(), forms: forms.clone() }))
-            .merge(http::hooks_router(Arc::clone(&hooks), tokens.clone()))
-            .merge(http::endpoints_router(http::Endpoints {
-                desk: hooks,
+            .merge(http::pausing_router(http::Pausing {
+                operations: pausing,
                 tokens: tokens.clone(),
                 forms: forms.clone(),
             }))
-            .merge(http::dead_router(Arc::clone(&desk), tokens.clone()))
+            .merge(http::hooks_router(Arc::clone(&hooks), tokens.clone()))
+            .merge(http::endpoints_router(http::Endpoints {
+                operations: hooks,
+                tokens: tokens.clone(),
+                forms: forms.clone(),
+            }))
+            .merge(http::dead_router(Arc::clone(&operations), tokens.clone()))
             .merge(http::api_router(Arc::clone(&api)))
             .merge(http::console_router(http::Console::new(api, ops, forms.clone())))
             .merge(http::changes_router(http::Changes {
-                desk: Arc::clone(&desk),
+                operations: Arc::clone(&operations),
                 audit,
                 tokens: tokens.clone(),
                 forms: forms.clone(),
             }));
-        Ok((Self { dead: desk }, router))
+        Ok((Self { dead: operations }, router))
     }
 
     /// Waits for what is under way to end early.
     pub async fn close(self) {
-        if tokio::time::timeout(DESK_GRACE, self.dead.idle()).await.is_err() {
-            tracing::warn!("a look into the dead queue did not end in time; the broker has back what it had in hand");
+        if tokio::time::timeout(OPERATIONS_GRACE, self.dead.idle()).await.is_err() {
+            tracing::warn!(
+                "a look into the dead-letter queue did not end in time; the broker has back what it had in hand"
+            );
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The service that `hookbro run` is: both ends of the pipeline, what operators see and do, and the order of the end.
 
-use super::{error::AppError, ingest, pages::Desks};
+use super::{error::AppError, ingest, pages::Operating};
 use crate::{
     config::Settings,
     http,
@@ -57,7 +57,7 @@ pub async fn serve(settings: Settings, stop: Stop) -> Result<(), AppError> {
     let (recorder, reader, writing) = open_journal(settings.journal.clone(), &metrics, &health);
     let board = Arc::new(Board::new(Arc::clone(&metrics)));
     let pauses = Arc::new(Pauses::new(PauseTable::beside(&reader), board));
-    let (desks, pages) = Desks::open(&settings, reader, &pauses, &metrics, &health, stop.requested.clone())?;
+    let (operating, pages) = Operating::open(&settings, reader, &pauses, &metrics, &health, stop.requested.clone())?;
     tokio::spawn(settings.secret_files.watch());
     // The pages outlive the drain, so that its end can be watched.
     let done = tokio_util::sync::CancellationToken::new();
@@ -88,7 +88,7 @@ pub async fn serve(settings: Settings, stop: Stop) -> Result<(), AppError> {
         sink,
         parking: ParkedQueue::new(&settings.broker, &health),
     };
-    let (requested, told) = (stop.requested.clone(), stop.clone());
+    let (requested, ended_by) = (stop.requested.clone(), stop.clone());
     let asked = requested.clone();
     let deadline = tokio::spawn(async move {
         asked.cancelled().await;
@@ -98,7 +98,7 @@ pub async fn serve(settings: Settings, stop: Stop) -> Result<(), AppError> {
     let store = recorder.clone();
     let ended = pipeline::run(delivery, ends, metrics, health, pipeline::Records { recorder, pauses }, stop).await;
     ingesting.end().await;
-    desks.close().await;
+    operating.close().await;
     drop(store);
     // The last recorder is gone with the service: the writer ends once all is written.
     if tokio::time::timeout(JOURNAL_GRACE, writing).await.is_err() {
@@ -110,7 +110,7 @@ pub async fn serve(settings: Settings, stop: Stop) -> Result<(), AppError> {
     done.cancel();
     let _ = tokio::time::timeout(PAGES_GRACE, serving).await;
     ended?;
-    if told.hurried.is_cancelled() && told.cut.is_cancelled() {
+    if ended_by.hurried.is_cancelled() && ended_by.cut.is_cancelled() {
         return Err(AppError::Running("a second signal came, and calls in flight were cut off".into()));
     }
     Ok(())

@@ -4,7 +4,7 @@ use std::fmt;
 
 /// The reasons under which `hookbro_paused` is shown. Closed list: it is a metric label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum PauseReason {
+pub enum HaltReason {
     /// The token is missing, wrong, expired or without rights (401, 403, 400 `bad_token`).
     Auth,
     /// No connection: refused, no such name, TLS failed.
@@ -19,7 +19,7 @@ pub enum PauseReason {
     Provisioning,
 }
 
-impl PauseReason {
+impl HaltReason {
     pub const ALL: [Self; 6] =
         [Self::Auth, Self::Unreachable, Self::NotSvix, Self::RateLimited, Self::Failing, Self::Provisioning];
 
@@ -35,7 +35,7 @@ impl PauseReason {
     }
 }
 
-impl fmt::Display for PauseReason {
+impl fmt::Display for HaltReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }

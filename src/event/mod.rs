@@ -13,7 +13,7 @@ mod verdict;
 pub use batch::{BatchError, BatchLimits, Form, MAX_ROUTING_KEY, read_batch};
 pub use dispatch::{DISPATCH_REASONS, Dispatch, NOT_DISPATCHED, NoTaker};
 pub use envelope::{Event, Malformed, Oddity, ParseFailure, Rejected};
-pub use halt::PauseReason;
+pub use halt::HaltReason;
 pub use ident::{AppId, EndpointId, EventId, EventType, InvalidIdent, ProjectId};
 pub use ladder::{Attempt, InvalidLadder, RetryLadder};
 pub use redact::{InvalidField, REDACTED, Redaction};

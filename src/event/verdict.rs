@@ -3,7 +3,7 @@
 use super::ident::{EventId, ProjectId};
 use std::fmt;
 
-/// One failed try in words: for logs and for the dead event's headers. One line, no body, no secret.
+/// One failed try in words: for logs and for the dead letter's headers. One line, no body, no secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cause {
     /// HTTP status, if there was an answer.
@@ -45,7 +45,7 @@ impl DeadReason {
     }
 }
 
-/// An event given up, with what its copy in the dead queue says about it.
+/// An event given up, with what its copy in the dead-letter queue says about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dead {
     pub reason: DeadReason,
@@ -64,7 +64,7 @@ pub enum Released {
     Stopping,
     /// Held too long through a pause.
     DeferredTooLong,
-    /// The dead queue did not take it in time.
+    /// The dead-letter queue did not take it in time.
     DeadLettersAway,
     /// Its project is paused: it is kept aside, for as long as that lasts.
     ProjectPaused,

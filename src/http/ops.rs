@@ -106,7 +106,7 @@ fn journal(journal: &Journal, metrics: &Metrics) -> Value {
 fn svix(svix: &Svix) -> Value {
     match svix {
         Svix::Ok => json!({"state": "ok", "reason": null, "until": null}),
-        Svix::Paused { reason, detail, since, until } => json!({
+        Svix::Halted { reason, detail, since, until } => json!({
             "state": "paused",
             "reason": reason.as_str(),
             "detail": detail,
@@ -123,7 +123,7 @@ fn rfc3339(time: SystemTime) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::PauseReason;
+    use crate::event::HaltReason;
 
     fn ops() -> Ops {
         Ops {
@@ -139,8 +139,8 @@ mod tests {
         let ops = ops();
         assert_eq!(readyz(State(ops.clone())).await.0, StatusCode::SERVICE_UNAVAILABLE);
         ops.health.broker.send_replace(Broker::Connected { since: SystemTime::now() });
-        let (reason, since) = (PauseReason::Auth, SystemTime::now());
-        ops.health.svix.send_replace(Svix::Paused { reason, detail: "no".into(), since, until: None });
+        let (reason, since) = (HaltReason::Auth, SystemTime::now());
+        ops.health.svix.send_replace(Svix::Halted { reason, detail: "no".into(), since, until: None });
         assert_eq!(readyz(State(ops.clone())).await.0, StatusCode::OK);
         assert_eq!(livez(State(ops.clone())).await.0, StatusCode::OK);
         let Json(status) = status(State(ops)).await;

@@ -1,6 +1,6 @@
 //! The state of the process, written by the parts that know it and read by the operator's pages.
 
-use crate::event::PauseReason;
+use crate::event::HaltReason;
 use std::{
     collections::BTreeMap,
     sync::atomic::{AtomicU64, Ordering},
@@ -29,7 +29,7 @@ pub enum Broker {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Svix {
     Ok,
-    Paused { reason: PauseReason, detail: String, since: SystemTime, until: Option<SystemTime> },
+    Halted { reason: HaltReason, detail: String, since: SystemTime, until: Option<SystemTime> },
 }
 
 /// Why the process cannot make progress by itself.

@@ -1,7 +1,7 @@
 //! Every metric: name, help, labels and buckets in one place, passed in and never global.
 
 use super::trace::SpanLoss;
-use crate::event::{Attempt, DeadReason, Oddity, PauseReason, Verdict};
+use crate::event::{Attempt, DeadReason, HaltReason, Oddity, Verdict};
 use prometheus::{
     Encoder, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
     core::Collector,
@@ -199,8 +199,8 @@ impl Metrics {
     }
 
     /// Shows `reason` as the one that holds, or none.
-    pub fn show_pause(&self, reason: Option<PauseReason>) {
-        for each in PauseReason::ALL {
+    pub fn show_halt(&self, reason: Option<HaltReason>) {
+        for each in HaltReason::ALL {
             self.paused.with_label_values(&[each.as_str()]).set((Some(each) == reason).into());
         }
     }
@@ -236,7 +236,7 @@ impl Metrics {
         for reason in SpanLoss::ALL {
             self.spans_dropped.with_label_values(&[reason.as_str()]);
         }
-        self.show_pause(None);
+        self.show_halt(None);
     }
 }
 

@@ -206,7 +206,7 @@ pub fn of_outcome(outcome: &str) -> Option<&'static str> {
 }
 
 /// Why an event was given up or parked, or what is to be said of a repeat: one of [`crate::event::DeadReason`],
-/// [`crate::event::PauseReason`] or [`crate::event::DISPATCH_REASONS`], or [`crate::event::PROJECT_PAUSED`].
+/// [`crate::event::HaltReason`] or [`crate::event::DISPATCH_REASONS`], or [`crate::event::PROJECT_PAUSED`].
 pub fn of_reason(reason: &str) -> Option<&'static str> {
     Some(match reason {
         "malformed" => "it is no valid event",
@@ -269,7 +269,7 @@ pub fn of_call(status: &str) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{DISPATCH_REASONS, DeadReason, NOT_DISPATCHED, NoTaker, PROJECT_PAUSED, PauseReason, Verdict};
+    use crate::event::{DISPATCH_REASONS, DeadReason, HaltReason, NOT_DISPATCHED, NoTaker, PROJECT_PAUSED, Verdict};
     use serde_json::json;
 
     #[test]
@@ -330,7 +330,7 @@ mod tests {
             assert!(of_outcome(outcome).is_some(), "{outcome}");
         }
         let dead = DeadReason::ALL.map(DeadReason::as_str);
-        let parked = PauseReason::ALL.map(PauseReason::as_str).into_iter().chain([PROJECT_PAUSED]);
+        let parked = HaltReason::ALL.map(HaltReason::as_str).into_iter().chain([PROJECT_PAUSED]);
         for reason in dead.into_iter().chain(parked).chain(DISPATCH_REASONS) {
             assert!(of_reason(reason).is_some(), "{reason}");
         }

@@ -19,7 +19,7 @@ pub struct Message {
     pub content_encoding: Option<String>,
     /// What its headers take on the wire, about.
     pub header_bytes: usize,
-    /// How often it has left the dead queue for another climb, as its header says: for the log alone.
+    /// How often it has left the dead-letter queue for another climb, as its header says: for the log alone.
     pub replayed: i64,
     /// The queue that it came from, and the key that it was published under.
     pub queue: Arc<str>,

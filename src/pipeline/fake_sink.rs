@@ -1,7 +1,7 @@
 //! A sink that answers from a script: the second implementation that the seam is for.
 
 use crate::{
-    event::{Cause, DeadReason, Dispatch, Event, PauseReason, ProjectId},
+    event::{Cause, DeadReason, Dispatch, Event, HaltReason, ProjectId},
     pipeline::sink::{Outcome, Repeat, Sink, Stored, Terms},
     process::secret::{Generation, Secret, SecretSource},
 };
@@ -91,11 +91,11 @@ pub(super) fn failed() -> Outcome {
     Outcome::Failed { cause: cause(500), wait: None }
 }
 
-pub(super) fn unusable(reason: PauseReason) -> Outcome {
+pub(super) fn unusable(reason: HaltReason) -> Outcome {
     Outcome::Halt { reason, cause: cause(401), wait: None }
 }
 
 pub(super) fn throttled(seconds: u64) -> Outcome {
     let wait = Some(Duration::from_secs(seconds));
-    Outcome::Halt { reason: PauseReason::RateLimited, cause: cause(429), wait }
+    Outcome::Halt { reason: HaltReason::RateLimited, cause: cause(429), wait }
 }

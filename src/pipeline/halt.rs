@@ -8,7 +8,7 @@ use super::{
     source::Demand,
 };
 use crate::{
-    event::{Cause, PauseReason},
+    event::{Cause, HaltReason},
     observe::{health::Health, metrics::Metrics},
     process::stop::Stop,
 };
@@ -161,7 +161,7 @@ impl Halt {
     }
 
     /// Halts everything, or says again why it is halted. Nobody passes before `not_before`.
-    pub fn begin(&self, reason: PauseReason, cause: &Cause, not_before: Option<Instant>) {
+    pub fn begin(&self, reason: HaltReason, cause: &Cause, not_before: Option<Instant>) {
         self.state.send_modify(|state| match state {
             State::Running => {
                 tracing::warn!(halt.reason = reason.as_str(), halt.cause = %cause, "halted: nothing is sent");
@@ -201,7 +201,7 @@ impl Halt {
 
     fn show(&self) {
         let state = self.state.borrow();
-        self.metrics.show_pause(state.reason());
+        self.metrics.show_halt(state.reason());
         self.health.svix.send_replace(state.for_operator());
     }
 }
@@ -233,9 +233,9 @@ impl Pass<'_> {
         let in_a_row = self.halt.failures.fetch_add(1, Ordering::Relaxed).saturating_add(1);
         let permit = self.probe.take();
         if let Some(wait) = wait {
-            self.halt.begin(PauseReason::RateLimited, cause, Some(Instant::now() + wait));
+            self.halt.begin(HaltReason::RateLimited, cause, Some(Instant::now() + wait));
         } else if in_a_row >= FAILURES_IN_A_ROW || permit.is_some() {
-            self.halt.begin(PauseReason::Failing, cause, None);
+            self.halt.begin(HaltReason::Failing, cause, None);
         }
         if permit.is_some() {
             self.halt.step(Step::Probing, Step::Waiting);
@@ -246,7 +246,7 @@ impl Pass<'_> {
     pub fn interrupted(self) {}
 
     /// Nothing can be sent, whatever the event.
-    pub fn unusable(mut self, reason: PauseReason, cause: &Cause, wait: Option<Duration>) {
+    pub fn unusable(mut self, reason: HaltReason, cause: &Cause, wait: Option<Duration>) {
         let permit = self.probe.take();
         self.halt.begin(reason, cause, wait.map(|wait| Instant::now() + wait));
         if permit.is_some() {

@@ -1,7 +1,7 @@
 //! The states of the halt as plain values.
 
 use crate::{
-    event::{Cause, PauseReason},
+    event::{Cause, HaltReason},
     observe::health,
 };
 use std::time::SystemTime;
@@ -15,7 +15,7 @@ pub(super) enum State {
 
 #[derive(Debug, Clone)]
 pub(super) struct Halted {
-    pub reason: PauseReason,
+    pub reason: HaltReason,
     pub detail: String,
     pub since: SystemTime,
     pub step: Step,
@@ -34,12 +34,12 @@ pub(super) enum Step {
 }
 
 impl Halted {
-    pub(super) fn new(reason: PauseReason, cause: &Cause, not_before: Option<Instant>) -> Self {
+    pub(super) fn new(reason: HaltReason, cause: &Cause, not_before: Option<Instant>) -> Self {
         Self { reason, detail: cause.detail.clone(), since: SystemTime::now(), step: Step::Waiting, not_before }
     }
 
     /// Halted already, and another call says why.
-    pub(super) fn again(&mut self, reason: PauseReason, cause: &Cause, not_before: Option<Instant>) {
+    pub(super) fn again(&mut self, reason: HaltReason, cause: &Cause, not_before: Option<Instant>) {
         self.reason = reason;
         self.detail.clone_from(&cause.detail);
         self.not_before = self.not_before.max(not_before);
@@ -62,7 +62,7 @@ impl State {
         }
     }
 
-    pub(super) fn reason(&self) -> Option<PauseReason> {
+    pub(super) fn reason(&self) -> Option<HaltReason> {
         match self {
             Self::Running => None,
             Self::Halted(closed) => Some(closed.reason),
@@ -72,7 +72,7 @@ impl State {
     pub(super) fn for_operator(&self) -> health::Svix {
         match self {
             Self::Running => health::Svix::Ok,
-            Self::Halted(closed) => health::Svix::Paused {
+            Self::Halted(closed) => health::Svix::Halted {
                 reason: closed.reason,
                 detail: closed.detail.clone(),
                 since: closed.since,

@@ -43,7 +43,7 @@ async fn twenty_failures_without_an_acceptance_close_it_and_an_acceptance_starts
 async fn closed_it_lets_one_through_at_a_time_and_only_that_ones_acceptance_opens_it() {
     let halt = halt();
     let on_its_way = open_pass(&halt).await;
-    halt.begin(PauseReason::Unreachable, &cause(0), None);
+    halt.begin(HaltReason::Unreachable, &cause(0), None);
     assert!(!lets_through(&halt).await);
     on_its_way.accepted();
     assert!(!halt.is_running(), "a call from before the pause proves nothing");
@@ -59,7 +59,7 @@ async fn closed_it_lets_one_through_at_a_time_and_only_that_ones_acceptance_open
 #[tokio::test(start_paused = true)]
 async fn a_trial_that_proves_nothing_leaves_the_next_one_free() {
     let halt = halt();
-    halt.begin(PauseReason::Auth, &cause(401), None);
+    halt.begin(HaltReason::Auth, &cause(401), None);
     halt.step(Step::Waiting, Step::HalfOpen);
     open_pass(&halt).await.answered();
     assert!(!halt.is_running());
@@ -71,11 +71,11 @@ async fn a_trial_that_proves_nothing_leaves_the_next_one_free() {
 #[tokio::test(start_paused = true)]
 async fn a_date_given_by_svix_outlasts_a_trial_that_succeeds() {
     let halt = halt();
-    halt.begin(PauseReason::RateLimited, &cause(429), Some(Instant::now()));
+    halt.begin(HaltReason::RateLimited, &cause(429), Some(Instant::now()));
     halt.step(Step::Waiting, Step::HalfOpen);
     let probe = open_pass(&halt).await;
     // A call from before the pause comes home with a later date.
-    halt.begin(PauseReason::RateLimited, &cause(429), Some(Instant::now() + Duration::from_secs(9)));
+    halt.begin(HaltReason::RateLimited, &cause(429), Some(Instant::now() + Duration::from_secs(9)));
     probe.accepted();
     assert!(!halt.is_running());
     assert!(!lets_through(&halt).await);
@@ -88,7 +88,7 @@ async fn a_date_given_by_svix_outlasts_a_trial_that_succeeds() {
 #[tokio::test(start_paused = true)]
 async fn those_who_wait_stand_in_line_and_all_pass_once_it_opens() {
     let halt = Arc::new(halt());
-    halt.begin(PauseReason::Auth, &cause(401), None);
+    halt.begin(HaltReason::Auth, &cause(401), None);
     let waiting: Vec<_> = (0..50)
         .map(|_| {
             let halt = Arc::clone(&halt);
@@ -108,7 +108,7 @@ async fn those_who_wait_stand_in_line_and_all_pass_once_it_opens() {
 #[tokio::test(start_paused = true)]
 async fn waiting_ends_with_its_deadline_and_with_the_process() {
     let (halt, stop) = (halt(), Stop::default());
-    halt.begin(PauseReason::Auth, &cause(401), None);
+    halt.begin(HaltReason::Auth, &cause(401), None);
     let denied = halt.pass(Standing::Ordinary, Instant::now() + Duration::from_secs(5), &stop).await;
     assert_eq!(denied.map(drop), Err(Denied::TooLong));
     stop.requested.cancel();
@@ -121,16 +121,16 @@ async fn waiting_ends_with_its_deadline_and_with_the_process() {
 async fn no_step_towards_a_trial_is_earlier_than_the_date_that_svix_gave() {
     let halt = halt();
     let in_seconds = |n| Some(Instant::now() + Duration::from_secs(n));
-    halt.begin(PauseReason::RateLimited, &cause(429), in_seconds(2));
+    halt.begin(HaltReason::RateLimited, &cause(429), in_seconds(2));
     // Another call of the same burst comes home with a later date, while the keeper sleeps until the first one.
-    halt.begin(PauseReason::RateLimited, &cause(429), in_seconds(5));
+    halt.begin(HaltReason::RateLimited, &cause(429), in_seconds(5));
     tokio::time::advance(Duration::from_secs(3)).await;
     halt.step(Step::Waiting, Step::HalfOpen);
     assert!(!lets_through(&halt).await, "two seconds early");
     tokio::time::advance(Duration::from_secs(3)).await;
     halt.step(Step::Waiting, Step::HalfOpen);
     let probe = open_pass(&halt).await;
-    halt.begin(PauseReason::RateLimited, &cause(429), in_seconds(9));
+    halt.begin(HaltReason::RateLimited, &cause(429), in_seconds(9));
     assert!(!probe.holds(), "nor may the probe make a second call");
     probe.answered();
     assert!(!lets_through(&halt).await, "a refusal frees the probe, and yet the date holds");
@@ -139,7 +139,7 @@ async fn no_step_towards_a_trial_is_earlier_than_the_date_that_svix_gave() {
 #[tokio::test(start_paused = true)]
 async fn an_event_that_failed_its_trial_does_not_keep_others_from_being_taken() {
     let (halt, stop) = (halt(), Stop::default());
-    halt.begin(PauseReason::Failing, &cause(500), None);
+    halt.begin(HaltReason::Failing, &cause(500), None);
     let mut failed_before = std::pin::pin!(halt.pass(Standing::FailedItsProbe, soon(), &stop));
     std::future::poll_fn(|cx| Poll::Ready(failed_before.as_mut().poll(cx).is_pending())).await;
     halt.step(Step::Waiting, Step::HalfOpen);
@@ -149,7 +149,7 @@ async fn an_event_that_failed_its_trial_does_not_keep_others_from_being_taken() 
 #[tokio::test(start_paused = true)]
 async fn events_at_their_last_attempt_let_a_fresh_one_go_first() {
     let halt = Arc::new(halt());
-    halt.begin(PauseReason::Failing, &cause(500), None);
+    halt.begin(HaltReason::Failing, &cause(500), None);
     let poison: Vec<_> = [Standing::FailedItsProbe, Standing::LastAttempt, Standing::LastAttempt]
         .map(|standing| {
             let halt = Arc::clone(&halt);
@@ -172,7 +172,7 @@ async fn events_at_their_last_attempt_let_a_fresh_one_go_first() {
 #[tokio::test(start_paused = true)]
 async fn alone_an_event_at_its_last_attempt_is_tried_all_the_same() {
     let halt = halt();
-    halt.begin(PauseReason::Failing, &cause(500), None);
+    halt.begin(HaltReason::Failing, &cause(500), None);
     halt.step(Step::Waiting, Step::HalfOpen);
     let asked = Instant::now();
     halt.pass(Standing::LastAttempt, soon(), &Stop::default()).await.unwrap().accepted();

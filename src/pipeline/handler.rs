@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     event::{
-        Cause, Dead, DeadReason, Dispatch, Event, Malformed, Oddity, ParseFailure, PauseReason, Rejected, Released,
+        Cause, Dead, DeadReason, Dispatch, Event, HaltReason, Malformed, Oddity, ParseFailure, Rejected, Released,
         Verdict,
     },
     observe::{metrics::Metrics, projects::ProjectCounts},
@@ -132,7 +132,7 @@ impl<S: Sink> Handler<S> {
                         return dead(DeadReason::Exhausted, cause);
                     }
                     // Nothing at all was accepted since its last attempt: an outage, not this event's fault.
-                    self.halt.begin(PauseReason::Failing, &cause, None);
+                    self.halt.begin(HaltReason::Failing, &cause, None);
                     previous_attempt = Instant::now();
                     standing = Standing::FailedItsProbe;
                 }

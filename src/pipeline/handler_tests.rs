@@ -116,7 +116,7 @@ async fn a_last_attempt_in_an_outage_is_held_and_delivered_when_it_ends() {
 #[tokio::test(start_paused = true)]
 async fn what_is_not_the_events_fault_is_held_and_spends_nothing() {
     for trouble in
-        [unusable(PauseReason::Auth), unusable(PauseReason::NotSvix), unusable(PauseReason::Unreachable), throttled(2)]
+        [unusable(HaltReason::Auth), unusable(HaltReason::NotSvix), unusable(HaltReason::Unreachable), throttled(2)]
     {
         let handler = handler(FakeSink::answering([trouble.clone(), trouble.clone(), accepted()]));
         let started = Instant::now();
@@ -128,8 +128,8 @@ async fn what_is_not_the_events_fault_is_held_and_spends_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn an_event_held_for_ten_minutes_goes_back() {
-    let handler = handler(FakeSink::answering([unusable(PauseReason::Auth)]));
-    handler.sink.answer_probes(Err(unusable(PauseReason::Auth)));
+    let handler = handler(FakeSink::answering([unusable(HaltReason::Auth)]));
+    handler.sink.answer_probes(Err(unusable(HaltReason::Auth)));
     let started = Instant::now();
     let verdict = with_prober(&handler, &message(BODY, 0)).await;
     assert_eq!(verdict, Verdict::Released(Released::DeferredTooLong));
@@ -138,8 +138,8 @@ async fn an_event_held_for_ten_minutes_goes_back() {
 
 #[tokio::test(start_paused = true)]
 async fn new_credentials_are_tried_at_once() {
-    let handler = handler(FakeSink::answering([unusable(PauseReason::Auth)]));
-    handler.sink.answer_probes(Err(unusable(PauseReason::Auth)));
+    let handler = handler(FakeSink::answering([unusable(HaltReason::Auth)]));
+    handler.sink.answer_probes(Err(unusable(HaltReason::Auth)));
     let sink = Arc::clone(&handler.sink);
     // Late in the pause, when probes are 30 s apart.
     let correct = tokio::spawn(async move {
@@ -156,7 +156,7 @@ async fn new_credentials_are_tried_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn stopping_releases_what_is_held() {
-    let handler = handler(FakeSink::answering([unusable(PauseReason::Auth)]));
+    let handler = handler(FakeSink::answering([unusable(HaltReason::Auth)]));
     handler.stop.requested.cancel();
     let (verdict, _) = handler.handle(&message(BODY, 0), &mut Calls::default()).await;
     assert_eq!(verdict, Verdict::Released(Released::Stopping));
@@ -188,11 +188,11 @@ async fn an_event_of_a_paused_project_is_put_aside_without_a_call_and_others_are
 
 #[tokio::test(start_paused = true)]
 async fn an_event_that_waits_at_the_closed_gate_is_put_aside_when_its_project_is_paused() {
-    let handler = handler(FakeSink::answering([unusable(PauseReason::Auth)]));
+    let handler = handler(FakeSink::answering([unusable(HaltReason::Auth)]));
     let waiting = Arc::clone(&handler);
     let held = tokio::spawn(async move { waiting.handle(&message(BODY, 0), &mut Calls::default()).await.0 });
     let mut states = handler.halt.states();
-    states.wait_for(|state| state.reason() == Some(PauseReason::Auth)).await.unwrap();
+    states.wait_for(|state| state.reason() == Some(HaltReason::Auth)).await.unwrap();
     pause(&handler, true).await;
     assert_eq!(held.await.unwrap(), Verdict::Released(Released::ProjectPaused));
     assert_eq!(handler.sink.calls().len(), 1);

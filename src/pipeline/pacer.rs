@@ -4,7 +4,7 @@
 
 use super::halt::Denied;
 use crate::{
-    event::PauseReason,
+    event::HaltReason,
     observe::metrics::Metrics,
     pipeline::{gradient::Gradient, sink::Outcome},
     process::stop::Stop,
@@ -149,7 +149,7 @@ impl Turn<'_> {
                 let in_flight = state.in_flight;
                 state.gradient.answered(self.begun.elapsed(), in_flight);
             }
-            Outcome::Halt { reason: PauseReason::RateLimited, .. } | Outcome::Failed { .. } => state.gradient.failed(),
+            Outcome::Halt { reason: HaltReason::RateLimited, .. } | Outcome::Failed { .. } => state.gradient.failed(),
             // About one event, of several calls, or about everything: nothing about load.
             Outcome::Repeated(_) | Outcome::Pending(_) | Outcome::Dead { .. } | Outcome::Halt { .. } => {}
         }

@@ -5,7 +5,7 @@ use super::{
     halt_state::{Halted, State, Step},
 };
 use crate::{
-    event::PauseReason,
+    event::HaltReason,
     pipeline::sink::{Outcome, Sink},
     process::secret::Generation,
 };
@@ -21,12 +21,10 @@ pub async fn keep<S: Sink>(halt: &Halt, sink: &S) {
     let mut seen = sink.generation();
     // What else it may say is nothing certain about message calls; the first event will tell.
     if let Err(
-        outcome @ Outcome::Halt {
-            reason: PauseReason::Auth | PauseReason::Unreachable | PauseReason::RateLimited, ..
-        },
+        outcome @ Outcome::Halt { reason: HaltReason::Auth | HaltReason::Unreachable | HaltReason::RateLimited, .. },
     ) = sink.probe().await
     {
-        begin(halt, PauseReason::Failing, outcome);
+        begin(halt, HaltReason::Failing, outcome);
     }
     let mut states = halt.states();
     loop {
@@ -57,9 +55,9 @@ async fn wait_for_reason<S: Sink>(closed: &Halted, wait: Duration, sink: &S, see
     }
 }
 
-async fn try_again<S: Sink>(halt: &Halt, sink: &S, reason: PauseReason) {
+async fn try_again<S: Sink>(halt: &Halt, sink: &S, reason: HaltReason) {
     // After a rate limit the one event is the probe: another call would only count against the limit.
-    let probed = if reason == PauseReason::RateLimited { Ok(()) } else { sink.probe().await };
+    let probed = if reason == HaltReason::RateLimited { Ok(()) } else { sink.probe().await };
     match probed {
         Ok(()) => {
             halt.step(Step::Waiting, Step::HalfOpen);
@@ -69,7 +67,7 @@ async fn try_again<S: Sink>(halt: &Halt, sink: &S, reason: PauseReason) {
 }
 
 /// Halts for what a probe came to; `otherwise` is the reason where that names none.
-fn begin(halt: &Halt, otherwise: PauseReason, outcome: Outcome) {
+fn begin(halt: &Halt, otherwise: HaltReason, outcome: Outcome) {
     let until = |wait: Duration| Instant::now() + wait;
     match outcome {
         Outcome::Halt { reason, cause, wait } => halt.begin(reason, &cause, wait.map(until)),

@@ -1,7 +1,7 @@
 //! From a settled delivery to the line that the journal keeps of it.
 
 use crate::{
-    event::{Attempt, Cause, Dispatch, Event, MAX_ROUTING_KEY, PauseReason, Verdict},
+    event::{Attempt, Cause, Dispatch, Event, HaltReason, MAX_ROUTING_KEY, Verdict},
     pipeline::{journal::Entry, sink::Outcome},
 };
 use jiff::Timestamp;
@@ -17,7 +17,7 @@ pub struct Calls {
     status: Option<u16>,
     latency: Option<Duration>,
     message: Option<Box<str>>,
-    halted: Option<(PauseReason, Cause)>,
+    halted: Option<(HaltReason, Cause)>,
     repeat: Option<Dispatch>,
 }
 
@@ -157,7 +157,7 @@ mod tests {
         let cause = Cause { status: Some(401), detail: "refused".into() };
         for _ in 0..3 {
             calls.came_to(
-                &Outcome::Halt { reason: PauseReason::Auth, cause: cause.clone(), wait: None },
+                &Outcome::Halt { reason: HaltReason::Auth, cause: cause.clone(), wait: None },
                 Duration::from_millis(1),
             );
         }

@@ -1,7 +1,7 @@
 //! The seam to whatever takes events: a service of the far side, or a script in tests.
 
 use crate::{
-    event::{Cause, DeadReason, Dispatch, Event, PauseReason},
+    event::{Cause, DeadReason, Dispatch, Event, HaltReason},
     process::secret::Generation,
 };
 use std::{fmt::Debug, hash::Hash, time::Duration};
@@ -40,7 +40,7 @@ pub enum Outcome {
     /// It may work later. `wait`, if any, holds back every call.
     Failed { cause: Cause, wait: Option<Duration> },
     /// Nothing can be sent, whatever the event; for `wait`, if the far side says how long.
-    Halt { reason: PauseReason, cause: Cause, wait: Option<Duration> },
+    Halt { reason: HaltReason, cause: Cause, wait: Option<Duration> },
 }
 
 /// What an outcome is about.

@@ -222,7 +222,7 @@ fn every_reason_of_a_dead_letter_is_explained() {
 #[test]
 fn every_halt_is_explained_with_what_to_do() {
     for page in ["docs/delivery.md", "docs/runbooks/HookbroPaused.md"] {
-        for reason in hookbro::event::PauseReason::ALL {
+        for reason in hookbro::event::HaltReason::ALL {
             assert!(read(page).contains(&format!("| `{reason}` |")), "{reason} is missing in {page}");
         }
     }

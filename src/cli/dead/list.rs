@@ -127,7 +127,7 @@ fn cells(letter: &DeadLetter) -> [String; 8] {
 
 /// A record that has no form as JSON, which none is without.
 fn unwritten(error: serde_json::Error) -> Failure {
-    Failure::Running(format!("a dead event cannot be written as JSON: {error}"))
+    Failure::Running(format!("a dead letter cannot be written as JSON: {error}"))
 }
 
 fn grouped(counts: &BTreeMap<Option<String>, u64>, output: Output) -> String {

@@ -1,4 +1,4 @@
-//! Dead events: looked at, replayed, discarded. What changes something only says how many it would be about, until told to.
+//! Dead letters: looked at, replayed, discarded. What changes something only says how many it would be about, until told to.
 
 use super::{
     asked::{self, Claimed},
@@ -35,13 +35,13 @@ const BUSY_RETRY: Duration = Duration::from_secs(5);
 const MAX_ID: usize = 256;
 
 struct Dead<D, A> {
-    desk: Arc<dead_letters::Operations<D, A>>,
+    operations: Arc<dead_letters::Operations<D, A>>,
     tokens: SecretList,
 }
 
 /// `/api/v1/dead`; needs the peer's address (`ConnectInfo`).
-pub fn router<D: DeadLetters, A: Audit>(desk: Arc<dead_letters::Operations<D, A>>, tokens: SecretList) -> Router {
-    let state = Arc::new(Dead { desk, tokens: tokens.clone() });
+pub fn router<D: DeadLetters, A: Audit>(operations: Arc<dead_letters::Operations<D, A>>, tokens: SecretList) -> Router {
+    let state = Arc::new(Dead { operations, tokens: tokens.clone() });
     let routes = route(Router::new(), __path_list, list::<D, A>);
     let routes = route(routes, __path_job, job::<D, A>);
     let routes = route(routes, __path_replay, replay::<D, A>);
@@ -49,9 +49,9 @@ pub fn router<D: DeadLetters, A: Audit>(desk: Arc<dead_letters::Operations<D, A>
     guarded(route(routes, __path_one, one::<D, A>).with_state(state), tokens)
 }
 
-/// Dead events, oldest first, without their bodies.
+/// Dead letters, oldest first, without their bodies.
 ///
-/// The whole dead queue is looked through, one look at a time, up to 20,000 events. The cursor counts places: what is taken out
+/// The whole dead-letter queue is looked through, one look at a time, up to 20,000 events. The cursor counts places: what is taken out
 /// meanwhile moves it.
 #[utoipa::path(
     get,
@@ -72,14 +72,14 @@ async fn list<D: DeadLetters, A: Audit>(
 ) -> Result<Json<DeadPage>, Problem> {
     let filter = DeadLetterFilter::parse(asked.filter()).map_err(|FilterError { key, why }| refuse(&key, &why))?;
     let skip = asked.cursor.map_or(0, |cursor| cursor.0.unsigned_abs());
-    let page = dead.desk.page(filter, skip, asked.limit.0).await.map_err(refused)?;
+    let page = dead.operations.page(filter, skip, asked.limit.0).await.map_err(refused)?;
     let seen = skip.saturating_add(page.letters.len() as u64);
     let next = (seen < page.total && !page.letters.is_empty()).then(|| seen.to_string());
     let events = page.letters.iter().map(DeadLetterHead::record).collect();
     Ok(Json(DeadPage { events, total: page.total, next }))
 }
 
-/// The dead events with this id, with headers and body; what `redact.fields` names is hidden in both.
+/// The dead letters with this id, with headers and body; what `redact.fields` names is hidden in both.
 #[utoipa::path(
     get,
     path = "/api/v1/dead/{id}",
@@ -89,7 +89,7 @@ async fn list<D: DeadLetters, A: Audit>(
         (status = 200, description = "Found.", body = DeadWhole),
         (status = 400, description = "A parameter is wrong."),
         Guarded,
-        (status = 404, description = "No dead event has this id."),
+        (status = 404, description = "No dead letter has this id."),
         (status = 409, description = "More events than a running hookbro looks through; use `hookbro dead`."),
         (status = 503, description = "The broker or the journal is away, another look is under way, or it took too long; see `Retry-After`.")
     )
@@ -102,11 +102,11 @@ async fn one<D: DeadLetters, A: Audit>(
     if id.len() > MAX_ID || id.chars().any(char::is_control) {
         return Err(refuse("id", "must have at most 256 bytes and no control characters"));
     }
-    let found = dead.desk.details(id).await.map_err(refused)?;
+    let found = dead.operations.details(id).await.map_err(refused)?;
     if found.is_empty() {
-        return Err(Problem::new(StatusCode::NOT_FOUND, "no dead event has this id"));
+        return Err(Problem::new(StatusCode::NOT_FOUND, "no dead letter has this id"));
     }
-    let redaction = dead.desk.redaction();
+    let redaction = dead.operations.redaction();
     let events = found.into_iter().map(|whole| {
         let mut properties = whole.properties;
         // A publisher may have put into headers what is hidden in bodies.
@@ -129,7 +129,7 @@ async fn one<D: DeadLetters, A: Audit>(
     )
 )]
 async fn job<D: DeadLetters, A: Audit>(State(dead): State<Arc<Dead<D, A>>>, _: Query<Nothing>) -> Json<DeadJobAnswer> {
-    Json(DeadJobAnswer { job: dead.desk.job().as_ref().map(shown) })
+    Json(DeadJobAnswer { job: dead.operations.job().as_ref().map(shown) })
 }
 
 fn shown(job: &Job) -> DeadJob {
@@ -159,21 +159,21 @@ fn selected(asked: DeadAsked) -> Result<DeadLetterFilter, Problem> {
         (None, true) => return Ok(DeadLetterFilter::default()),
         (Some(filter), false) => filter,
         (Some(_), true) => return Err(wrong("give a `filter` or `\"all\": true`, not both".to_owned())),
-        (None, false) => return Err(wrong("give a `filter`, or `\"all\": true` for every dead event".to_owned())),
+        (None, false) => return Err(wrong("give a `filter`, or `\"all\": true` for every dead letter".to_owned())),
     };
     // Whoever selects nothing must not be understood to mean everything.
     let pairs = filter.pairs().map_err(|key| wrong(format!("`filter.{key}` is empty; leave it out for any")))?;
     let filter =
         DeadLetterFilter::parse(pairs).map_err(|FilterError { key, why }| wrong(format!("`filter.{key}` {why}")))?;
     match filter.is_all() {
-        true => Err(wrong("the filter excludes nothing; give `\"all\": true` for every dead event".to_owned())),
+        true => Err(wrong("the filter excludes nothing; give `\"all\": true` for every dead letter".to_owned())),
         false => Ok(filter),
     }
 }
 
-/// Sends dead events up the ladder anew.
+/// Sends dead letters up the ladder anew.
 ///
-/// Without `confirm` only how many it would be. Each is confirmed by the broker before it leaves the dead queue. It goes on
+/// Without `confirm` only how many it would be. Each is confirmed by the broker before it leaves the dead-letter queue. It goes on
 /// though the client goes away. An event that Svix accepted before is refused there as a repeat.
 #[utoipa::path(
     post,
@@ -195,7 +195,7 @@ async fn replay<D: DeadLetters, A: Audit>(State(dead): State<Arc<Dead<D, A>>>, r
     deal(&dead, Action::Replay, request).await.unwrap_or_else(Problem::into_response)
 }
 
-/// Deletes dead events, after writing them to a file.
+/// Deletes dead letters, after writing them to a file.
 ///
 /// Without `confirm` only how many it would be. The file is NDJSON, whole, for its owner alone, in `$STATE_DIRECTORY` or the
 /// working folder of the hookbro that answers.
@@ -235,12 +235,12 @@ async fn deal<D: DeadLetters, A: Audit>(
         note: (action == Action::Replay).then(|| REPEATS.into()),
     };
     if !confirmed {
-        return Ok(Json(answer(dead.desk.count(filter).await.map_err(refused)?, None)).into_response());
+        return Ok(Json(answer(dead.operations.count(filter).await.map_err(refused)?, None)).into_response());
     }
-    match dead.desk.make_or_leave(actor, action, filter).await.map_err(refused)? {
+    match dead.operations.make_or_leave(actor, action, filter).await.map_err(refused)? {
         Some(dealt) => Ok(Json(answer(dealt.events, dealt.file)).into_response()),
         None => {
-            let job = dead.desk.job().as_ref().map(shown);
+            let job = dead.operations.job().as_ref().map(shown);
             Ok((StatusCode::ACCEPTED, Json(DeadJobAnswer { job })).into_response())
         }
     }
@@ -250,7 +250,7 @@ pub(in crate::http) fn refused(refused: Refused) -> Problem {
     let unavailable = |detail: String| Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail);
     match refused {
         Refused::Busy => {
-            let detail = "dead events are being looked through; see /api/v1/dead/job, and come again";
+            let detail = "dead letters are being looked through; see /api/v1/dead/job, and come again";
             unavailable(detail.to_owned()).retry_after(BUSY_RETRY)
         }
         Refused::DeadLetters(error) | Refused::NotMade(NotMade::Failed(error)) => match &error {

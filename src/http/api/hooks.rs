@@ -39,15 +39,15 @@ const AWAY_RETRY: Duration = Duration::from_secs(10);
 const MOST: usize = 500;
 
 struct Endpoints<H, A> {
-    desk: Arc<endpoints::Operations<H, A>>,
+    operations: Arc<endpoints::Operations<H, A>>,
     tokens: SecretList,
 }
 
 type Shared<H, A> = State<Arc<Endpoints<H, A>>>;
 
 /// What is asked of Svix by project; needs the peer's address (`ConnectInfo`).
-pub fn router<H: EndpointAdmin, A: Audit>(desk: Arc<endpoints::Operations<H, A>>, tokens: SecretList) -> Router {
-    let state = Arc::new(Endpoints { desk, tokens: tokens.clone() });
+pub fn router<H: EndpointAdmin, A: Audit>(operations: Arc<endpoints::Operations<H, A>>, tokens: SecretList) -> Router {
+    let state = Arc::new(Endpoints { operations, tokens: tokens.clone() });
     let routes = route(Router::new(), __path_list, list::<H, A>);
     let routes = route(routes, __path_test, test::<H, A>);
     let routes = route(routes, __path_recover, recover::<H, A>);
@@ -82,7 +82,7 @@ async fn list<H: EndpointAdmin, A: Audit>(
     _: Query<Nothing>,
 ) -> Result<Json<EndpointPage>, Problem> {
     let project = checked("project", project, ProjectId::try_new)?;
-    let mut endpoints = state.desk.endpoints(&project).await.map_err(failed)?;
+    let mut endpoints = state.operations.endpoints(&project).await.map_err(failed)?;
     let truncated = endpoints.len() > MOST;
     endpoints.truncate(MOST);
     let endpoints = endpoints.into_iter().map(Into::into).collect();
@@ -231,7 +231,7 @@ async fn portal<H: EndpointAdmin, A: Audit>(
 impl<H: EndpointAdmin, A: Audit> Endpoints<H, A> {
     async fn order(&self, actor: Actor, project: String, order: Order) -> Result<Answer, Problem> {
         let project = checked("project", project, ProjectId::try_new)?;
-        self.desk.order(actor, &project, order).await.map_err(not_made)
+        self.operations.order(actor, &project, order).await.map_err(not_made)
     }
 }
 

@@ -31,13 +31,16 @@ use std::sync::Arc;
 /// What is needed to change pauses.
 #[derive(Debug)]
 struct Pausing<P, A> {
-    desk: Arc<project_pauses::Operations<P, A>>,
+    operations: Arc<project_pauses::Operations<P, A>>,
     tokens: SecretList,
 }
 
 /// `/api/v1/paused`, and what pauses and resumes; needs the peer's address (`ConnectInfo`).
-pub fn router<P: PauseStore, A: Audit>(desk: Arc<project_pauses::Operations<P, A>>, tokens: SecretList) -> Router {
-    let state = Arc::new(Pausing { desk, tokens: tokens.clone() });
+pub fn router<P: PauseStore, A: Audit>(
+    operations: Arc<project_pauses::Operations<P, A>>,
+    tokens: SecretList,
+) -> Router {
+    let state = Arc::new(Pausing { operations, tokens: tokens.clone() });
     let router = route(Router::new(), __path_list, list::<P, A>);
     let router = route(router, __path_pause, pause::<P, A>);
     guarded(route(router, __path_resume, resume::<P, A>).with_state(state), tokens)
@@ -55,7 +58,7 @@ pub fn router<P: PauseStore, A: Audit>(desk: Arc<project_pauses::Operations<P, A
     )
 )]
 async fn list<P: PauseStore, A: Audit>(State(pausing): State<Arc<Pausing<P, A>>>) -> Result<Json<PausedList>, Problem> {
-    let paused = pausing.desk.paused().await.map_err(|error| unread(&error))?;
+    let paused = pausing.operations.paused().await.map_err(|error| unread(&error))?;
     Ok(Json(PausedList { paused: paused.iter().map(|(project, pause)| NamedPause::of(project, pause)).collect() }))
 }
 
@@ -86,7 +89,7 @@ async fn pause<P: PauseStore, A: Audit>(
     request: Request,
 ) -> Result<Json<NamedPause>, Problem> {
     let (project, actor, reason) = read(&pausing.tokens, project, request).await?;
-    let stands = pausing.desk.pause(actor, &project, reason).await.map_err(undone)?;
+    let stands = pausing.operations.pause(actor, &project, reason).await.map_err(undone)?;
     Ok(Json(NamedPause::of(&project, &stands)))
 }
 
@@ -115,7 +118,7 @@ async fn resume<P: PauseStore, A: Audit>(
     request: Request,
 ) -> Result<Json<Resumed>, Problem> {
     let (project, actor, reason) = read(&pausing.tokens, project, request).await?;
-    pausing.desk.resume(actor, &project, reason).await.map_err(undone)?;
+    pausing.operations.resume(actor, &project, reason).await.map_err(undone)?;
     Ok(Json(Resumed { project: project.as_str().into(), paused: () }))
 }
 

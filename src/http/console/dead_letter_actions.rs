@@ -44,13 +44,13 @@ pub(super) async fn submit<D: DeadLetters, A: Audit>(
     let (actor, fields) = changes.forms.read(ACTION, &changes.tokens, request).await?;
     let Wanted { work, filter, confirmed } = wanted(&fields)?;
     if !confirmed {
-        let events = changes.desk.count(filter.clone()).await.map_err(refused)?;
+        let events = changes.operations.count(filter.clone()).await.map_err(refused)?;
         let mistyped = fields.get("confirm").is_some();
         let asked = ask(work, &filter, events, mistyped, &fields, &changes.forms.proof(ACTION));
         return Ok(page("Confirm", NavItem::DeadLetters, None, &asked).into_response());
     }
     // What it came to stands on the page, as the last change.
-    changes.desk.make_or_leave(actor, work, filter).await.map_err(refused)?;
+    changes.operations.make_or_leave(actor, work, filter).await.map_err(refused)?;
     Ok(Redirect::to(ACTION).into_response())
 }
 

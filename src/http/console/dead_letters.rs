@@ -36,12 +36,12 @@ pub(super) async fn list<D: DeadLetters, A: Audit>(
     let list_query = ListQuery::read(query.as_deref());
     let filter = filter(&list_query)?;
     let skip: u64 = list_query.cursor()?.unwrap_or(0);
-    let found = changes.desk.page(filter.clone(), skip, PAGE).await.map_err(refused)?;
+    let found = changes.operations.page(filter.clone(), skip, PAGE).await.map_err(refused)?;
     let seen = skip.saturating_add(found.letters.len() as u64);
     let content = html! {
         h1 { "Dead letters" }
         p.lead { "These events could not be delivered: Svix rejected them, or every attempt failed. They stay here until you replay or discard them." }
-        @if let Some(last) = changes.desk.job() { (job(&last)) }
+        @if let Some(last) = changes.operations.job() { (job(&last)) }
         form.filter action="/dead" {
             (list_query.line("project", "Project", "any"))
             (list_query.line("type", "Type", "any"))

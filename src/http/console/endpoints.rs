@@ -45,7 +45,7 @@ pub(super) async fn list<H: EndpointAdmin, A: Audit>(
     Path(name): Path<String>,
 ) -> Result<Response, Refused> {
     let project = project(&name)?;
-    let found = endpoints.desk.endpoints(&project).await.map_err(failed)?;
+    let found = endpoints.operations.endpoints(&project).await.map_err(failed)?;
     let action = format!("/projects/{project}/endpoints");
     let proof = endpoints.forms.proof(ORDERS);
     let content = html! {
@@ -124,7 +124,8 @@ pub(super) async fn order<H: EndpointAdmin, A: Audit>(
         }
         _ => return Err(wrong("form", "does not say what to do").into()),
     };
-    let answer = endpoints.desk.order(actor, &project, order.clone()).await.map_err(not_made)?.unwrap_or_default();
+    let answer =
+        endpoints.operations.order(actor, &project, order.clone()).await.map_err(not_made)?.unwrap_or_default();
     let back = format!("/projects/{project}/endpoints");
     Ok(done(&said(&order, &answer), &back, "Back to the endpoints"))
 }
@@ -161,7 +162,7 @@ pub(super) async fn resend<H: EndpointAdmin, A: Audit>(
     let event =
         EventId::try_new(fields.get("id").unwrap_or_default().to_owned()).map_err(|why| wrong("event id", why))?;
     let order = Order::Resend { event: event.clone(), endpoint: endpoint(fields.get("endpoint"))? };
-    endpoints.desk.order(actor, &project, order.clone()).await.map_err(not_made)?;
+    endpoints.operations.order(actor, &project, order.clone()).await.map_err(not_made)?;
     Ok(done(&said(&order, ""), &format!("/events/{event}?project={project}"), "Back to the event"))
 }
 

@@ -116,7 +116,7 @@ fn late(ops: &Ops, counts: QueueCounts, throughput: &Throughput) -> Answer {
     #[expect(clippy::cast_precision_loss, reason = "a time that is shown rounded")]
     let seconds = counts.ready as f64 / rate.max(STANDSTILL);
     let stalled = ops.health.stalled.borrow().keys().cloned().collect::<Vec<_>>();
-    let paused = matches!(&*ops.health.svix.borrow(), Svix::Paused { .. });
+    let paused = matches!(&*ops.health.svix.borrow(), Svix::Halted { .. });
     let backlog = count(counts.ready, "event is waiting in the queue", "events are waiting in the queue");
     let retries = count(counts.waiting, "event is waiting", "events are waiting");
     let (level, answer) = match () {
@@ -164,7 +164,7 @@ fn svix(ops: &Ops) -> Answer {
             }
             _ => (Level::Good, "Yes, Svix accepts events".to_owned(), Vec::new()),
         },
-        Svix::Paused { reason, detail, since, until } => {
+        Svix::Halted { reason, detail, since, until } => {
             let level = if reason.as_str() == "rate_limited" { Level::Watch } else { Level::Bad };
             let words = describe::of_reason(reason.as_str()).unwrap_or(reason.as_str());
             let until = until.map(|until| format!("hookbro tries again at {}.", clock(until)));

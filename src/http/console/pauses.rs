@@ -36,11 +36,11 @@ pub(super) async fn order<P: PauseStore, A: Audit>(
     let reason = fields.get("reason").map(str::to_owned);
     let said = match fields.get("work") {
         Some("pause") => {
-            let stands = pausing.desk.pause(actor, &project, reason).await.map_err(undone)?;
+            let stands = pausing.operations.pause(actor, &project, reason).await.map_err(undone)?;
             html! { p.lead { "Project " strong { (project) } " is paused " (because(&stands)) "." } }
         }
         Some("resume") => {
-            pausing.desk.resume(actor, &project, reason).await.map_err(undone)?;
+            pausing.operations.resume(actor, &project, reason).await.map_err(undone)?;
             html! { p.lead { "Project " strong { (project) } " is resumed. hookbro delivers its parked events in order." } }
         }
         _ => return Err(wrong("form", "does not say what to do").into()),

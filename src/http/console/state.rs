@@ -26,7 +26,7 @@ impl<T, M> Console<T, M> {
 /// What the pages that change something are made of.
 #[derive(Debug)]
 pub struct Changes<D, A> {
-    pub desk: Arc<dead_letters::Operations<D, A>>,
+    pub operations: Arc<dead_letters::Operations<D, A>>,
     pub audit: Arc<A>,
     pub tokens: SecretList,
     pub forms: Forms,
@@ -35,7 +35,7 @@ pub struct Changes<D, A> {
 /// What the pages about endpoints are made of.
 #[derive(Debug)]
 pub struct Endpoints<H, A> {
-    pub desk: Arc<endpoints::Operations<H, A>>,
+    pub operations: Arc<endpoints::Operations<H, A>>,
     pub tokens: SecretList,
     pub forms: Forms,
 }
@@ -43,7 +43,7 @@ pub struct Endpoints<H, A> {
 /// What pauses and resumes projects.
 #[derive(Debug)]
 pub struct Pausing<P, A> {
-    pub desk: Arc<project_pauses::Operations<P, A>>,
+    pub operations: Arc<project_pauses::Operations<P, A>>,
     pub tokens: SecretList,
     pub forms: Forms,
 }

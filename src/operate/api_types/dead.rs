@@ -1,4 +1,4 @@
-//! Dead events, and what is done to them.
+//! Dead letters, and what is done to them.
 
 use super::{
     change::Who,
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-/// A dead event without its body.
+/// A dead letter without its body.
 #[derive(Debug, Clone, Deserialize, Serialize, ToSchema)]
 pub struct Dead {
     /// `null` where the event had no readable id; so with project and type.
@@ -35,7 +35,7 @@ pub struct Dead {
     pub bytes: u64,
 }
 
-/// A page of dead events, oldest first.
+/// A page of dead letters, oldest first.
 #[derive(Debug, Clone, Deserialize, Serialize, ToSchema)]
 pub struct DeadPage {
     #[schema(max_items = 200)]
@@ -46,7 +46,7 @@ pub struct DeadPage {
     pub next: Option<String>,
 }
 
-/// A dead event with headers and body.
+/// A dead letter with headers and body.
 #[derive(Debug, Clone, Deserialize, Serialize, ToSchema)]
 pub struct DeadFull {
     #[serde(flatten)]
@@ -58,7 +58,7 @@ pub struct DeadFull {
     pub properties: Value,
 }
 
-/// The dead events with one id.
+/// The dead letters with one id.
 #[derive(Debug, Clone, Deserialize, Serialize, ToSchema)]
 pub struct DeadWhole {
     #[schema(min_items = 1, max_items = 10)]
@@ -74,7 +74,7 @@ pub enum WorkState {
     Failed,
 }
 
-/// A replay or discard of dead events.
+/// A replay or discard of dead letters.
 #[derive(Debug, Clone, Deserialize, Serialize, ToSchema)]
 pub struct DeadJob {
     #[schema(value_type = Work)]
@@ -126,7 +126,7 @@ pub struct DeadAsked {
     pub confirm: bool,
 }
 
-/// Which dead events. What is not given excludes nothing.
+/// Which dead letters. What is not given excludes nothing.
 #[derive(Debug, Clone, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = DeadFilter)]

@@ -65,7 +65,7 @@ pub struct AuditQuery {
     pub limit: Limit,
 }
 
-/// Which dead events. [`crate::operate::dead_letters::DeadLetterFilter`] reads what is given.
+/// Which dead letters. [`crate::operate::dead_letters::DeadLetterFilter`] reads what is given.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(default)]

@@ -72,7 +72,7 @@ fn one_of<T: Copy>(text: &str, all: impl IntoIterator<Item = T>, word: fn(T) -> 
     found.copied().ok_or_else(|| format!("must be one of {}", words.join(", ")))
 }
 
-/// What is done to dead events.
+/// What is done to dead letters.
 #[derive(Debug)]
 pub struct Work;
 schema!(Work, words(["replay", "discard"]));

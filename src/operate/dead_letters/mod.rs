@@ -137,10 +137,10 @@ pub enum DeadLettersError {
     /// Another process browses.
     #[error("{0}")]
     Locked(String),
-    #[error("looking through the dead queue took too long; try again, or use `hookbro dead`")]
+    #[error("looking through the dead-letter queue took too long; try again, or use `hookbro dead`")]
     Slow,
     #[error(
-        "the dead queue holds {there} events, more than the {most} that this process looks through: use `hookbro dead`"
+        "the dead-letter queue holds {there} events, more than the {most} that this process looks through: use `hookbro dead`"
     )]
     TooMany { there: u64, most: usize },
     #[error("nothing was discarded, since {0}")]

@@ -17,7 +17,7 @@ use std::{
 };
 use tokio::sync::Notify;
 
-/// A dead queue in memory, whose looks may be held up.
+/// A dead-letter queue in memory, whose looks may be held up.
 #[derive(Debug, Default)]
 pub(crate) struct FakeDead {
     pub events: Mutex<Vec<DeadLetter>>,

@@ -1,7 +1,7 @@
 //! What one call to Svix came to, before anything follows from it, and the calls that a delivery is made of.
 
 use crate::{
-    event::{AppId, Cause, DeadReason, Event, PauseReason},
+    event::{AppId, Cause, DeadReason, Event, HaltReason},
     pipeline::sink::{Outcome, Repeat, Stored},
     process::secret::Generation,
 };
@@ -29,7 +29,7 @@ pub(super) enum Answer {
     TooLarge(Cause),
     /// Nothing will be taken, whatever the event.
     Unusable {
-        reason: PauseReason,
+        reason: HaltReason,
         cause: Cause,
     },
     /// Nothing may be sent before the wait is over; the event itself did not fail.
@@ -60,7 +60,7 @@ impl From<Answer> for Outcome {
             Answer::TooLarge(cause) => dead(DeadReason::TooLarge, cause),
             Answer::Unusable { reason, cause } => Self::Halt { reason, cause, wait: None },
             Answer::Throttled { wait, cause } => {
-                Self::Halt { reason: PauseReason::RateLimited, cause, wait: Some(wait) }
+                Self::Halt { reason: HaltReason::RateLimited, cause, wait: Some(wait) }
             }
             Answer::Failed { cause, wait } => Self::Failed { cause, wait },
         }

@@ -116,13 +116,13 @@ mod tests {
         use hyper_util::rt::{TokioExecutor, TokioIo};
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let (told, mut heard) = tokio::sync::mpsc::unbounded_channel();
+        let (received, mut bodies) = tokio::sync::mpsc::unbounded_channel();
         let serving = tokio::spawn(async move {
             let (socket, _) = listener.accept().await.unwrap();
             let answer = service_fn(move |request: Request<Incoming>| {
-                let told = told.clone();
+                let received = received.clone();
                 async move {
-                    told.send(request.into_body().collect().await.unwrap().to_bytes()).unwrap();
+                    received.send(request.into_body().collect().await.unwrap().to_bytes()).unwrap();
                     Ok::<_, Infallible>(Response::new(reqwest::Body::from("")))
                 }
             });
@@ -133,7 +133,7 @@ mod tests {
         let client = reqwest::Client::builder().http2_prior_knowledge().build().unwrap();
         let answer = client.post(url).body(body(&payload)).send().await.unwrap();
         assert_eq!((answer.status().as_u16(), answer.version()), (200, reqwest::Version::HTTP_2));
-        assert_eq!(heard.recv().await.unwrap(), [br#"{"payload":"#, &payload[..], b"}"].concat());
+        assert_eq!(bodies.recv().await.unwrap(), [br#"{"payload":"#, &payload[..], b"}"].concat());
         serving.abort();
     }
 }

@@ -5,7 +5,7 @@
 
 use super::answer::Answer;
 use crate::{
-    event::{Cause, EventId, PauseReason},
+    event::{Cause, EventId, HaltReason},
     pipeline::sink::Stored,
     process::tls::{self, Keys},
 };
@@ -62,7 +62,7 @@ impl OwnBody<'_> {
 
     /// What of it may stand in a log and a header: its code, and which fields it names with what kind of flaw. Free text is
     /// left out, since it may repeat the event or the token.
-    fn told(&self) -> String {
+    fn shown(&self) -> String {
         let flaws = self.detail.as_ref().and_then(serde_json::Value::as_array).into_iter().flatten();
         let flaw = |flaw: &serde_json::Value| {
             let path = flaw["loc"].as_array()?.iter().map(|part| word(part.as_str()?)).collect::<Option<Vec<_>>>()?;
@@ -91,30 +91,30 @@ pub(super) fn classify(reply: &Reply<'_>, event: &EventId, default_wait: Duratio
 pub(super) fn refusal(reply: &Reply<'_>, default_wait: Duration) -> Answer {
     let status = reply.status.as_u16();
     let own: OwnBody<'_> = serde_json::from_slice(reply.body).unwrap_or_default();
-    let told = own.told();
-    let cause = Cause { status: Some(status), detail: describe(reply, &told) };
+    let shown = own.shown();
+    let cause = Cause { status: Some(status), detail: describe(reply, &shown) };
     let unusable = |reason| Answer::Unusable { reason, cause: cause.clone() };
     match status {
         // A proxy's cheerful 200 has stored nothing, and what names another event has not stored this one.
-        200..=299 => unusable(PauseReason::NotSvix),
-        401 | 403 => unusable(PauseReason::Auth),
-        400 if own.code.as_deref() == Some("bad_token") => unusable(PauseReason::Auth),
+        200..=299 => unusable(HaltReason::NotSvix),
+        401 | 403 => unusable(HaltReason::Auth),
+        400 if own.code.as_deref() == Some("bad_token") => unusable(HaltReason::Auth),
         // The plan ended, the method or the proxy is wrong: nothing about this event.
-        402 | 405 | 407 => unusable(PauseReason::NotSvix),
+        402 | 405 | 407 => unusable(HaltReason::NotSvix),
         413 => Answer::TooLarge(cause),
         429 => Answer::Throttled { wait: reply.retry_after.unwrap_or(default_wait), cause },
         408 | 425 => Answer::Failed { cause, wait: None },
         503 => Answer::Failed { cause, wait: reply.retry_after },
         500.. => Answer::Failed { cause, wait: None },
         // Whatever stands in front of Svix answered; a 404 without a body is a wrong base URL.
-        _ if !own.is_error() => unusable(PauseReason::NotSvix),
+        _ if !own.is_error() => unusable(HaltReason::NotSvix),
         // A gateway has conflicts of its own.
-        409 if own.code.as_deref() != Some("conflict") => unusable(PauseReason::NotSvix),
+        409 if own.code.as_deref() != Some("conflict") => unusable(HaltReason::NotSvix),
         404 if own.is_missing_application() => Answer::AppMissing(cause),
         409 => Answer::Conflict,
         400..=499 => Answer::Refused(cause),
         // 3xx is never followed: a POST would become a GET, and a token would travel.
-        _ => unusable(PauseReason::NotSvix),
+        _ => unusable(HaltReason::NotSvix),
     }
 }
 
@@ -124,16 +124,16 @@ pub(super) fn lacks_payload(body: &[u8]) -> bool {
     own.code.as_deref() == Some("missing_payload")
 }
 
-/// What may be told of an answer that is no success, and whether Svix itself gave it.
-pub(super) struct Told {
+/// What may be shown of an answer that is no success, and whether Svix itself gave it.
+pub(super) struct Shown {
     pub text: String,
     pub is_own: bool,
 }
 
-pub(super) fn tell(status: StatusCode, body: &[u8]) -> Told {
+pub(super) fn show(status: StatusCode, body: &[u8]) -> Shown {
     let own: OwnBody<'_> = serde_json::from_slice(body).unwrap_or_default();
-    let text = describe(&Reply { status, retry_after: None, body }, &own.told());
-    Told { text, is_own: own.is_error() }
+    let text = describe(&Reply { status, retry_after: None, body }, &own.shown());
+    Shown { text, is_own: own.is_error() }
 }
 
 /// Judges a call that got no answer.
@@ -143,7 +143,7 @@ pub(super) fn classify_error(error: &reqwest::Error) -> Answer {
         // Perhaps stored: the repeat carries the same eventId.
         Answer::Failed { cause, wait: None }
     } else if error.is_connect() || tls::failure(error).is_some() {
-        Answer::Unusable { reason: PauseReason::Unreachable, cause }
+        Answer::Unusable { reason: HaltReason::Unreachable, cause }
     } else {
         Answer::Failed { cause, wait: None }
     }
@@ -172,9 +172,9 @@ fn word(text: &str) -> Option<&str> {
     (!text.is_empty() && text.len() <= MAX_WORD && text.chars().all(plain)).then_some(text)
 }
 
-fn describe(reply: &Reply<'_>, told: &str) -> String {
-    match (told.is_empty(), reply.body.is_empty()) {
-        (false, _) => format!("Svix answered {}: {told}", reply.status),
+fn describe(reply: &Reply<'_>, shown: &str) -> String {
+    match (shown.is_empty(), reply.body.is_empty()) {
+        (false, _) => format!("Svix answered {}: {shown}", reply.status),
         (true, true) => format!("Svix answered {} with an empty body", reply.status),
         (true, false) => format!("Svix answered {} with a body that is not its own", reply.status),
     }

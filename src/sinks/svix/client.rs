@@ -11,7 +11,7 @@ use super::{
     wire::{message_body, message_path, regional_url, retry_after},
 };
 use crate::{
-    event::{AppId, Cause, Event, EventId, PauseReason},
+    event::{AppId, Cause, Event, EventId, HaltReason},
     observe::{metrics::Metrics, trace::Traces},
     process::secret::{Generation, Secret},
 };
@@ -237,11 +237,11 @@ impl Access {
 }
 
 fn unreachable(detail: String) -> Answer {
-    Answer::Unusable { reason: PauseReason::Unreachable, cause: Cause { status: None, detail } }
+    Answer::Unusable { reason: HaltReason::Unreachable, cause: Cause { status: None, detail } }
 }
 
 fn no_access(detail: &str) -> Answer {
-    Answer::Unusable { reason: PauseReason::Auth, cause: Cause { status: None, detail: detail.to_owned() } }
+    Answer::Unusable { reason: HaltReason::Auth, cause: Cause { status: None, detail: detail.to_owned() } }
 }
 
 /// Status and wait of an answer, apart from its body.

@@ -12,7 +12,7 @@ use super::{
     takers::{Taker, takers},
 };
 use crate::{
-    event::{AppId, Cause, Dispatch, Event, PauseReason},
+    event::{AppId, Cause, Dispatch, Event, HaltReason},
     pipeline::sink::Repeat,
 };
 use jiff::Timestamp;
@@ -241,7 +241,7 @@ fn foreign(asked: &Asked) -> Stop {
     let status = asked.head.status;
     let detail = format!("a look at a repeat was answered {status} with a body that is not Svix's own");
     let cause = Cause { status: Some(status.as_u16()), detail };
-    Stop::Answer(Answer::Unusable { reason: PauseReason::NotSvix, cause })
+    Stop::Answer(Answer::Unusable { reason: HaltReason::NotSvix, cause })
 }
 
 /// A conflict with something that is not there.

@@ -5,7 +5,7 @@
 
 use super::answer::{Answer, Create, Messages};
 use crate::{
-    event::{AppId, Cause, Event, PauseReason},
+    event::{AppId, Cause, Event, HaltReason},
     observe::metrics::Metrics,
     pipeline::route::{Destination, UnknownProject},
     process::secret::Generation,
@@ -247,7 +247,7 @@ fn foreign_token(app: &AppId) -> Answer {
 }
 
 fn implausible(detail: String) -> Answer {
-    Answer::Unusable { reason: PauseReason::Provisioning, cause: Cause { status: Some(404), detail } }
+    Answer::Unusable { reason: HaltReason::Provisioning, cause: Cause { status: Some(404), detail } }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    event::{AppId, Cause, Dispatch, PauseReason, ProjectId},
+    event::{AppId, Cause, Dispatch, HaltReason, ProjectId},
     pipeline::sink::{Repeat, Stored},
     process::secret::{Secret, SecretSource},
     sinks::svix::answer::Create,
@@ -119,7 +119,7 @@ async fn each_row_of_answers_leads_to_its_outcome() {
     let round = || [missing(), Answer::Conflict];
     let endless = [round(), round(), round()].concat().into_iter().chain([missing()]).collect();
     let throttled = Answer::Throttled { wait: Duration::from_secs(1), cause: cause(429) };
-    let unusable = Answer::Unusable { reason: PauseReason::Auth, cause: cause(401) };
+    let unusable = Answer::Unusable { reason: HaltReason::Auth, cause: cause(401) };
     for (body, unknown, answers, expected, calls) in [
         (BODY, Provision, vec![accepted()], "accepted", 1),
         (BODY, Provision, vec![Answer::Conflict], "repeated", 1),
@@ -247,5 +247,5 @@ async fn a_failing_creation_does_not_use_up_the_limit_and_a_reached_one_halts() 
     svix.client.answer_from_now_on([missing()]);
     let other = BODY.replace("\"gigs\"", "\"dev\"");
     let outcome = deliver(&svix, &other, &|| true).await.unwrap();
-    assert!(matches!(&outcome, Outcome::Halt { reason: PauseReason::Provisioning, .. }), "{outcome:?}");
+    assert!(matches!(&outcome, Outcome::Halt { reason: HaltReason::Provisioning, .. }), "{outcome:?}");
 }

@@ -3,7 +3,7 @@
 use super::sink::SinkRig;
 use bytes::Bytes;
 use hookbro::{
-    event::{Cause, DeadReason, Dispatch, Event, PauseReason, ProjectId},
+    event::{Cause, DeadReason, Dispatch, Event, HaltReason, ProjectId},
     pipeline::sink::{Outcome, Repeat, Sink, Stored, Terms},
     process::secret::{Generation, Secret},
 };
@@ -33,7 +33,7 @@ fn cause(detail: &str) -> Cause {
 }
 
 fn away() -> Outcome {
-    Outcome::Halt { reason: PauseReason::Unreachable, cause: cause("nobody is there"), wait: None }
+    Outcome::Halt { reason: HaltReason::Unreachable, cause: cause("nobody is there"), wait: None }
 }
 
 impl Sink for MemorySink {

@@ -4,7 +4,7 @@
 use crate::{
     process::secret::Secret,
     sinks::svix::{
-        classify::{error_detail, tell},
+        classify::{error_detail, show},
         client::{authorization, read_up_to},
         http::{ClientError, client},
         settings::Settings,
@@ -164,7 +164,7 @@ impl Answer {
 
     /// Whether it is this refusal in Svix's own words: a proxy's 404 says nothing about applications.
     pub(super) fn is_own(&self, status: StatusCode) -> bool {
-        self.is(status) && tell(self.status, &self.body).is_own
+        self.is(status) && show(self.status, &self.body).is_own
     }
 
     pub(super) fn expect(&self, expected: &[StatusCode]) -> Result<(), AdminError> {
@@ -178,7 +178,7 @@ impl Answer {
     }
 
     fn refusal(&self) -> AdminError {
-        let detail = tell(self.status, &self.body).text;
+        let detail = show(self.status, &self.body).text;
         AdminError::Refused { doing: self.doing, status: self.status, detail }
     }
 }
