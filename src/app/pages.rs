@@ -101,10 +101,8 @@ impl Operating {
 
     /// Waits for what is under way to end early.
     pub async fn close(self) {
-        if tokio::time::timeout(OPERATIONS_GRACE, self.dead.idle()).await.is_err() {
-            tracing::warn!(
-                "a look into the dead-letter queue did not end in time; the broker has back what it had in hand"
-            );
+        if tokio::time::timeout(DESK_GRACE, self.dead.idle()).await.is_err() {
+            tracing::warn!("reading of dead letters did not end in time; the broker has its messages back");
         }
     }
 }

@@ -63,7 +63,7 @@ async fn a_queue_that_is_consumed_is_not_touched_until_its_replicas_are_stopped(
     let world = world.with("retry.delays", "1h,2h").with("broker.delivery_limit", "50");
     let refused = topology(&world, &["migrate", "--yes"]);
     assert_eq!(refused.status.code(), Some(4), "{}", said(&refused));
-    assert!(said(&refused).contains("stop them"), "{}", said(&refused));
+    assert!(said(&refused).contains("stop the replicas"), "{}", said(&refused));
     hookbro.stop().await;
     let events = generated("consumed", &["gigs"], 50);
     world.publish(&events).await;
