@@ -101,7 +101,7 @@ impl Operating {
 
     /// Waits for what is under way to end early.
     pub async fn close(self) {
-        if tokio::time::timeout(DESK_GRACE, self.dead.idle()).await.is_err() {
+        if tokio::time::timeout(OPERATIONS_GRACE, self.dead.idle()).await.is_err() {
             tracing::warn!("reading of dead letters did not end in time; the broker has its messages back");
         }
     }
