@@ -30,16 +30,19 @@ pub struct Event {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Oddity {
     ContentType,
+    /// Properties of its message that a delivery can do without could not be read as they were published.
+    Properties,
     Specversion,
     Time,
 }
 
 impl Oddity {
-    pub const ALL: [Self; 3] = [Self::ContentType, Self::Specversion, Self::Time];
+    pub const ALL: [Self; 4] = [Self::ContentType, Self::Properties, Self::Specversion, Self::Time];
 
     pub fn as_str(self) -> &'static str {
         match self {
             Self::ContentType => "content_type",
+            Self::Properties => "properties",
             Self::Specversion => "specversion",
             Self::Time => "time",
         }
@@ -71,6 +74,11 @@ pub enum Malformed {
     Ident { name: &'static str, why: InvalidIdent },
     #[error("headers_too_large: {size} bytes of AMQP headers, at most {limit} can travel the whole ladder")]
     Headers { size: usize, limit: usize },
+    /// Names of properties that an event must not be delivered without.
+    #[error(
+        "unreadable_properties: the message's {0} cannot be read: not UTF-8, nested too deep, too many, or no AMQP"
+    )]
+    Properties(String),
 }
 
 impl Malformed {

@@ -17,6 +17,8 @@ pub struct Message {
     pub attempt: Attempt,
     pub content_type: Option<String>,
     pub content_encoding: Option<String>,
+    /// What of its message is not there as it was published.
+    pub unreadable: Unreadable,
     /// What its headers take on the wire, about.
     pub header_bytes: usize,
     /// How often it has left the dead-letter queue for another climb, as its header says: for the log alone.
@@ -36,6 +38,15 @@ pub struct Message {
     pub next_delay: Option<Duration>,
     /// Which lane it came on, counted from the default one.
     pub lane: usize,
+}
+
+/// Properties of a message that could not be read as they were published, by their names, with commas between them.
+#[derive(Debug, Clone, Default)]
+pub struct Unreadable {
+    /// An event must not be delivered without these.
+    pub needed: String,
+    /// A delivery can do without these.
+    pub spare: String,
 }
 
 /// How a source is told the end of one delivery. [`Unsettled`] calls one of these two, once.

@@ -60,6 +60,15 @@ impl<S: Sink> Handler<S> {
     }
 
     fn parse(&self, message: &Message) -> Result<Event, Dead> {
+        let unreadable = &message.unreadable;
+        if !unreadable.needed.is_empty() {
+            let failure = Malformed::Properties(unreadable.needed.clone()).into();
+            let (project, id) = match Event::parse(message.body.clone(), self.max_payload_bytes) {
+                Ok(event) => (Some(event.project), Some(event.id)),
+                Err(rejected) => (rejected.project, rejected.id),
+            };
+            return Err(dead_on_arrival(Rejected { failure, project, id }));
+        }
         if let Some(encoding) = message.content_encoding.as_deref().filter(|e| !is_plain(e)) {
             let encoding = encoding.chars().take(SHOWN_ENCODING).collect();
             return Err(dead_on_arrival(Malformed::Encoding(encoding).into()));
@@ -70,7 +79,13 @@ impl<S: Sink> Handler<S> {
         }
         let event = Event::parse(message.body.clone(), self.max_payload_bytes).map_err(dead_on_arrival)?;
         let foreign_type = message.content_type.as_deref().is_some_and(|t| !t.starts_with(JSON_TYPE));
-        for oddity in event.oddities.iter().copied().chain(foreign_type.then_some(Oddity::ContentType)) {
+        let odd_properties = !unreadable.spare.is_empty();
+        if odd_properties {
+            let (id, project, properties) = (event.id.as_str(), event.project.as_str(), &*unreadable.spare);
+            tracing::info!(event.id = id, project, properties, "properties of the event's message could not be read");
+        }
+        let of_message = [foreign_type.then_some(Oddity::ContentType), odd_properties.then_some(Oddity::Properties)];
+        for oddity in event.oddities.iter().copied().chain(of_message.into_iter().flatten()) {
             self.metrics.events_odd.with_label_values(&[oddity.as_str()]).inc();
         }
         Ok(event)

@@ -5,6 +5,7 @@ use crate::{
     event::{Attempt, ProjectId},
     observe::health::Health,
     pipeline::{
+        delivery::Unreadable,
         fake_sink::{FakeSink, accepted, cause, dead, failed, repeated, throttled, unusable},
         pauses::Pause,
     },
@@ -46,6 +47,7 @@ fn message(body: &str, rung: u8) -> Message {
         received: std::time::Instant::now(),
         deadline: std::time::Instant::now() + HOLD,
         trace: crate::observe::trace::Trace::default(),
+        unreadable: Default::default(),
         waited: if rung == 0 { Duration::ZERO } else { DELAY },
         next_delay: (rung == 0).then_some(DELAY),
         lane: 0,
@@ -69,6 +71,24 @@ fn check(body: &str, rung: u8, outcome: Outcome, expected: &str, calls: usize) -
         assert_eq!(named(&verdict), expected, "{place}: {verdict:?}");
         assert_eq!(handler.sink.calls().len(), calls, "{place}: {:?}", handler.sink.calls());
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn properties_that_cannot_be_read_stop_an_event_only_if_it_needs_them() {
+    let handler = handler(FakeSink::answering([accepted()]));
+    let unreadable = |needed: &str, spare: &str| Message {
+        unreadable: Unreadable { needed: needed.into(), spare: spare.into() },
+        ..message(BODY, 0)
+    };
+    let (verdict, _) = handler.handle(&unreadable("headers", "message_id"), &mut Calls::default()).await;
+    let Verdict::Dead(dead) = verdict else { panic!("{verdict:?}") };
+    assert_eq!(dead.reason, DeadReason::Malformed);
+    assert!(dead.cause.detail.starts_with("unreadable_properties: the message's headers "), "{}", dead.cause.detail);
+    assert!(dead.event_id.is_some() && dead.project.is_some(), "its body can be read");
+    let odd = handler.metrics.events_odd.with_label_values(&["properties"]);
+    assert_eq!((handler.sink.calls().len(), odd.get()), (0, 0));
+    let (verdict, _) = handler.handle(&unreadable("", "message_id"), &mut Calls::default()).await;
+    assert_eq!((named(&verdict).as_str(), handler.sink.calls().len(), odd.get()), ("delivered", 1, 1));
 }
 
 #[tokio::test(start_paused = true)]

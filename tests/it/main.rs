@@ -28,6 +28,8 @@ mod live;
 mod migrate;
 mod operate;
 mod pause;
+mod poison;
+mod poison_fuzz;
 mod policies;
 mod promise;
 mod proof;

@@ -1,7 +1,10 @@
 //! Connections: which address, how long to wait, when to give up. No reconnect of lapin's own is used, since it hides
 //! a loss and knows one address only.
 
-use super::settings::{Access, KEYS};
+use super::{
+    guard::{self, GuardedStream},
+    settings::{Access, KEYS},
+};
 use crate::process::tls;
 use lapin::{
     AsyncTcpStream, Connection, ConnectionProperties, ErrorKind,
@@ -22,6 +25,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Seconds between heartbeats asked for where the URL names none: a frozen broker was noticed after 1.5 of them,
 /// and with the broker's default of 60 not within 18 s.
 const HEARTBEAT: u16 = 10;
+/// Largest frame asked for where the URL names none, RabbitMQ's default. Of a broker without a limit, or with a large one, lapin
+/// would take it, and reserves 32 times as much for each direction of each connection.
+const FRAME_MAX: u32 = 128 * 1024;
 /// How long the outcome of an attempt may take to arrive once lapin's loop has ended; it comes before that, if at all.
 const OUTCOME_TIMEOUT: Duration = Duration::from_secs(1);
 /// Longest wait for the broker to confirm a close; closing is a courtesy, and counts against the grace.
@@ -88,6 +94,7 @@ impl Connector {
         let address = format!("{}:{}", uri.authority.host, uri.authority.port);
         let encrypted = uri.scheme == AMQPScheme::AMQPS;
         uri.query.heartbeat.get_or_insert(HEARTBEAT);
+        uri.query.frame_max.get_or_insert(FRAME_MAX);
         let waiting = self.unanswered.lock().unwrap_or_else(PoisonError::into_inner).remove(url);
         let attempt = match waiting {
             Some(attempt) => attempt,
@@ -136,9 +143,9 @@ impl Drop for Waited<'_> {
     }
 }
 
-/// As lapin does it, with two differences. It keeps the broker's certificate. And it always ends: where the broker goes away
-/// after its first frame and before lapin has begun to answer, lapin 4.12 never answers whoever waits. Its loop ends all the
-/// same, and drops the closure that it was to connect by.
+/// As lapin does it, with three differences. What the broker sends goes through the guard. The broker's certificate is kept.
+/// And it always ends: where the broker goes away after its first frame and before lapin has begun to answer, lapin 4.12 never
+/// answers whoever waits. Its loop ends all the same, and drops the closure that it was to connect by.
 async fn open(
     uri: AMQPUri,
     properties: ConnectionProperties,
@@ -146,23 +153,25 @@ async fn open(
     server_certificate: Arc<Mutex<Option<Vec<u8>>>>,
 ) -> lapin::Result<Connection> {
     let (lives, ended) = oneshot::channel::<()>();
-    let connect = async move |uri, runtime| {
+    let tokio = default_runtime()?;
+    let connect = async move |uri: AMQPUri, _| {
         let _kept_by_the_loop = &lives;
-        let stream = AMQPUri::connect_with_config_async(&uri, tls.as_ref(), &runtime).await?;
+        let stream = uri.connect_with_config_async(tls.as_ref(), &tokio).await?;
         let chain = match &stream {
             AsyncTcpStream::Rustls(stream) => stream.get_ref().1.peer_certificates(),
             _ => None,
         };
         let first = chain.and_then(<[_]>::first).map(|der| der.to_vec());
         *server_certificate.lock().unwrap_or_else(PoisonError::into_inner) = first;
-        Ok(stream)
+        let guarded = GuardedStream::new(stream, uri.query.frame_max.unwrap_or_default());
+        Ok(AsyncTcpStream::Plain(guarded))
     };
     let loop_ended = async {
         let _dropped = ended.await;
         tokio::time::sleep(OUTCOME_TIMEOUT).await;
     };
     tokio::select! {
-        connected = Connection::connector(uri, default_runtime()?, connect, properties) => connected,
+        connected = Connection::connector(uri, guard::runtime(), connect, properties) => connected,
         () = loop_ended => Err(io::Error::from(io::ErrorKind::ConnectionAborted).into()),
     }
 }

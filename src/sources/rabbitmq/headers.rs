@@ -1,8 +1,10 @@
 //! The headers that hookbro writes on copies, and reads back from the dead-letter queue. No delivery to Svix depends on them.
 
+use super::guard::{self, MARK};
 use crate::{
-    event::{Dead, DeadReason, Event},
+    event::{Dead, DeadReason, Event, Malformed},
     operate::dead_letters::DeadLetter,
+    pipeline::delivery::Unreadable,
 };
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -18,7 +20,10 @@ pub(super) const PERSISTENT: u8 = 2;
 /// Begins every header that is ours.
 const OURS: &str = "x-hookbro-";
 /// Headers that say why the event is a dead letter; a publisher's own of these names is not carried over.
-const DEAD_LETTER: [&str; 7] = ["reason", "detail", "attempts", "status", "project", "event-id", "failed-at"];
+const DEAD_LETTER: [&str; 8] =
+    ["reason", "detail", "attempts", "status", "project", "event-id", "failed-at", UNREADABLE];
+/// The guard's mark. A dead letter says it in its detail, and a replay is to be delivered.
+const UNREADABLE: &str = "unreadable";
 /// Counts how often the event was replayed.
 const REPLAYED: &str = "replayed";
 /// Why it was a dead letter before its last replay, and since when.
@@ -95,18 +100,38 @@ pub fn dead_letter(properties: &BasicProperties, routing_key: &str, body: Bytes)
     };
     let reason = text_of("reason");
     let reason = DeadReason::ALL.into_iter().find(|each| Some(each.as_str()) == reason.as_deref());
+    let names = unreadable_names(properties);
+    let unread = (!names.is_empty()).then(|| Malformed::Properties(names.names()).to_string());
+    // Without headers of ours, the broker has moved it, at the end of its patience.
+    let moved = if names.needed().is_empty() { DeadReason::Exhausted } else { DeadReason::Malformed };
     DeadLetter {
         id: text_of("event-id").or(id),
         project: text_of("project").or(project),
         kind,
-        reason: reason.unwrap_or(DeadReason::Exhausted),
-        detail: text_of("detail"),
+        reason: reason.unwrap_or(moved),
+        detail: text_of("detail").or(unread),
         attempts: number(properties, "attempts"),
         status: number(properties, "status"),
         failed_at: text_of("failed-at").and_then(|at| at.parse().ok()),
         replayed: replays(properties),
         routing_key: routing_key.to_owned(),
         body,
+    }
+}
+
+/// What the guard has replaced in a message.
+pub(super) fn unreadable(properties: &BasicProperties) -> Unreadable {
+    let all = unreadable_names(properties);
+    if all.is_empty() {
+        return Unreadable::default();
+    }
+    Unreadable { needed: all.needed().names(), spare: all.spare().names() }
+}
+
+fn unreadable_names(properties: &BasicProperties) -> guard::Unreadable {
+    match properties.headers().as_ref().and_then(|headers| headers.inner().get(MARK)) {
+        Some(AMQPValue::LongString(names)) => guard::Unreadable::from_names(names.as_bytes()),
+        _ => guard::Unreadable::NOTHING,
     }
 }
 

@@ -138,3 +138,38 @@ fn a_released_event_climbs_again_without_the_records_of_its_first_climb() {
     assert!(!names.contains(&"x-delivery-count") && !names.contains(&"x-hookbro-replayed"), "{names:?}");
     assert_eq!((fresh.expiration(), fresh.message_id()), (&None, from.message_id()));
 }
+
+/// Properties with the guard's mark.
+fn marked(names: &str) -> BasicProperties {
+    let mut table = FieldTable::default();
+    table.insert(MARK.into(), text(names));
+    BasicProperties::default().with_headers(table)
+}
+
+#[test]
+fn a_mark_says_what_could_not_be_read_in_our_words_alone() {
+    let read = |names| {
+        let Unreadable { needed, spare } = unreadable(&marked(names));
+        (needed, spare)
+    };
+    assert_eq!(read("headers,message_id"), ("headers".into(), "message_id".into()));
+    assert_eq!(read("routing_key"), (String::new(), "routing_key".into()));
+    assert_eq!(read("your account is closed,reason"), (String::new(), String::new()));
+    let mut table = FieldTable::default();
+    table.insert(MARK.into(), AMQPValue::Boolean(true));
+    assert!(unreadable(&BasicProperties::default().with_headers(table)).needed.is_empty());
+}
+
+#[test]
+fn a_dead_letter_says_in_its_detail_what_could_not_be_read_and_a_replay_says_nothing() {
+    let copy = dead_properties(&marked("headers"), &dead(), 1);
+    assert_eq!(header(&copy, "unreadable"), None);
+    assert!(replay_properties(&marked("headers")).headers().as_ref().unwrap().inner().get(MARK).is_none());
+    // Copies that climb on keep it: the event is the same.
+    assert!(portable(&marked("message_id")).headers().is_some());
+    // As the broker moved it, or an older version left it.
+    let letter = |names| dead_letter(&marked(names), "k", Bytes::from_static(BODY));
+    assert_eq!(letter("headers").reason, DeadReason::Malformed);
+    assert_eq!(letter("message_id").reason, DeadReason::Exhausted);
+    assert!(letter("message_id").detail.unwrap().contains("message_id"));
+}

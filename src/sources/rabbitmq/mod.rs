@@ -4,6 +4,7 @@ mod connect;
 mod consume;
 mod dead_letters;
 mod exclusive;
+mod guard;
 mod headers;
 mod intake;
 mod parked;

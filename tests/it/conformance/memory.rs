@@ -188,6 +188,7 @@ impl Source for MemorySource {
             received,
             deadline: received + DEADLINE,
             trace: Default::default(),
+            unreadable: Default::default(),
             waited: rung.checked_sub(1).map_or(Duration::ZERO, |before| DELAYS[before]),
             next_delay: DELAYS.get(rung).copied(),
             lane: 0,

@@ -8,6 +8,7 @@ pub mod hookbro;
 pub mod ledger;
 pub mod node;
 pub mod proxy;
+pub mod raw_amqp;
 pub mod settings_page;
 pub mod store;
 pub mod svix;

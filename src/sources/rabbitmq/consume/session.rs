@@ -18,7 +18,7 @@ use crate::{
     sources::rabbitmq::{
         connect::{ConnectError, Connector, close},
         dead_letters::republish::{DEFER_LIMIT, Original, Republisher},
-        headers::{header_bytes, replays},
+        headers::{header_bytes, replays, unreadable},
         topology::{
             Rung, Topology,
             changeover::{ApplyError, apply},
@@ -332,6 +332,7 @@ impl Session {
             attempt,
             content_type: owned(properties.content_type()),
             content_encoding: owned(properties.content_encoding()),
+            unreadable: unreadable(properties),
             header_bytes: header_bytes(properties),
             replayed: replays(properties),
             queue: Arc::clone(&open.queue),
