@@ -33,6 +33,15 @@ fn listed(world: &World) -> Vec<Value> {
     serde_json::from_str(&dead(world, &["list", "--limit", "0", "--output", "json"])).unwrap()
 }
 
+/// Discards what `selected` names, and answers what was written down of it.
+#[track_caller]
+fn discarded(world: &World, selected: &[&str]) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("discarded.ndjson");
+    dead(world, &[&["discard"], selected, &["--yes", "--to", file.to_str().unwrap()]].concat());
+    std::fs::read_to_string(file).unwrap()
+}
+
 async fn dead_letters(world: &World, count: u32) {
     until("it is given up", SOON, async || (world.broker.ready_dead().await == count).then_some(())).await;
 }
@@ -47,6 +56,13 @@ async fn is_well(hookbro: &Hookbro) {
     assert_eq!(hookbro.metric("hookbro_broker_reconnects_total").await, 0.0);
     assert_eq!(hookbro.status_of("/readyz").await, 200);
     assert!(hookbro.logged("panicked").is_empty());
+}
+
+/// The same at the end of a test.
+async fn ends_well(hookbro: Hookbro, world: World) {
+    is_well(&hookbro).await;
+    hookbro.stop().await;
+    world.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -89,14 +105,9 @@ async fn nested_headers_cost_their_own_event_alone_and_it_is_replayed_and_discar
     let deeper = one("deeper", "gigs");
     publish(&world, &mut raw, &RawProperties::new(Some(&nested_arrays(DEEPEST + 1)), None), &deeper);
     dead_letters(&world, 1).await;
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("discarded.ndjson");
-    dead(&world, &["discard", "--id", "evt_deeper_0", "--yes", "--to", file.to_str().unwrap()]);
-    assert!(std::fs::read_to_string(file).unwrap().contains("evt_deeper_0"));
+    assert!(discarded(&world, &["--id", "evt_deeper_0"]).contains("evt_deeper_0"));
     assert_eq!(world.broker.ready_dead().await, 0);
-    is_well(&hookbro).await;
-    hookbro.stop().await;
-    world.end().await;
+    ends_well(hookbro, world).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -136,13 +147,11 @@ async fn properties_that_are_not_utf8_are_no_reason_not_to_deliver() {
     assert_eq!((lying.reason().as_str(), &lying.body[..]), ("malformed", &encoded.body[..]));
     assert!(lying.header("x-hookbro-detail").unwrap().contains("the message's content_encoding"));
     assert_eq!(lying.header("x-hookbro-event-id").as_deref(), Some("evt_encoded_0"));
-    is_well(&hookbro).await;
-    hookbro.stop().await;
-    world.end().await;
+    ends_well(hookbro, world).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn poison_that_an_older_version_left_in_the_dead_letter_queue_is_dealt_with() {
+async fn poison_that_an_older_version_left_in_the_dead_letter_queue_is_read_replayed_and_discarded() {
     let world = World::new("left").await;
     let hookbro = Hookbro::ready(world.settings()).await;
     let queue = format!("{}.dead", world.broker.queue);
@@ -167,14 +176,9 @@ async fn poison_that_an_older_version_left_in_the_dead_letter_queue_is_dealt_wit
     assert!(shown.contains("caf?"), "{shown}");
     dead(&world, &["replay", "--id", "evt_left0_0", "--id", "evt_left1_0", "--yes"]);
     world.arrive(&left[..2]).await;
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("discarded.ndjson");
-    dead(&world, &["discard", "--all", "--yes", "--to", file.to_str().unwrap()]);
-    assert_eq!(std::fs::read_to_string(file).unwrap().lines().count(), 2);
+    assert_eq!(discarded(&world, &["--all"]).lines().count(), 2);
     assert_eq!(world.broker.ready_dead().await, 0);
-    is_well(&hookbro).await;
-    hookbro.stop().await;
-    world.end().await;
+    ends_well(hookbro, world).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -207,9 +211,7 @@ async fn poison_comes_through_tls_and_back_from_the_ladder_no_better() {
     assert!(said.iter().all(|line| line["fields"]["properties"] == "message_id,routing_key"), "{said:?}");
     let lying = world.given_up().await;
     assert_eq!((lying.reason().as_str(), &lying.body[..]), ("malformed", &poison.body[..]));
-    is_well(&hookbro).await;
-    hookbro.stop().await;
-    world.end().await;
+    ends_well(hookbro, world).await;
 }
 
 /// RabbitMQ adds headers to a message, such as the count of its deliveries, and sends them in one frame, however large.
@@ -234,7 +236,5 @@ async fn headers_that_the_broker_has_made_larger_than_a_frame_are_left_out() {
     let lying = world.given_up().await;
     assert_eq!((lying.reason().as_str(), &lying.body[..]), ("malformed", &grown.body[..]));
     assert!(lying.header("x-hookbro-detail").unwrap().contains("the message's headers"), "{:?}", lying.properties);
-    is_well(&hookbro).await;
-    hookbro.stop().await;
-    world.end().await;
+    ends_well(hookbro, world).await;
 }

@@ -1,6 +1,6 @@
 //! The guard and lapin behind it, on lapin's own thread with its own buffer: frames made at random, by a broker of the test's.
 
-use crate::support::raw_amqp::{counted, nested_arrays, short};
+use crate::support::raw_amqp::{counted, frame, nested_arrays, short};
 use futures_util::StreamExt as _;
 use hookbro::{
     process::secret::Secret,
@@ -25,10 +25,6 @@ const MESSAGES: usize = 300;
 const FRAME_MAX: u32 = 4096;
 /// All of a round; it takes a fraction of a second.
 const PATIENCE: Duration = Duration::from_secs(30);
-
-fn frame(kind: u8, channel: u16, payload: &[u8]) -> Vec<u8> {
-    [&[kind], &channel.to_be_bytes()[..], &counted(payload), &[0xCE]].concat()
-}
 
 async fn read_frame(stream: &mut TcpStream) -> Option<Vec<u8>> {
     let mut head = [0; 7];

@@ -1,4 +1,4 @@
-//! Dead letters: looked at, replayed, discarded. What changes something only says how many it would be about, until told to.
+//! Dead letters: list, show, replay, discard. Without `confirm`, a change only answers how many dead letters it would affect.
 
 use super::{
     asked::{self, Claimed},
@@ -51,8 +51,8 @@ pub fn router<D: DeadLetters, A: Audit>(operations: Arc<dead_letters::Operations
 
 /// Dead letters, oldest first, without their bodies.
 ///
-/// The whole dead-letter queue is looked through, one look at a time, up to 20,000 events. The cursor counts places: what is taken out
-/// meanwhile moves it.
+/// Each request reads the whole dead-letter queue, up to 20,000 events, and one request reads at a time. The cursor counts
+/// positions: events that are taken out meanwhile move it.
 #[utoipa::path(
     get,
     path = "/api/v1/dead",
@@ -171,10 +171,10 @@ fn selected(asked: DeadAsked) -> Result<DeadLetterFilter, Problem> {
     }
 }
 
-/// Sends dead letters up the ladder anew.
+/// Sends dead letters again, as first attempts.
 ///
-/// Without `confirm` only how many it would be. Each is confirmed by the broker before it leaves the dead-letter queue. It goes on
-/// though the client goes away. An event that Svix accepted before is refused there as a repeat.
+/// Without `confirm`, the answer only says how many it would be. The broker confirms each one before it leaves the dead-letter
+/// queue. The replay goes on if the client disconnects. An event that Svix accepted before is refused there as a repeat.
 #[utoipa::path(
     post,
     path = "/api/v1/dead/replay",
@@ -197,7 +197,7 @@ async fn replay<D: DeadLetters, A: Audit>(State(dead): State<Arc<Dead<D, A>>>, r
 
 /// Deletes dead letters, after writing them to a file.
 ///
-/// Without `confirm` only how many it would be. The file is NDJSON, whole, for its owner alone, in `$STATE_DIRECTORY` or the
+/// Without `confirm`, the answer only says how many it would be. The file is NDJSON, whole, for its owner alone, in `$STATE_DIRECTORY` or the
 /// working folder of the hookbro that answers.
 #[utoipa::path(
     post,
@@ -250,7 +250,7 @@ pub(in crate::http) fn refused(refused: Refused) -> Problem {
     let unavailable = |detail: String| Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail);
     match refused {
         Refused::Busy => {
-            let detail = "dead letters are being looked through; see /api/v1/dead/job, and come again";
+            let detail = "another request is reading the dead letters; see /api/v1/dead/job, and try again";
             unavailable(detail.to_owned()).retry_after(BUSY_RETRY)
         }
         Refused::DeadLetters(error) | Refused::NotMade(NotMade::Failed(error)) => match &error {

@@ -64,9 +64,9 @@ async fn list<P: PauseStore, A: Audit>(State(pausing): State<Arc<Pausing<P, A>>>
 
 /// Pauses a project.
 ///
-/// Its events are kept aside, without an attempt, until it is resumed; other projects go on. Other replicas heed it within two
-/// seconds. A pause that stands already stays as it is, and is answered. Written to the audit first; a caller may name itself
-/// in `x-hookbro-user`.
+/// Its events are parked, without an attempt, until it is resumed; other projects go on. Other replicas follow within two
+/// seconds. If the project is paused already, that pause stays as it is, and the answer shows it. Written to the audit first; a
+/// caller may name itself in `x-hookbro-user`.
 #[utoipa::path(
     post,
     path = "/api/v1/projects/{project}/pause",
@@ -95,7 +95,7 @@ async fn pause<P: PauseStore, A: Audit>(
 
 /// Resumes a project.
 ///
-/// What was kept aside goes up the ladder anew, in its order. Resuming what is not paused changes nothing. Written to the audit
+/// Its parked events start again with attempt 1, in their order. Resuming what is not paused changes nothing. Written to the audit
 /// first; a caller may name itself in `x-hookbro-user`.
 #[utoipa::path(
     post,

@@ -73,6 +73,11 @@ pub fn counted(inside: &[u8]) -> Vec<u8> {
     [&u32::try_from(inside.len()).unwrap().to_be_bytes(), inside].concat()
 }
 
+/// A frame with this payload.
+pub fn frame(kind: u8, channel: u16, payload: &[u8]) -> Vec<u8> {
+    [&[kind], &channel.to_be_bytes()[..], &counted(payload), &[END]].concat()
+}
+
 /// A table of one array, which holds an array, and so on: so many.
 pub fn nested_arrays(depth: usize) -> Vec<u8> {
     let mut value = vec![b'V'];
@@ -141,8 +146,7 @@ impl RawPublisher {
     }
 
     fn frame(&mut self, kind: u8, channel: u16, payload: &[u8]) {
-        let frame = [&[kind], &channel.to_be_bytes()[..], &counted(payload), &[END]].concat();
-        self.0.write_all(&frame).unwrap();
+        self.0.write_all(&frame(kind, channel, payload)).unwrap();
     }
 
     /// The payload of the next frame, if it is this method.

@@ -100,25 +100,24 @@ impl Frames {
                 continue;
             }
             match self.judge(kind, u16::from_be_bytes([c0, c1]), size, rest) {
-                Judged::Pass => self.passing = size,
-                Judged::Part => return Scanned { pass, then: Then::Part },
-                Judged::Replace { bytes, with } => return Scanned { pass, then: Then::Replace { bytes, with } },
+                None => self.passing = size,
+                Some(then) => return Scanned { pass, then },
             }
         }
     }
 
-    /// A method or a content header of `size` bytes, at the beginning of `rest`.
-    fn judge(&mut self, kind: u8, channel: u16, size: usize, rest: &mut [u8]) -> Judged {
+    /// A method or a content header of `size` bytes, at the beginning of `rest`; nothing if it passes.
+    fn judge(&mut self, kind: u8, channel: u16, size: usize, rest: &mut [u8]) -> Option<Then> {
         let oversized = size > self.frame_max;
         let wanted = size.min(self.frame_max);
         if rest.len() < wanted {
-            return Judged::Part;
+            return Some(Then::Part);
         }
         if kind == METHOD {
             if !oversized {
                 self.mend(channel, &mut rest[HEAD..size - 1]);
             }
-            return Judged::Pass;
+            return None;
         }
         let payload = if oversized { &rest[HEAD..wanted] } else { &rest[HEAD..size - 1] };
         let also = match self.replaced.is_empty() {
@@ -128,13 +127,13 @@ impl Frames {
         // A frame without its end is refused by the parser before it reads any of it.
         let ends = oversized || rest[size - 1] == END;
         if !oversized && (!ends || also.is_empty() && content::is_good(payload)) {
-            return Judged::Pass;
+            return None;
         }
         let room = self.frame_max - HEAD - 1;
-        let Some(payload) = content::mended(payload, also, room) else { return Judged::Pass };
+        let payload = content::mended(payload, also, room)?;
         self.dropping = size - wanted;
         let length = (payload.len() as u32).to_be_bytes();
-        Judged::Replace { bytes: wanted, with: [&rest[..3], &length, &payload, &[END]].concat() }
+        Some(Then::Replace { bytes: wanted, with: [&rest[..3], &length, &payload, &[END]].concat() })
     }
 
     fn mend(&mut self, channel: u16, payload: &mut [u8]) {
@@ -146,12 +145,6 @@ impl Frames {
             self.replaced.insert(channel, unreadable);
         }
     }
-}
-
-enum Judged {
-    Pass,
-    Part,
-    Replace { bytes: usize, with: Vec<u8> },
 }
 
 /// As lapin takes it: none, or at least [`LEAST_FRAME_MAX`].

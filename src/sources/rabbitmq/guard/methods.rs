@@ -1,7 +1,7 @@
 //! Methods from the broker (AMQP 0-9-1, 1.6 to 1.8): the short strings in them that others have chosen.
 //!
 //! RabbitMQ cuts the text of a long error after 252 bytes, which may be within a character, and repeats names of queues and
-//! keys in it. Consumer tags are left alone, since they are ours.
+//! keys in it.
 
 use super::unreadable::{Unreadable, mend};
 
@@ -13,13 +13,13 @@ enum Part {
     Short(Unreadable),
 }
 
-const SKIPPED_TAG: Part = Part::Short(Unreadable::NOTHING);
+/// One that is nothing to a message.
 const TEXT: Part = Part::Short(Unreadable::NOTHING);
 const EXCHANGE: Part = Part::Short(Unreadable::EXCHANGE);
 const ROUTING_KEY: Part = Part::Short(Unreadable::ROUTING_KEY);
 
 /// `basic.deliver`: consumer tag, delivery tag, redelivered, exchange, routing key.
-const DELIVER: &[Part] = &[SKIPPED_TAG, Part::Skip(9), EXCHANGE, ROUTING_KEY];
+const DELIVER: &[Part] = &[TEXT, Part::Skip(9), EXCHANGE, ROUTING_KEY];
 /// `basic.get-ok`: delivery tag, redelivered, exchange, routing key, count.
 const GET_OK: &[Part] = &[Part::Skip(9), EXCHANGE, ROUTING_KEY];
 /// `basic.return`: code, text, exchange, routing key.
