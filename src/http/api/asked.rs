@@ -5,7 +5,10 @@
 
 use crate::http::{actor, problem::Problem};
 use crate::{
-    operate::audit::{Actor, Unwritten},
+    operate::{
+        api_types::Object,
+        audit::{Actor, Unwritten},
+    },
     process::secret::SecretList,
 };
 use axum::{
@@ -61,7 +64,7 @@ pub(super) async fn read<T: DeserializeOwned>(tokens: &SecretList, request: Requ
         }
     };
     let mut reader = serde_json::Deserializer::from_slice(&body);
-    let asked = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+    let Object(asked) = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
         let field = error.path().to_string();
         let (status, at) = match error.inner().is_data() {
             true if field == "." => (StatusCode::UNPROCESSABLE_ENTITY, "the body".to_owned()),
@@ -133,7 +136,8 @@ mod tests {
             ("application/json", r#"{"colour": 7}"#, 422, "`colour`"),
             ("application/json", r#"{"colour": "red", "size": 7}"#, 422, "unknown field `size`"),
             ("application/json", "{}", 422, "missing field `colour`"),
-            ("application/json", "[]", 422, "the body"),
+            ("application/json", "[]", 422, "the body: invalid type: sequence, expected a JSON object"),
+            ("application/json", r#"["red"]"#, 422, "the body: invalid type: sequence, expected a JSON object"),
         ] {
             let (told, detail) = asked(content_type, body).await.unwrap_err();
             assert_eq!(told, status, "{content_type} {body}: {detail}");

@@ -118,6 +118,7 @@ pub struct Dealt {
 #[derive(Debug, Clone, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DeadAsked {
+    #[serde(default, deserialize_with = "super::object::optional")]
     pub filter: Option<DeadFilterAsked>,
     #[serde(default)]
     pub all: bool,

@@ -8,6 +8,7 @@
 mod change;
 mod dead;
 mod event;
+mod object;
 mod query;
 mod scalar;
 
@@ -21,6 +22,7 @@ pub use dead::{
 pub use event::{
     Attempt, Call, Endpoint, EventPage, Gap, LastError, Line, Message, Project, ProjectPage, Retry, State, Story, Svix,
 };
+pub use object::Object;
 pub use query::{AuditQuery, DeadQuery, EventQuery, Nothing, OneEventQuery, ProjectQuery};
 pub use scalar::{
     Cursor, Ending, Ident, Limit, Moment, Outcome, Phrase, Reason, Status, Time, TimeOrAgo, Undispatched, Work,
