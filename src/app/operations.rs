@@ -7,8 +7,7 @@ use crate::{
         dead_letters::{self, Bounds},
         endpoints,
     },
-    pipeline::route::Routes,
-    sinks::svix::{self, SvixEndpointAdmin},
+    sinks::svix::{self, Routes, SvixEndpointAdmin},
     sources::rabbitmq::{DeadLetterQueue, Topology},
     store::{self, AuditLog, Location, OpenError},
 };
@@ -44,5 +43,5 @@ pub fn endpoints<A: Audit>(
     routes: &Routes,
     audit: Arc<A>,
 ) -> endpoints::Operations<SvixEndpointAdmin, A> {
-    endpoints::Operations::new(SvixEndpointAdmin::new(svix), audit, routes.clone())
+    endpoints::Operations::new(SvixEndpointAdmin::new(svix, routes), audit)
 }

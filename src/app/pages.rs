@@ -38,7 +38,8 @@ impl Operating {
         health: &Arc<Health>,
         stop: CancellationToken,
     ) -> Result<(Self, Router), AppError> {
-        let view = SvixView::new(&settings.svix).map_err(|error| AppError::Configuration(error.to_string()))?;
+        let routes = &settings.routing.routes;
+        let view = SvixView::new(&settings.svix, routes).map_err(|error| AppError::Configuration(error.to_string()))?;
         let topology = Topology::new(&settings.broker);
         let queues: Vec<_> = topology.queues.iter().map(|queue| &queue.name).collect();
         let ops = http::Ops {
@@ -62,13 +63,12 @@ impl Operating {
             stop,
         );
         let operations = Arc::new(dead_letters::Operations::new(dead, Arc::clone(&audit), settings.redaction.clone()));
-        let hooks = SvixEndpointAdmin::new(&settings.svix);
-        let hooks = Arc::new(endpoints::Operations::new(hooks, Arc::clone(&audit), settings.routing.routes.clone()));
+        let hooks = SvixEndpointAdmin::new(&settings.svix, routes);
+        let hooks = Arc::new(endpoints::Operations::new(hooks, Arc::clone(&audit)));
         let api = Arc::new(http::Api {
             tokens: tokens.clone(),
             timeline: reader,
             messages: view,
-            routes: settings.routing.routes.clone(),
             board: Arc::clone(pauses.board()),
         });
         let pausing = Arc::new(project_pauses::Operations::new(Arc::clone(pauses), Arc::clone(&audit)));

@@ -8,8 +8,13 @@ use super::{
     text::{self, Read},
 };
 use crate::{
-    event::Redaction, observe as telemetry, observe::Format, pipeline::route::UnknownProject, process::tls,
-    sinks::svix, sources::rabbitmq as amqp, store as journal,
+    event::Redaction,
+    observe as telemetry,
+    observe::Format,
+    process::tls,
+    sinks::svix::{self, UnknownProject},
+    sources::rabbitmq as amqp,
+    store as journal,
 };
 use config::ValueKind;
 use std::{ffi::OsString, net::SocketAddr, path::Path};

@@ -4,10 +4,10 @@
 
 use super::text::{self, Read};
 use crate::{
-    event::{AppId, MAX_ROUTING_KEY, ProjectId, RetryLadder},
+    event::{MAX_ROUTING_KEY, ProjectId, RetryLadder},
     observe as telemetry,
-    pipeline::route::Routes,
     process::tls,
+    sinks::svix::{AppId, Routes},
     store::Location,
 };
 use config::ValueKind;

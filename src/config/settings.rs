@@ -4,9 +4,8 @@ use super::SecretFiles;
 use crate::{
     event::{ProjectId, Redaction},
     observe as telemetry,
-    pipeline::route::{Routes, UnknownProject},
     process::secret::SecretList,
-    sinks::svix,
+    sinks::svix::{self, Routes, UnknownProject},
     sources::rabbitmq as amqp,
     store as journal,
 };

@@ -30,10 +30,10 @@ pub enum InvalidIdent {
 
 /// ASCII text of a checked alphabet, sharing the buffer that it was found in.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-struct Ident(Bytes);
+pub(crate) struct Ident(Bytes);
 
 impl Ident {
-    fn try_new(text: Bytes) -> Result<Self, InvalidIdent> {
+    pub(crate) fn try_new(text: Bytes) -> Result<Self, InvalidIdent> {
         if text.is_empty() {
             return Err(InvalidIdent::Empty);
         }
@@ -47,13 +47,13 @@ impl Ident {
         Ok(Self(text))
     }
 
-    fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         // The constructor admits ASCII only, so this never falls back.
         std::str::from_utf8(&self.0).unwrap_or_default()
     }
 
     /// The same text in a buffer of its own, for keeping longer than the event that it came with.
-    fn detached(&self) -> Self {
+    pub(crate) fn detached(&self) -> Self {
         Self(Bytes::copy_from_slice(&self.0))
     }
 
@@ -64,7 +64,7 @@ impl Ident {
         Ok(self)
     }
 
-    fn without_dot_segment(self) -> Result<Self, InvalidIdent> {
+    pub(crate) fn without_dot_segment(self) -> Result<Self, InvalidIdent> {
         if matches!(self.as_str(), "." | "..") {
             return Err(InvalidIdent::DotSegment);
         }
@@ -72,6 +72,7 @@ impl Ident {
     }
 }
 
+/// Declares an identifier, with the checks that it needs beyond those of [`Ident`].
 macro_rules! ident {
     ($(#[$doc:meta])* $name:ident, $($check:tt)*) => {
         $(#[$doc])*
@@ -108,6 +109,8 @@ macro_rules! ident {
     };
 }
 
+pub(crate) use ident;
+
 ident!(
     /// `id` of an event, sent as Svix `eventId`; makes Svix refuse a repeat with 409.
     EventId, .and_then(|i| i.without_prefix(MESSAGE_PREFIX))
@@ -121,19 +124,14 @@ ident!(
     ProjectId, .and_then(|i| i.without_prefix(APP_PREFIX)).and_then(Ident::without_dot_segment)
 );
 ident!(
-    /// Uid or id of a Svix application, one path segment of its URL.
-    AppId, .and_then(Ident::without_dot_segment)
-);
-
-ident!(
-    /// Uid or id of an endpoint in Svix, one path segment of its URL.
+    /// Uid or id of an endpoint, one path segment of its URL.
     EndpointId, .and_then(Ident::without_dot_segment)
 );
 
-impl From<&ProjectId> for AppId {
-    /// The default route: one application per project, under the project's own id.
-    fn from(project: &ProjectId) -> Self {
-        Self(project.0.clone())
+impl ProjectId {
+    /// The checked text, for an identifier that is made of it.
+    pub(crate) fn ident(&self) -> &Ident {
+        &self.0
     }
 }
 
@@ -157,7 +155,7 @@ mod tests {
         }
         assert_eq!(ProjectId::try_new("app_x"), Err(InvalidIdent::Prefix("app_")));
         assert_eq!(ProjectId::try_new(".."), Err(InvalidIdent::DotSegment));
-        assert_eq!(AppId::try_new("."), Err(InvalidIdent::DotSegment));
+        assert_eq!(EndpointId::try_new("."), Err(InvalidIdent::DotSegment));
     }
 
     #[test]
@@ -165,6 +163,5 @@ mod tests {
         for text in ["a", "com.gigs.sim.activated", "A-Z_09", &"i".repeat(256)] {
             assert_eq!(EventId::try_new(text.to_owned()).map(|i| i.to_string()), Ok(text.to_owned()));
         }
-        assert!(AppId::try_new("app_2srOrx2ZWZBpBUvZwXKQmoEYga2").is_ok(), "routing.apps may name an id");
     }
 }

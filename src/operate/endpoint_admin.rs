@@ -1,6 +1,6 @@
 //! What operators ask of Svix about a project's endpoints: what there are, a test, a message again, what failed again, a link.
 
-use crate::event::{AppId, EndpointId, EventId, EventType};
+use crate::event::{EndpointId, EventId, EventType, ProjectId};
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -38,12 +38,12 @@ pub enum EndpointAdminError {
 
 /// Whoever can ask Svix. Each answer is bounded in time; nothing is repeated that may have taken effect.
 pub trait EndpointAdmin: Send + Sync + 'static {
-    fn endpoints(&self, app: &AppId) -> impl Future<Output = Result<Vec<Endpoint>, EndpointAdminError>> + Send;
+    fn endpoints(&self, project: &ProjectId) -> impl Future<Output = Result<Vec<Endpoint>, EndpointAdminError>> + Send;
 
     /// Sends an example of an event type to one endpoint; answers the message's id.
     fn test(
         &self,
-        app: &AppId,
+        project: &ProjectId,
         endpoint: &EndpointId,
         kind: &EventType,
     ) -> impl Future<Output = Result<String, EndpointAdminError>> + Send;
@@ -51,7 +51,7 @@ pub trait EndpointAdmin: Send + Sync + 'static {
     /// Has everything delivered again that failed at an endpoint since then; answers the id of the task.
     fn recover(
         &self,
-        app: &AppId,
+        project: &ProjectId,
         endpoint: &EndpointId,
         since: Timestamp,
     ) -> impl Future<Output = Result<String, EndpointAdminError>> + Send;
@@ -59,11 +59,11 @@ pub trait EndpointAdmin: Send + Sync + 'static {
     /// Has one message delivered again, once, to one endpoint.
     fn resend(
         &self,
-        app: &AppId,
+        project: &ProjectId,
         event: &EventId,
         endpoint: &EndpointId,
     ) -> impl Future<Output = Result<(), EndpointAdminError>> + Send;
 
     /// A link that logs its bearer into the customer portal: a secret.
-    fn portal(&self, app: &AppId) -> impl Future<Output = Result<String, EndpointAdminError>> + Send;
+    fn portal(&self, project: &ProjectId) -> impl Future<Output = Result<String, EndpointAdminError>> + Send;
 }

@@ -3,12 +3,11 @@
 
 use super::change::{Made, NotMade, change};
 use crate::{
-    event::{AppId, EndpointId, EventId, EventType, ProjectId},
+    event::{EndpointId, EventId, EventType, ProjectId},
     operate::{
         audit::{Actor, Audit, Change},
         endpoint_admin::{Endpoint, EndpointAdmin, EndpointAdminError},
     },
-    pipeline::route::Routes,
 };
 use jiff::Timestamp;
 use std::sync::Arc;
@@ -18,7 +17,6 @@ use std::sync::Arc;
 pub struct Operations<H, A> {
     admin: Arc<H>,
     audit: Arc<A>,
-    routes: Routes,
 }
 
 /// A change that Svix makes.
@@ -49,33 +47,33 @@ impl Order {
         }
     }
 
-    async fn make(&self, admin: &impl EndpointAdmin, app: &AppId) -> Result<Made<Answer>, EndpointAdminError> {
+    async fn make(&self, admin: &impl EndpointAdmin, project: &ProjectId) -> Result<Made<Answer>, EndpointAdminError> {
         let made = |value, summary: String| Ok(Made { value, summary });
         match self {
             Self::Test { endpoint, kind } => {
-                let id = admin.test(app, endpoint, kind).await?;
+                let id = admin.test(project, endpoint, kind).await?;
                 made(Some(id.clone()), format!("message {id}"))
             }
             Self::Recover { endpoint, since } => {
-                let id = admin.recover(app, endpoint, *since).await?;
+                let id = admin.recover(project, endpoint, *since).await?;
                 made(Some(id.clone()), format!("task {id}"))
             }
             Self::Resend { event, endpoint } => {
-                admin.resend(app, event, endpoint).await?;
+                admin.resend(project, event, endpoint).await?;
                 made(None, "resent".to_owned())
             }
-            Self::Portal => made(Some(admin.portal(app).await?), "a link was given".to_owned()),
+            Self::Portal => made(Some(admin.portal(project).await?), "a link was given".to_owned()),
         }
     }
 }
 
 impl<H: EndpointAdmin, A: Audit> Operations<H, A> {
-    pub fn new(admin: H, audit: Arc<A>, routes: Routes) -> Self {
-        Self { admin: Arc::new(admin), audit, routes }
+    pub fn new(admin: H, audit: Arc<A>) -> Self {
+        Self { admin: Arc::new(admin), audit }
     }
 
     pub async fn endpoints(&self, project: &ProjectId) -> Result<Vec<Endpoint>, EndpointAdminError> {
-        self.admin.endpoints(self.routes.destination(project).app()).await
+        self.admin.endpoints(project).await
     }
 
     pub async fn order(
@@ -86,8 +84,8 @@ impl<H: EndpointAdmin, A: Audit> Operations<H, A> {
     ) -> Result<Answer, NotMade<EndpointAdminError>> {
         let (action, target, detail) = order.described();
         let asked = Change { actor, action, project: Some(project.to_string()), target, detail };
-        let (admin, app) = (Arc::clone(&self.admin), self.routes.destination(project).app().clone());
-        change(&self.audit, asked, async move { order.make(&*admin, &app).await }).await
+        let (admin, project) = (Arc::clone(&self.admin), project.clone());
+        change(&self.audit, asked, async move { order.make(&*admin, &project).await }).await
     }
 }
 
@@ -104,31 +102,31 @@ mod tests {
     }
 
     impl EndpointAdmin for OnlyLinks {
-        async fn endpoints(&self, _: &AppId) -> Result<Vec<Endpoint>, EndpointAdminError> {
+        async fn endpoints(&self, _: &ProjectId) -> Result<Vec<Endpoint>, EndpointAdminError> {
             none()
         }
 
-        async fn test(&self, _: &AppId, _: &EndpointId, _: &EventType) -> Result<String, EndpointAdminError> {
+        async fn test(&self, _: &ProjectId, _: &EndpointId, _: &EventType) -> Result<String, EndpointAdminError> {
             none()
         }
 
-        async fn recover(&self, _: &AppId, _: &EndpointId, _: Timestamp) -> Result<String, EndpointAdminError> {
+        async fn recover(&self, _: &ProjectId, _: &EndpointId, _: Timestamp) -> Result<String, EndpointAdminError> {
             none()
         }
 
-        async fn resend(&self, _: &AppId, _: &EventId, _: &EndpointId) -> Result<(), EndpointAdminError> {
+        async fn resend(&self, _: &ProjectId, _: &EventId, _: &EndpointId) -> Result<(), EndpointAdminError> {
             none()
         }
 
-        async fn portal(&self, app: &AppId) -> Result<String, EndpointAdminError> {
-            Ok(format!("https://portal.example/{app}#key=hunter2"))
+        async fn portal(&self, project: &ProjectId) -> Result<String, EndpointAdminError> {
+            Ok(format!("https://portal.example/{project}#key=hunter2"))
         }
     }
 
     #[tokio::test]
     async fn a_link_is_given_and_never_written_down_and_refusals_are() {
         let audit = Arc::new(Fake::default());
-        let operations = Operations::new(OnlyLinks, Arc::clone(&audit), Routes::default());
+        let operations = Operations::new(OnlyLinks, Arc::clone(&audit));
         let project = ProjectId::try_new("gigs").unwrap();
         let local = || Actor::new(Identity::Local);
         let link = operations.order(local(), &project, Order::Portal).await.unwrap().unwrap();

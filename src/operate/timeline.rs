@@ -5,7 +5,7 @@ use super::{
     sanitize::Plain,
 };
 use crate::{
-    event::{AppId, EventId},
+    event::{EventId, ProjectId},
     pipeline::journal::Gap,
 };
 use jiff::Timestamp;
@@ -102,6 +102,13 @@ pub struct SvixSide {
 
 /// Whoever can say what became of a message after it was accepted.
 pub trait MessageView: Send + Sync + 'static {
+    /// What the events of a project go to, by the name that an operator finds it by.
+    fn destination(&self, project: &ProjectId) -> Plain;
+
     /// Bounded in time. A refusal is one line in hookbro's words; [`None`] if there is no such message.
-    fn message(&self, app: &AppId, event: &EventId) -> impl Future<Output = Result<Option<SvixSide>, String>> + Send;
+    fn message(
+        &self,
+        project: &ProjectId,
+        event: &EventId,
+    ) -> impl Future<Output = Result<Option<SvixSide>, String>> + Send;
 }

@@ -18,7 +18,6 @@ pub mod pauses;
 mod prober;
 mod record;
 mod resume;
-pub mod route;
 pub mod sink;
 pub mod source;
 

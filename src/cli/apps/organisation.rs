@@ -11,8 +11,7 @@ use crate::{
         audit::Change,
         change::{Made, change},
     },
-    pipeline::route::{Destination, Routes},
-    sinks::svix::{AdminError, Application, Origin, SvixAdmin, projects_of},
+    sinks::svix::{AdminError, Application, Destination, Origin, Routes, SvixAdmin, projects_of},
     store,
 };
 use std::sync::Arc;

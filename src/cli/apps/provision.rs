@@ -4,8 +4,7 @@ use super::organisation::{Asked, Changes, Organisation, project};
 use crate::{
     cli::{audit::AuditArgs, exit::Failure, output},
     event::{EventType, ProjectId},
-    pipeline::route::Destination,
-    sinks::svix::{Made, SvixAdmin},
+    sinks::svix::{Destination, Made, SvixAdmin},
 };
 use std::{collections::BTreeSet, sync::Arc};
 

@@ -3,9 +3,9 @@
 use super::*;
 use crate::{
     config::text::parse_duration,
-    event::{AppId, ProjectId},
+    event::ProjectId,
     observe::Format,
-    pipeline::route::{Destination, UnknownProject},
+    sinks::svix::{AppId, Destination, UnknownProject},
 };
 use std::time::Duration;
 

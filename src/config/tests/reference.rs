@@ -9,7 +9,7 @@ use crate::{
         layer::Layers,
         read::Reader,
     },
-    pipeline::route::UnknownProject,
+    sinks::svix::UnknownProject,
 };
 use std::{collections::BTreeSet, time::Duration};
 

@@ -132,7 +132,7 @@ async fn gaps(timeline: &impl Timeline, from: Timestamp, until: Timestamp) -> Re
 async fn svix<T: Timeline, M: MessageView>(api: &Api<T, M>, story: &EventStory, event: &EventId) -> Svix {
     let project = story.project.as_ref().and_then(|project| ProjectId::try_new(project.as_written().to_owned()).ok());
     let Some(project) = project else { return Svix::absent("the event's project is not known") };
-    match api.messages.message(api.routes.destination(&project).app(), event).await {
+    match api.messages.message(&project, event).await {
         Ok(Some(side)) => Svix {
             state: Known::Known,
             reason: side.missing.map(Into::into),

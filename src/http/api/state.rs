@@ -1,9 +1,6 @@
 //! What the handlers of events and projects work with.
 
-use crate::{
-    pipeline::{pauses::Board, route::Routes},
-    process::secret::SecretList,
-};
+use crate::{pipeline::pauses::Board, process::secret::SecretList};
 use std::sync::Arc;
 
 /// What the answers are made of.
@@ -12,6 +9,5 @@ pub struct Api<T, M> {
     pub tokens: SecretList,
     pub timeline: T,
     pub messages: M,
-    pub routes: Routes,
     pub board: Arc<Board>,
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    event::{AppId, EventId, ProjectId},
+    event::{EventId, ProjectId},
     http::{Api, Ops, Queues},
     observe::{health::Health, metrics::Metrics},
     operate::{
@@ -15,7 +15,6 @@ use crate::{
     pipeline::{
         journal::Gap,
         pauses::{Board, Pause, Paused},
-        route::Routes,
     },
     process::secret::{Secret, SecretList},
 };
@@ -107,7 +106,11 @@ impl Timeline for Hostile {
 }
 
 impl MessageView for Hostile {
-    async fn message(&self, _: &AppId, _: &EventId) -> Result<Option<SvixSide>, String> {
+    fn destination(&self, _: &ProjectId) -> Plain {
+        Plain::new(EVIL)
+    }
+
+    async fn message(&self, _: &ProjectId, _: &EventId) -> Result<Option<SvixSide>, String> {
         let text = Plain::new(EVIL);
         let call = |endpoint: &str| Call {
             at: text.clone(),
@@ -135,7 +138,6 @@ impl MessageView for Hostile {
 }
 
 fn pages(tokens: &str) -> Router {
-    let routes = Routes::new([]);
     let tokens = SecretList::lines_of(Secret::fixed(tokens));
     let ops = Ops {
         metrics: Arc::new(Metrics::new().unwrap()),
@@ -148,7 +150,7 @@ fn pages(tokens: &str) -> Router {
     let pause =
         Pause { since: Timestamp::UNIX_EPOCH, identity: EVIL.to_owned(), claimed: hostile(), reason: hostile() };
     board.show(Paused::from([(ProjectId::try_new("held").unwrap(), pause)]));
-    let api = Arc::new(Api { tokens, timeline: Hostile, messages: Hostile, routes, board });
+    let api = Arc::new(Api { tokens, timeline: Hostile, messages: Hostile, board });
     router(Console::new(api, ops, Forms::default()))
 }
 

@@ -92,7 +92,7 @@ pub(super) async fn one<T: Timeline, M: MessageView>(
     let content = html! {
         h1 { "Project " span.id { (name) } }
         p.lead {
-            "Its events go to the Svix application " code { (console.api.routes.destination(&project).app()) } "."
+            "Its events go to the Svix application " code { (console.api.messages.destination(&project)) } "."
         }
         p { a.button href={"/projects/" (name) "/endpoints"} { "Endpoints" } }
         (pauses::stand(&project, pause, &console.forms))

@@ -1,7 +1,8 @@
 //! What one call to Svix came to, before anything follows from it, and the calls that a delivery is made of.
 
+use super::route::AppId;
 use crate::{
-    event::{AppId, Cause, DeadReason, Event, HaltReason},
+    event::{Cause, DeadReason, Event, HaltReason},
     pipeline::sink::{Outcome, Repeat, Stored},
     process::secret::Generation,
 };

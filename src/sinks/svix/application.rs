@@ -1,9 +1,7 @@
 //! Svix applications as operators look at them: which projects come to one, and whether hookbro made it.
 
-use crate::{
-    event::{AppId, ProjectId},
-    pipeline::route::{Destination, Routes},
-};
+use super::route::{AppId, Destination, Routes};
+use crate::event::ProjectId;
 
 /// Metadata of every application that hookbro makes, so that it can be told from others later.
 pub const MARK: (&str, &str) = ("created-by", "hookbro");

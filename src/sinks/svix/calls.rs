@@ -4,11 +4,9 @@ use super::{
     answer::{Answer, Create, Messages},
     client::SvixClient,
     proof::Proof,
+    route::AppId,
 };
-use crate::{
-    event::{AppId, Event},
-    process::secret::Generation,
-};
+use crate::{event::Event, process::secret::Generation};
 
 impl Messages for SvixClient {
     async fn post(&self, event: &Event, app: &AppId, create: Create) -> Answer {

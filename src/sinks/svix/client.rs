@@ -6,12 +6,13 @@ use super::{
     classify::{Reply, classify, classify_error, error_label, refusal},
     heard::Heard,
     http::{ClientError, client, proxy_variable},
+    route::AppId,
     settings::Settings,
     trace,
     wire::{message_body, message_path, regional_url, retry_after},
 };
 use crate::{
-    event::{AppId, Cause, Event, EventId, HaltReason},
+    event::{Cause, Event, EventId, HaltReason},
     observe::{metrics::Metrics, trace::Traces},
     process::secret::{Generation, Secret},
 };

@@ -3,10 +3,11 @@
 
 use super::{
     admin::{AdminError, Endpoint, SvixAdmin},
+    route::{AppId, Routes},
     settings::Settings,
 };
 use crate::{
-    event::{AppId, EndpointId, EventId, EventType},
+    event::{EndpointId, EventId, EventType, ProjectId},
     operate::endpoint_admin::{self as admin, EndpointAdmin, EndpointAdminError},
 };
 use jiff::Timestamp;
@@ -17,21 +18,25 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Asks with the token that delivers. Requests are rare, so each has a client of its own, with today's authorities.
 #[derive(Debug)]
-pub struct SvixEndpointAdmin(Settings);
+pub struct SvixEndpointAdmin {
+    settings: Settings,
+    routes: Routes,
+}
 
 impl SvixEndpointAdmin {
-    pub fn new(settings: &Settings) -> Self {
-        Self(settings.clone())
+    pub fn new(settings: &Settings, routes: &Routes) -> Self {
+        Self { settings: settings.clone(), routes: routes.clone() }
     }
 
-    /// What `ask` answers; where Svix has no such thing, the error says `missing`.
+    /// What `ask` answers of a project's application; where Svix has no such thing, the error says `missing`.
     async fn ask<T>(
         &self,
+        project: &ProjectId,
         missing: &str,
-        ask: impl AsyncFnOnce(&SvixAdmin) -> Result<Option<T>, AdminError>,
+        ask: impl AsyncFnOnce(&SvixAdmin, &AppId) -> Result<Option<T>, AdminError>,
     ) -> Result<T, EndpointAdminError> {
-        let admin = SvixAdmin::new(&self.0).map_err(|error| EndpointAdminError::Away(error.to_string()))?;
-        match tokio::time::timeout(TIMEOUT, ask(&admin)).await {
+        let admin = SvixAdmin::new(&self.settings).map_err(|error| EndpointAdminError::Away(error.to_string()))?;
+        match tokio::time::timeout(TIMEOUT, ask(&admin, self.routes.destination(project).app())).await {
             Ok(Ok(Some(answer))) => Ok(answer),
             Ok(Ok(None)) => Err(EndpointAdminError::Missing(missing.to_owned())),
             Ok(Err(error)) => Err(failed(&error)),
@@ -62,9 +67,9 @@ fn line(endpoint: Endpoint) -> admin::Endpoint {
 }
 
 impl EndpointAdmin for SvixEndpointAdmin {
-    async fn endpoints(&self, app: &AppId) -> Result<Vec<admin::Endpoint>, EndpointAdminError> {
+    async fn endpoints(&self, project: &ProjectId) -> Result<Vec<admin::Endpoint>, EndpointAdminError> {
         let missing = "Svix has no application of this project";
-        self.ask(missing, async |svix| {
+        self.ask(project, missing, async |svix, app| {
             if svix.application(app).await?.is_none() {
                 return Ok(None);
             }
@@ -73,31 +78,41 @@ impl EndpointAdmin for SvixEndpointAdmin {
         .await
     }
 
-    async fn test(&self, app: &AppId, endpoint: &EndpointId, kind: &EventType) -> Result<String, EndpointAdminError> {
+    async fn test(
+        &self,
+        project: &ProjectId,
+        endpoint: &EndpointId,
+        kind: &EventType,
+    ) -> Result<String, EndpointAdminError> {
         let missing = "Svix has no such project, endpoint or event type";
-        self.ask(missing, async |svix| svix.send_example(app, endpoint, kind).await).await
+        self.ask(project, missing, async |svix, app| svix.send_example(app, endpoint, kind).await).await
     }
 
     async fn recover(
         &self,
-        app: &AppId,
+        project: &ProjectId,
         endpoint: &EndpointId,
         since: Timestamp,
     ) -> Result<String, EndpointAdminError> {
         let missing = "Svix has no such project or endpoint";
-        self.ask(missing, async |svix| svix.recover(app, endpoint, since).await).await
+        self.ask(project, missing, async |svix, app| svix.recover(app, endpoint, since).await).await
     }
 
-    async fn resend(&self, app: &AppId, event: &EventId, endpoint: &EndpointId) -> Result<(), EndpointAdminError> {
+    async fn resend(
+        &self,
+        project: &ProjectId,
+        event: &EventId,
+        endpoint: &EndpointId,
+    ) -> Result<(), EndpointAdminError> {
         let missing = "Svix has no such message or endpoint in this project";
         // No URL carries a dot segment.
         if matches!(event.as_str(), "." | "..") {
             return Err(EndpointAdminError::Missing(missing.to_owned()));
         }
-        self.ask(missing, async |svix| Ok(svix.resend(app, event, endpoint).await?.then_some(()))).await
+        self.ask(project, missing, async |svix, app| Ok(svix.resend(app, event, endpoint).await?.then_some(()))).await
     }
 
-    async fn portal(&self, app: &AppId) -> Result<String, EndpointAdminError> {
-        self.ask("Svix has no application of this project", async |svix| svix.portal(app).await).await
+    async fn portal(&self, project: &ProjectId) -> Result<String, EndpointAdminError> {
+        self.ask(project, "Svix has no application of this project", async |svix, app| svix.portal(app).await).await
     }
 }

@@ -1,7 +1,8 @@
 //! The acceptances that this process has heard of late: Svix answers after it has queued, so a repeat of one of these needs no
 //! look at its attempts.
 
-use crate::event::{AppId, EventId};
+use super::route::AppId;
+use crate::event::EventId;
 use std::{
     hash::{BuildHasher as _, RandomState},
     sync::atomic::{AtomicU64, Ordering},

@@ -8,11 +8,12 @@ use super::{
     answer::Answer,
     classify::{is_id, lacks_payload, refusal},
     client::{Asked, DEFAULT_WAIT, SvixClient},
+    route::AppId,
     same,
     takers::{Taker, takers},
 };
 use crate::{
-    event::{AppId, Cause, Dispatch, Event, HaltReason},
+    event::{Cause, Dispatch, Event, HaltReason},
     pipeline::sink::Repeat,
 };
 use jiff::Timestamp;

@@ -3,11 +3,13 @@
 //! Another organisation's token looks exactly like missing applications (`tests/contract/auth_other_org_msg.json`), so
 //! creation is limited, and stops where an application known under another token is gone.
 
-use super::answer::{Answer, Create, Messages};
+use super::{
+    answer::{Answer, Create, Messages},
+    route::{AppId, Destination, UnknownProject},
+};
 use crate::{
-    event::{AppId, Cause, Event, HaltReason},
+    event::{Cause, Event, HaltReason},
     observe::metrics::Metrics,
-    pipeline::route::{Destination, UnknownProject},
     process::secret::Generation,
 };
 use std::{

@@ -5,15 +5,13 @@ use super::{
     client::SvixClient,
     http::ClientError,
     provision::Provisioner,
+    route::{Destination, Routes, UnknownProject},
     settings::Settings,
 };
 use crate::{
     event::Event,
     observe::{metrics::Metrics, trace::Traces},
-    pipeline::{
-        route::{Destination, Routes, UnknownProject},
-        sink::{Outcome, Sink, Terms},
-    },
+    pipeline::sink::{Outcome, Sink, Terms},
     process::secret::Generation,
 };
 use std::sync::Arc;

@@ -2,10 +2,10 @@
 
 use super::*;
 use crate::{
-    event::{AppId, Cause, Dispatch, HaltReason, ProjectId},
+    event::{Cause, Dispatch, HaltReason, ProjectId},
     pipeline::sink::{Repeat, Stored},
     process::secret::{Secret, SecretSource},
-    sinks::svix::answer::Create,
+    sinks::svix::{answer::Create, route::AppId},
 };
 use bytes::Bytes;
 use std::{

@@ -3,12 +3,13 @@
 
 use super::{
     http::{ClientError, client},
+    route::{AppId, Routes},
     settings::Settings,
     takers::{Taker, takers},
     wire::regional_url,
 };
 use crate::{
-    event::{AppId, EventId, NOT_DISPATCHED},
+    event::{EventId, NOT_DISPATCHED, ProjectId},
     operate::{
         api_types,
         sanitize::Plain,
@@ -38,6 +39,7 @@ const MAX_RESPONSE: usize = 500;
 #[derive(Debug)]
 pub struct SvixView {
     settings: Settings,
+    routes: Routes,
     /// Made anew when the authorities change.
     client: Mutex<(Generation, Client)>,
 }
@@ -91,10 +93,10 @@ impl<T> Default for List<T> {
 
 impl SvixView {
     /// Fails as [`super::SvixSink::new`] does.
-    pub fn new(settings: &Settings) -> Result<Self, ClientError> {
+    pub fn new(settings: &Settings, routes: &Routes) -> Result<Self, ClientError> {
         let generation = settings.authorities.generation();
         let client = Mutex::new((generation, client(settings, false)?));
-        Ok(Self { settings: settings.clone(), client })
+        Ok(Self { settings: settings.clone(), routes: routes.clone(), client })
     }
 
     fn client(&self) -> Result<Client, String> {
@@ -214,9 +216,15 @@ fn side(message: Message, endpoints: List<Destination>, attempts: List<Attempt>,
 }
 
 impl MessageView for SvixView {
-    async fn message(&self, app: &AppId, event: &EventId) -> Result<Option<SvixSide>, String> {
+    fn destination(&self, project: &ProjectId) -> Plain {
+        Plain::new(self.routes.destination(project).app().as_str())
+    }
+
+    async fn message(&self, project: &ProjectId, event: &EventId) -> Result<Option<SvixSide>, String> {
         let late = || Err("no answer from Svix in time".to_owned());
-        tokio::time::timeout(LOOK_TIMEOUT, self.look(app, event)).await.unwrap_or_else(|_| late())
+        tokio::time::timeout(LOOK_TIMEOUT, self.look(self.routes.destination(project).app(), event))
+            .await
+            .unwrap_or_else(|_| late())
     }
 }
 

@@ -2,11 +2,8 @@
 //!
 //! The body is written around the event's own bytes, never re-encoded: key order, big numbers and escapes survive.
 
-use super::{answer::Create, body::MessageBody};
-use crate::{
-    event::{AppId, Event},
-    sinks::svix::MARK,
-};
+use super::{answer::Create, body::MessageBody, route::AppId};
+use crate::{event::Event, sinks::svix::MARK};
 use std::time::{Duration, SystemTime};
 
 /// Waits that a far side may ask for, however it asks.

@@ -9,12 +9,9 @@ use bytes::Bytes;
 use hookbro::{
     event::{DeadReason, Event},
     observe::{metrics::Metrics, trace::Traces},
-    pipeline::{
-        route::{Routes, UnknownProject},
-        sink::{Outcome, Scope, Sink, Terms},
-    },
+    pipeline::sink::{Outcome, Scope, Sink, Terms},
     process::secret::Secret,
-    sinks::svix::{Settings, SvixSink},
+    sinks::svix::{Routes, Settings, SvixSink, UnknownProject},
 };
 use std::{sync::Arc, time::Duration};
 use svix_sandbox::Fault;

@@ -7,8 +7,11 @@ use super::{
     wire::{ApplicationOut, Endpoint, Page, Portal, escaped},
 };
 use crate::{
-    event::{AppId, EventType, ProjectId},
-    sinks::svix::application::{Application, MARK},
+    event::{EventType, ProjectId},
+    sinks::svix::{
+        application::{Application, MARK},
+        route::AppId,
+    },
 };
 use reqwest::{Method, StatusCode};
 use serde_json::json;

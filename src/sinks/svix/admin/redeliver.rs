@@ -4,7 +4,10 @@ use super::{
     call::{AdminError, Repeat, SvixAdmin},
     wire::escaped,
 };
-use crate::event::{AppId, EndpointId, EventId, EventType};
+use crate::{
+    event::{EndpointId, EventId, EventType},
+    sinks::svix::route::AppId,
+};
 use jiff::Timestamp;
 use reqwest::{Method, StatusCode};
 use serde::Deserialize;

@@ -1,9 +1,9 @@
 //! The shapes of what admin calls answer; fields that are not needed here are skipped.
 
 use super::call::AdminError;
-use crate::{
-    event::AppId,
-    sinks::svix::application::{Application, MARK},
+use crate::sinks::svix::{
+    application::{Application, MARK},
+    route::AppId,
 };
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::StatusCode;

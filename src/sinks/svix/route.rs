@@ -1,7 +1,20 @@
 //! Which Svix application an event goes to.
 
-use crate::event::{AppId, ProjectId};
-use std::collections::HashMap;
+use crate::event::{Ident, InvalidIdent, ProjectId, ident};
+use bytes::Bytes;
+use std::{collections::HashMap, fmt};
+
+ident!(
+    /// Uid or id of a Svix application, one path segment of its URL.
+    AppId, .and_then(Ident::without_dot_segment)
+);
+
+impl From<&ProjectId> for AppId {
+    /// The default route: one application per project, under the project's own id.
+    fn from(project: &ProjectId) -> Self {
+        Self(project.ident().clone())
+    }
+}
 
 /// Where an event goes, and whether an operator chose that.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -52,5 +65,18 @@ impl Routes {
 
     pub fn projects(&self) -> impl Iterator<Item = &ProjectId> {
         self.0.keys()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_application_is_named_by_uid_or_by_id() {
+        assert!(AppId::try_new("app_2srOrx2ZWZBpBUvZwXKQmoEYga2").is_ok(), "routing.apps may name an id");
+        assert_eq!(AppId::try_new("."), Err(InvalidIdent::DotSegment));
+        let project = ProjectId::try_new("gigs").unwrap();
+        assert_eq!(AppId::from(&project).as_str(), "gigs");
     }
 }
