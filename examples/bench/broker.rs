@@ -10,7 +10,7 @@ use std::time::Duration;
 
 /// hookbro's default; the configuration of a run leaves it alone.
 const EXCHANGE: &str = "gigs.events";
-/// A quorum queue's leader may not stand at once after its declaration.
+/// A quorum queue's leader may not exist at once after its declaration.
 const SETTLE: Duration = Duration::from_secs(3);
 /// Publishes whose confirms are awaited together; confirms of quorum queues come in groups.
 const UNCONFIRMED: usize = 1000;
@@ -92,7 +92,7 @@ pub(crate) struct Publisher {
 }
 
 impl Publisher {
-    /// `queue` stands already, declared by hookbro, so that every contender consumes from the same kind of queue.
+    /// `queue` exists already, declared by hookbro, so that every contender consumes from the same kind of queue.
     pub(crate) async fn open(url: &str, queue: &str) -> Result<Self, Error> {
         let connection = connect(url).await?;
         let channel = connection.create_channel().await?;

@@ -18,7 +18,7 @@ const FLOOR_PREFETCH: u16 = 250;
 /// Events that floor A' acknowledges at once.
 const ACK_EVERY: u64 = 100;
 
-/// How a child is told what to do.
+/// How a child learns what to do.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[arg(long)]
@@ -145,7 +145,7 @@ async fn deliver(client: &Client, svix: &str, delivery: &Delivery) -> Result<(),
     post(client, &url, serde_json::to_vec(&message)?).await
 }
 
-/// What Svix must be told of an event; the payload is not parsed any further.
+/// What Svix must know of an event; the payload is not parsed any further.
 #[derive(Deserialize)]
 struct Head<'a> {
     id: &'a str,

@@ -92,13 +92,13 @@ impl Bench {
             p99.push(wait);
         }
         let (single, batched, p99) = (Spread::of(single), Spread::of(batched), Spread::of(p99));
-        let told: Value = json!({
+        let results: Value = json!({
             "events_per_s, one a request, 64 at once": single.to_string(),
             "events_per_s, 100 a request": batched.to_string(),
             "CPU µs/event, one a request, delivery included": Spread::of(cost).to_string(),
             "p99 ms at 1,000 events/s": p99.to_string(),
         });
-        println!("{told:#}");
+        println!("{results:#}");
         Ok(single.median >= LEAST_RATE && p99.median <= MOST_P99_MS)
     }
 

@@ -8,7 +8,7 @@ use tokio::process::{Child, ChildStdout, Command};
 
 /// USER_HZ: the unit of /proc/PID/stat, 100 on every Linux that is built for anything but embedded use.
 const TICKS_PER_SECOND: u64 = 100;
-/// A contender that is told to stop has nothing in hand.
+/// A contender that is asked to stop has no event left to settle.
 const STOP_WITHIN: Duration = Duration::from_secs(20);
 
 /// User and system time of all threads of `pid`, ended ones included.

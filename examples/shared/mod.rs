@@ -1,4 +1,4 @@
-//! What every program here needs: the hookbro that stands beside it, and word of its own end.
+//! What every program here needs: the hookbro that is built beside it, and word of its own end.
 
 use std::path::{Path, PathBuf};
 use tokio::signal::unix::{SignalKind, signal};

@@ -33,7 +33,7 @@ pub(crate) struct Node {
     pub(crate) version: String,
 }
 
-/// An event in the dead queue.
+/// An event in the dead-letter queue.
 pub(crate) struct DeadEvent {
     pub(crate) body: Vec<u8>,
     /// `None`: the broker's own hand, past the delivery limit.
@@ -105,7 +105,7 @@ impl Node {
         Ok(left)
     }
 
-    /// Takes every event out of the dead queue.
+    /// Takes every event out of the dead-letter queue.
     #[expect(
         clippy::disallowed_methods,
         reason = "the soak test empties the dead-letter queue at its end, to judge it"

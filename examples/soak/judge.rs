@@ -1,4 +1,4 @@
-//! Event by event: what was published, what Svix holds, what lies in the dead queue, and what is in neither.
+//! Event by event: what was published, what Svix has, what lies in the dead-letter queue, and what is in neither.
 
 use crate::{
     broker::DeadEvent,
@@ -11,13 +11,13 @@ use svix_sandbox::StoredMessage;
 pub(crate) struct Judged {
     pub(crate) published: u64,
     pub(crate) delivered: u64,
-    /// Climbed the whole ladder, and are in the dead queue alone. Given up as they should be, and not lost.
+    /// Climbed the whole ladder, and are in the dead-letter queue alone. Given up as they should be, and not lost.
     pub(crate) exhausted: u64,
-    /// In the dead queue, though Svix holds them: it took a call that it never answered.
+    /// In the dead-letter queue, though Svix has them: it took a call that it never answered.
     pub(crate) both: u64,
-    /// Further copies in the dead queue of events that lie there already.
+    /// Further copies in the dead-letter queue of events that lie there already.
     pub(crate) dead_twice: u64,
-    /// In the dead queue by the broker's own hand, past the delivery limit.
+    /// In the dead-letter queue by the broker itself, past the delivery limit.
     pub(crate) by_the_broker: u64,
     pub(crate) lost: Vec<u64>,
     /// What may not be: stored twice, changed, in another application, never published, dead for another reason.
@@ -26,17 +26,17 @@ pub(crate) struct Judged {
 
 pub(crate) fn judge(published: u64, stored: &[StoredMessage], dead: &[DeadEvent]) -> Judged {
     let mut judged = Judged { published, ..Judged::default() };
-    let mut held = BTreeSet::new();
+    let mut at_svix = BTreeSet::new();
     for message in stored {
         let id = message.event_id.clone().unwrap_or_default();
         match number(&id).filter(|number| *number < published) {
-            None => judged.wrong.push(format!("{id:?} is held and was never published")),
+            None => judged.wrong.push(format!("{id:?} is stored and was never published")),
             Some(number) => {
-                if !held.insert(number) {
-                    judged.wrong.push(format!("{id} is held twice"));
+                if !at_svix.insert(number) {
+                    judged.wrong.push(format!("{id} is stored twice"));
                 }
                 if message.app != project(number) {
-                    judged.wrong.push(format!("{id} is held by {}", message.app));
+                    judged.wrong.push(format!("{id} is stored by {}", message.app));
                 }
                 if message.payload != body(number) {
                     judged.wrong.push(format!("{id} has other bytes"));
@@ -59,10 +59,10 @@ pub(crate) fn judge(published: u64, stored: &[StoredMessage], dead: &[DeadEvent]
             Some(other) => judged.wrong.push(format!("{id} is dead as {other}")),
         }
     }
-    judged.delivered = held.len() as u64;
-    judged.both = given_up.keys().filter(|number| held.contains(number)).count() as u64;
+    judged.delivered = at_svix.len() as u64;
+    judged.both = given_up.keys().filter(|number| at_svix.contains(number)).count() as u64;
     judged.exhausted = given_up.len() as u64 - judged.both;
     judged.dead_twice = given_up.values().map(|copies| copies - 1).sum();
-    judged.lost = (0..published).filter(|number| !held.contains(number) && !given_up.contains_key(number)).collect();
+    judged.lost = (0..published).filter(|number| !at_svix.contains(number) && !given_up.contains_key(number)).collect();
     judged
 }

@@ -58,10 +58,10 @@ impl Report {
              RabbitMQ       {}\n\
              load           {published} events in {seconds:.0} s, {:.0} a second of {} asked for\n\
              delivered      {delivered}\n\
-             exhausted      {exhausted} in the dead queue alone, after five attempts each\n\
-             both           {both} in the dead queue and held by Svix, which took a call that it never answered\n\
-             dead again     {dead_twice} further copies in the dead queue\n\
-             by the broker  {by_the_broker} in the dead queue past the delivery limit\n\
+             exhausted      {exhausted} in the dead-letter queue alone, after five attempts each\n\
+             both           {both} in the dead-letter queue and stored by Svix, which took a call that it never answered\n\
+             dead again     {dead_twice} further copies in the dead-letter queue\n\
+             by the broker  {by_the_broker} in the dead-letter queue past the delivery limit\n\
              repeats        {} calls answered 409\n\n",
             if self.passed() { "passed" } else { "FAILED" },
             self.seed,

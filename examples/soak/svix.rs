@@ -1,4 +1,4 @@
-//! The sandbox that stands in for Svix, in this process, so that what it holds can be counted without asking.
+//! The sandbox that stands in for Svix, in this process, so that what it has can be counted without asking.
 
 use crate::{Error, load::DOOMED};
 use std::{net::SocketAddr, time::Duration};
@@ -46,7 +46,7 @@ impl Svix {
     }
 
     /// Takes everything from now on, so that what is still on its way ends. Without other traffic a doomed event would be
-    /// held on its last rung, as hookbro does in an outage.
+    /// deferred on its last rung, as hookbro does in an outage.
     pub(crate) fn heal(&self) {
         self.sandbox.clear_faults();
     }

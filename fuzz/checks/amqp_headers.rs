@@ -1,4 +1,4 @@
-//! Whatever headers a publisher made up, a dead event with them is read, and its replay can be published again.
+//! Whatever headers a publisher made up, a dead letter with them is read, and its replay can be published again.
 
 use bytes::Bytes;
 use hookbro::sources::rabbitmq::{dead_letter, header_bytes, replay_properties};

@@ -8,7 +8,7 @@ pub enum AppError {
     /// A setting makes no sense together with this machine.
     #[error("{0}")]
     Configuration(String),
-    /// Objects stand on the broker that cannot be used as they are.
+    /// Objects exist on the broker that cannot be used as they are.
     #[error(transparent)]
     Broker(#[from] DeclareError),
     #[error(transparent)]

@@ -14,8 +14,8 @@ use std::{sync::Arc, time::Duration};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-/// Longest wait for the broker's goodbye, once every request is answered or given up.
-const GOODBYE: Duration = Duration::from_secs(1);
+/// Longest wait for the connection to close, once every request is answered or given up.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The listener, if there is one.
 pub(super) struct Ingesting {
@@ -23,7 +23,7 @@ pub(super) struct Ingesting {
     task: Option<JoinHandle<()>>,
 }
 
-/// Listens at `ingest.listen`. Stops to accept with `requested`; what is in hand then has `grace` to be confirmed.
+/// Listens at `ingest.listen`. Stops to accept with `requested`; requests that are open then have `grace` to be confirmed.
 pub(super) async fn start(
     ingest: IngestSettings,
     broker: &amqp::Settings,
@@ -46,12 +46,12 @@ pub(super) async fn start(
         tokio::select! {
             () = serving => {}
             () = async { end.cancelled().await; tokio::time::sleep(grace).await } => {
-                tracing::warn!("the grace is over; requests that are not confirmed get no answer");
+                tracing::warn!("shutdown.grace is over: ingest requests that are not confirmed get no answer");
             }
         }
-        // A put that waits for a connection holds what the goodbye needs.
-        if tokio::time::timeout(GOODBYE, intake.close()).await.is_err() {
-            tracing::debug!("the broker did not answer the goodbye; it is left without one");
+        // A put that waits for a connection has the lock that closing needs.
+        if tokio::time::timeout(CLOSE_TIMEOUT, intake.close()).await.is_err() {
+            tracing::debug!("broker did not confirm the close of the ingest connection in time");
         }
     });
     Ok(Ingesting { stop, task: Some(task) })
@@ -64,7 +64,7 @@ impl Ingesting {
         if let Some(task) = self.task
             && let Err(broken) = task.await
         {
-            tracing::error!(error = %broken, "the listener for events by HTTP broke off");
+            tracing::error!(error = %broken, "ingest listener ended unexpectedly");
         }
     }
 }

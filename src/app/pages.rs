@@ -20,7 +20,7 @@ use serde_json::json;
 use std::{sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 
-/// Longest wait for a change that is under way when the process ends: it was told to, and has confirms to wait for.
+/// Longest wait for a change that is under way when the process ends: it has confirms to wait for.
 const OPERATIONS_GRACE: Duration = Duration::from_secs(2);
 
 /// What is under way behind the pages, and has to end before the process does.
@@ -63,8 +63,8 @@ impl Operating {
             stop,
         );
         let operations = Arc::new(dead_letters::Operations::new(dead, Arc::clone(&audit), settings.redaction.clone()));
-        let hooks = SvixEndpointAdmin::new(&settings.svix, routes);
-        let hooks = Arc::new(endpoints::Operations::new(hooks, Arc::clone(&audit)));
+        let endpoints = SvixEndpointAdmin::new(&settings.svix, routes);
+        let endpoints = Arc::new(endpoints::Operations::new(endpoints, Arc::clone(&audit)));
         let api = Arc::new(http::Api {
             tokens: tokens.clone(),
             timeline: reader,
@@ -81,9 +81,9 @@ impl Operating {
                 tokens: tokens.clone(),
                 forms: forms.clone(),
             }))
-            .merge(http::hooks_router(Arc::clone(&hooks), tokens.clone()))
-            .merge(http::endpoints_router(http::Endpoints {
-                operations: hooks,
+            .merge(http::endpoints_router(Arc::clone(&endpoints), tokens.clone()))
+            .merge(http::endpoint_pages_router(http::Endpoints {
+                operations: endpoints,
                 tokens: tokens.clone(),
                 forms: forms.clone(),
             }))
@@ -102,7 +102,7 @@ impl Operating {
     /// Waits for what is under way to end early.
     pub async fn close(self) {
         if tokio::time::timeout(OPERATIONS_GRACE, self.dead.idle()).await.is_err() {
-            tracing::warn!("reading of dead letters did not end in time; the broker has its messages back");
+            tracing::warn!("operation on dead letters did not end in time; the broker takes its messages back");
         }
     }
 }

@@ -73,8 +73,8 @@ pub async fn serve(settings: Settings, stop: Stop) -> Result<(), AppError> {
             .await?;
 
     let topology = Topology::new(&settings.broker);
-    let looking = watch_policies(settings.broker.clone(), topology.clone(), Arc::clone(&metrics), Arc::clone(&health));
-    let _looking = AbortOnDropHandle::new(tokio::spawn(looking));
+    let watching = watch_policies(settings.broker.clone(), topology.clone(), Arc::clone(&metrics), Arc::clone(&health));
+    let _watching = AbortOnDropHandle::new(tokio::spawn(watching));
     let delivery = pipeline::Settings {
         projects: settings.metrics_projects,
         max_payload_bytes: settings.max_payload_bytes,
@@ -102,7 +102,7 @@ pub async fn serve(settings: Settings, stop: Stop) -> Result<(), AppError> {
     drop(store);
     // The last recorder is gone with the service: the writer ends once all is written.
     if tokio::time::timeout(JOURNAL_GRACE, writing).await.is_err() {
-        tracing::warn!("the journal's last entries were not written in time");
+        tracing::warn!("last journal entries were not written in time");
     }
     // Unasked, it ends over what no waiting mends: then for the spans there is no grace either.
     let deadline = if requested.is_cancelled() { deadline.await.ok() } else { None };

@@ -81,17 +81,16 @@ async fn check_broker(settings: &Settings) -> Result<Vec<String>, Failure> {
 
 /// A policy that breaks a guarantee is as wrong as a queue with other arguments: events are lost, only later.
 async fn check_policies(settings: &Settings, topology: &Topology) -> Result<Vec<String>, Failure> {
-    let looked =
-        amqp::policies(&settings.broker, topology).await.map_err(|error| Failure::Broker(error.to_string()))?;
-    let Some(looked) = looked else { return Ok(Vec::new()) };
-    if !looked.conflicts.is_empty() {
-        let lines: Vec<_> = looked.conflicts.iter().map(ToString::to_string).collect();
+    let found = amqp::policies(&settings.broker, topology).await.map_err(|error| Failure::Broker(error.to_string()))?;
+    let Some(found) = found else { return Ok(Vec::new()) };
+    if !found.conflicts.is_empty() {
+        let lines: Vec<_> = found.conflicts.iter().map(ToString::to_string).collect();
         return Err(Failure::Broker(format!(
             "policies break hookbro's guarantees; change them on the broker:\n{}",
             lines.join("\n")
         )));
     }
-    let known = topology.queues.len().saturating_sub(looked.missing);
+    let known = topology.queues.len().saturating_sub(found.missing);
     Ok(vec![format!("no policy breaks a guarantee on the {known} queues that exist")])
 }
 

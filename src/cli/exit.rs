@@ -13,7 +13,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Exit code of a process that did not end in an orderly way.
 const EXIT_AT_ONCE: i32 = 1;
-/// After the last calls: settling what they came to, the goodbye to the broker, the last entries of the journal.
+/// After the last calls: settling what they came to, the close of its connections, the last entries of the journal.
 const CLOSING: Duration = Duration::from_secs(5);
 
 /// What went wrong, by exit code; the text names the thing, the place and the remedy.

@@ -13,14 +13,14 @@ use std::{
 /// Largest file of a secret, in bytes. A bundle of every public authority has a quarter of a million; a device or a log
 /// given by mistake has more.
 const MAX_FILE: u64 = 512 * 1024;
-/// How often files are looked at. Comparing contents works where notifications do not (network mounts, Kubernetes'
+/// How often files are read. Comparing contents works where notifications do not (network mounts, Kubernetes'
 /// swapped links); a second is sooner than any rotation needs, and a few reads of a small file cost nothing.
 const POLL: Duration = Duration::from_secs(1);
 
 /// A token that is missing pauses delivery instead of ending the process: its file may be mounted or written later.
 const MAY_COME_LATER: &str = "svix.token";
 
-/// What a file held, and whether it can be read again: a pipe cannot.
+/// What was in a file, and whether it can be read again: a pipe cannot.
 pub(super) struct Contents {
     pub(super) text: String,
     regular: bool,
@@ -81,13 +81,13 @@ struct Watched {
     key: &'static str,
     path: PathBuf,
     rule: Rule,
-    /// Whether the last look found a value, or why not: so that each change is logged once.
+    /// Whether the last check found a value, or why not: so that each change is logged once.
     seen: Read<()>,
     /// Holds the last good value.
     source: SecretSource,
 }
 
-/// What one look at a file found, against the look before.
+/// What one check of a file found, against the check before.
 #[derive(Debug, PartialEq, Eq)]
 enum Noticed {
     Nothing,
@@ -100,11 +100,11 @@ impl Watched {
     async fn follow(mut self, pause: Duration) {
         loop {
             tokio::time::sleep(pause).await;
-            self.look().await;
+            self.check().await;
         }
     }
 
-    async fn look(&mut self) {
+    async fn check(&mut self) {
         let (path, rule) = (self.path.clone(), self.rule);
         // Reading may hang on a network mount, which must not delay the others.
         let read = tokio::task::spawn_blocking(move || read_secret(&path, rule)).await;
@@ -140,7 +140,7 @@ impl Watched {
     }
 }
 
-/// Whether a file does not exist or holds nothing, as before whoever writes it has done so. What does not look like a path
+/// Whether a file does not exist or has nothing in it, as before whoever writes it has done so. What does not look like a path
 /// may be the secret itself, given to the wrong key.
 fn is_not_there_yet(path: &Path) -> bool {
     let surely_a_path = path.is_absolute() || path.starts_with(".") || path.starts_with("..");

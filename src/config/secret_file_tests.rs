@@ -5,7 +5,7 @@ use crate::{config::rules, process::secret::Generation};
 use std::fs;
 use tokio::time::timeout;
 
-/// A short pause between looks, so that tests need not wait for seconds.
+/// A short pause between checks, so that tests need not wait for seconds.
 const SOON: Duration = Duration::from_millis(5);
 /// Longer than any of this takes on a busy machine.
 const AT_MOST: Duration = Duration::from_secs(20);

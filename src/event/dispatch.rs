@@ -28,7 +28,7 @@ impl NoTaker {
 /// What is known of the endpoints of a message that was refused as a repeat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dispatch {
-    /// This process heard Svix accept it, and Svix answers after it has queued.
+    /// This process saw Svix accept it, and Svix answers after it has queued.
     Heard,
     /// An endpoint was called.
     Called,

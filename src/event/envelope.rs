@@ -62,7 +62,7 @@ pub enum Malformed {
     Json(String),
     #[error("not_an_object: the body is JSON, but not an object")]
     NotAnObject,
-    #[error("duplicate_key: `{0}` stands twice, and which one counts is a guess")]
+    #[error("duplicate_key: `{0}` is there twice, and which one counts is a guess")]
     DuplicateKey(String),
     #[error("too_deep: nested deeper than {MAX_DEPTH}")]
     TooDeep,

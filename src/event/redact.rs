@@ -1,6 +1,6 @@
 //! Hiding what is sensitive in a text that is going to be shown: JSON of any shape, or no JSON at all.
 //!
-//! Knows names of fields, not their meaning. A field is named by its last word (`email`), wherever it stands, or by its
+//! Knows names of fields, not their meaning. A field is named by its last word (`email`), wherever it is, or by its
 //! path's end (`connectSession.url`); letter case, `_` and `-` do not matter, and arrays count as their elements. Of a field
 //! that is named the whole value goes. Keys, order and white space are not kept: what comes out is for reading.
 
@@ -61,7 +61,7 @@ impl Redaction {
         }
     }
 
-    /// Hides what is named in `value`, however deep it stands. No recursion: a value may be deeper than a stack.
+    /// Hides what is named in `value`, however deep it is. No recursion: a value may be deeper than a stack.
     pub fn value(&self, value: &mut Value) {
         let mut waiting: Vec<(Vec<String>, &mut Value)> = vec![(Vec::new(), value)];
         let longest = self.fields.iter().map(Vec::len).max().unwrap_or(0);

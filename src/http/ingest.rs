@@ -1,4 +1,4 @@
-//! `POST /notifications`: events by HTTP, answered 202 once the broker holds every one of them.
+//! `POST /notifications`: events by HTTP, answered 202 once the broker has confirmed every one of them.
 
 use super::{
     ingest_auth::{Admission, Keys},
@@ -31,7 +31,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 const MAX_BODY: usize = 4 * 1024 * 1024;
 /// Most events of one request: a fifth of a second's work at 5,000 a second.
 const MAX_EVENTS: usize = 1_000;
-/// Bytes of requests in hand together. What comes beyond is told to come again, so that a burst costs no more memory.
+/// Bytes of requests that are open at once. What comes beyond is refused with `Retry-After`, so that a burst costs no more memory.
 const BUDGET: usize = 64 * 1024 * 1024;
 /// The same for requests that prove themselves only with their body.
 const UNPROVEN: usize = BUDGET / 4;
@@ -41,7 +41,7 @@ const MIN_SHARE: usize = 4 * 1024;
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 /// Events of one request that wait for their confirm at once; the publisher bounds all requests together.
 const AT_ONCE: usize = 128;
-/// When to come again: a full house empties fast, a broker does not return within a second.
+/// When to try again: a full house empties fast, a broker does not return within a second.
 const RETRY_BUSY: Duration = Duration::from_secs(1);
 const RETRY_AWAY: Duration = Duration::from_secs(5);
 /// Headers of W3C Trace Context, and their longest value: the specification asks for 512 characters at least.
@@ -89,7 +89,7 @@ async fn notifications<I: Intake>(State(ingest): State<Arc<Ingest<I>>>, request:
 }
 
 impl<I: Intake> Ingest<I> {
-    /// The ids of the request's events, all of which the broker holds.
+    /// The ids of the request's events, all of which the broker has confirmed.
     async fn take(&self, request: Request) -> Result<Vec<String>, Problem> {
         let (head, body) = request.into_parts();
         let (peer, headers) = (head.extensions.get::<ConnectInfo<SocketAddr>>(), &head.headers);
@@ -120,7 +120,7 @@ impl<I: Intake> Ingest<I> {
         }
         let share = u32::try_from(length.max(MIN_SHARE)).unwrap_or(u32::MAX);
         let busy = || {
-            let detail = "as many requests as are taken at once are in hand; come again";
+            let detail = "too many requests are open; send it again";
             Problem::new(StatusCode::TOO_MANY_REQUESTS, detail).retry_after(RETRY_BUSY)
         };
         let room = match admission {
@@ -137,7 +137,7 @@ impl<I: Intake> Ingest<I> {
                 Ok(())
             }
             Err(not_taken) => {
-                tracing::warn!(event = event.id.as_str(), project = event.project.as_str(), error = %not_taken, "not taken by HTTP");
+                tracing::warn!(event.id = event.id.as_str(), project = event.project.as_str(), error = %not_taken, "event was not taken by HTTP");
                 Err(unavailable(&not_taken))
             }
         }

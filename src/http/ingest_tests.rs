@@ -1,4 +1,4 @@
-//! The page with a broker that does as it is told.
+//! The page with a broker that follows a script.
 
 use super::*;
 use crate::process::secret::{Secret, SecretList};

@@ -10,9 +10,9 @@ mod ops;
 mod problem;
 mod server;
 
-pub use api::{Api, audit_router, dead_router, hooks_router, pauses_router, router as api_router};
+pub use api::{Api, audit_router, dead_router, endpoints_router, pauses_router, router as api_router};
 pub use console::{
-    Changes, Console, Endpoints, Forms, Pausing, changes_router, endpoints_router, pausing_router,
+    Changes, Console, Endpoints, Forms, Pausing, changes_router, endpoint_pages_router, pausing_router,
     router as console_router,
 };
 pub use ingest::{Ingest, router as ingest_router};

@@ -1,4 +1,4 @@
-//! Serving a router until told to stop, with a bound on connections and on the patience with each.
+//! Serving a router until asked to stop, with a bound on connections and on the patience with each.
 
 use axum::{Router, extract::ConnectInfo, extract::Request};
 use hyper::body::Incoming;
@@ -33,7 +33,7 @@ pub struct ListenError {
 }
 
 /// Binds `address`, given as the setting `key`; the future it answers serves until `shutdown`, and then until the requests
-/// in hand are answered. Says the real address, since port 0 means any.
+/// under way are answered. Says the real address, since port 0 means any.
 pub async fn serve(
     address: SocketAddr,
     key: &'static str,
@@ -71,7 +71,7 @@ async fn accept_all(listener: TcpListener, router: Router, shutdown: impl Future
         let connection = graceful.watch(http.serve_connection(TokioIo::new(Box::pin(socket)), service));
         tokio::spawn(async move {
             if let Err(error) = connection.await {
-                tracing::debug!(%error, %peer, "a connection ended early");
+                tracing::debug!(%error, peer.address = %peer, "HTTP connection ended early");
             }
             drop(permit);
         });
@@ -87,7 +87,7 @@ async fn accept(listener: &TcpListener, room: &Arc<Semaphore>) -> (TcpStream, So
         match listener.accept().await {
             Ok((socket, peer)) => return (socket, peer, permit),
             Err(error) => {
-                tracing::warn!(%error, "a connection could not be accepted");
+                tracing::warn!(%error, "HTTP connection could not be accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }

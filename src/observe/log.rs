@@ -17,7 +17,7 @@ const ALARMIST: &str = "lapin";
 /// its crates begin so.
 const DRIVER: &str = "sqlx";
 /// Print whole messages, bodies included; parameters of `journal.url` and lines of a `.pgpass`, passwords included. Never
-/// heard, whatever `log.level` says.
+/// written, whatever `log.level` says.
 const INDISCREET: [&str; 3] =
     ["lapin::returned_messages", "sqlx_postgres::options::parse", "sqlx_postgres::options::pgpass"];
 

@@ -92,7 +92,7 @@ pub fn start(settings: &Settings, metrics: &Arc<Metrics>) -> Result<(Traces, Exp
     Ok((Traces::new(tracer, TraceContextPropagator::new()), Exporting(Some((provider, tally)))))
 }
 
-/// Who the spans are of. `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES` are heard, since platforms set them.
+/// Who the spans are of. `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES` count, since platforms set them.
 fn resource() -> Resource {
     let given = Resource::builder().build();
     let nameless = given.get(&Key::new("service.name")).is_none_or(|name| name.as_str().starts_with("unknown_service"));

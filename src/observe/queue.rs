@@ -100,7 +100,12 @@ impl Tally {
         let mut lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
         lost.since_warning += spans;
         if lost.warned.is_none_or(|warned| warned.elapsed() >= WARN_EVERY) {
-            tracing::warn!(spans = lost.since_warning, reason = loss.as_str(), cause = why, "spans were dropped");
+            tracing::warn!(
+                spans.dropped = lost.since_warning,
+                reason = loss.as_str(),
+                cause = why,
+                "spans were dropped"
+            );
             *lost = Lost { since_warning: 0, warned: Some(Instant::now()) };
         }
     }

@@ -47,10 +47,19 @@ where
         let Change { actor, action, project, target, .. } = &change;
         let (who, claimed) = (actor.identity.to_string(), actor.claimed());
         let outcome = ending.as_str();
-        tracing::info!(who, claimed, action, project, target, outcome, detail, "an operator's change");
+        tracing::info!(
+            actor.identity = who,
+            actor.claimed = claimed,
+            action,
+            project,
+            target,
+            outcome,
+            detail,
+            "operator's change ended"
+        );
         if let Err(error) = audit.end(entry, ending, &detail).await {
-            // It is made, and stands in the audit without an ending: the line above has it.
-            tracing::error!(%error, action, outcome, "the ending of a change could not be written down");
+            // It is made, and is in the audit without an ending: the line above has it.
+            tracing::error!(%error, action, outcome, "end of an operator's change could not be written to the audit");
         }
         made
     });

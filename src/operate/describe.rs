@@ -274,11 +274,11 @@ mod tests {
 
     #[test]
     fn a_timeline_is_told_in_words() {
-        let told = json!({
+        let sample = json!({
             "id": "evt_1", "project": "gigs", "type": "com.gigs.sim.updated", "outcome": "retried", "reason": null,
             "attempts": [{
                 "at": "2026-08-03T06:00:00.1Z", "attempt": 1, "status": 503, "outcome": "retried", "reason": null,
-                "detail": "503 Service Unavailable", "latency_ms": 34.6, "in_hand_ms": 35, "calls": 1, "queue": "q",
+                "detail": "503 Service Unavailable", "latency_ms": 34.6, "processing_ms": 35, "calls": 1, "queue": "q",
                 "routing_key": "x\u{1b}[2J\n.y", "message_id": null, "next_at": "2026-08-03T06:00:05.1Z"
             }],
             "next_retry": {"attempt": 2, "rung": 1, "due_at": "2026-08-03T06:00:05.1Z", "due_in_seconds": 4.2},
@@ -297,9 +297,9 @@ mod tests {
             },
             "gaps": [{"from": "2026-08-03T06:00:00Z", "until": null, "lost": 2}],
         });
-        let told: Story = serde_json::from_value(told).unwrap();
+        let sample: Story = serde_json::from_value(sample).unwrap();
         assert_eq!(
-            story(&told),
+            story(&sample),
             "Event evt_1, com.gigs.sim.updated, of project gigs\n\
              is not accepted, to be tried again.\n\n\
              To Svix\n\

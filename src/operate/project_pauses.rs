@@ -51,12 +51,12 @@ impl<P: PauseStore, A: Audit> Operations<P, A> {
         Self { pauses, audit }
     }
 
-    /// Those that stand, from the store.
+    /// Those in force, from the store.
     pub async fn paused(&self) -> Result<Arc<Paused>, Unread> {
         self.pauses.refresh().await
     }
 
-    /// Answers the pause that stands then, which may be an older one.
+    /// Answers the pause that is in force then, which may be an older one.
     pub async fn pause(&self, actor: Actor, project: &ProjectId, reason: Option<String>) -> Result<Pause, PauseError> {
         let reason = Reason::of(reason)?;
         let known = self.pauses.board().paused();
@@ -72,9 +72,9 @@ impl<P: PauseStore, A: Audit> Operations<P, A> {
         };
         let (pauses, of) = (Arc::clone(&self.pauses), project.clone());
         let make = async move {
-            let stands = pauses.pause(&of, &wanted).await?;
-            let summary = if stands == wanted { "paused" } else { "it was paused already" };
-            Ok(Made { value: stands, summary: summary.to_owned() })
+            let pause = pauses.pause(&of, &wanted).await?;
+            let summary = if pause == wanted { "paused" } else { "it was paused already" };
+            Ok(Made { value: pause, summary: summary.to_owned() })
         };
         change(&self.audit, asked(actor, "project.pause", project, reason), make).await.map_err(PauseError::NotMade)
     }

@@ -41,7 +41,7 @@ pub struct EventQuery {
 #[derive(Debug, Clone, Default)]
 pub struct EventPage {
     pub events: Vec<EventLine>,
-    /// Where to go on. There may be one though the page is short, since the store looks at a bounded number at a time.
+    /// Where to go on. There may be one though the page is short, since the store reads a bounded number at a time.
     pub next: Option<i64>,
 }
 
@@ -96,7 +96,7 @@ pub struct SvixSide {
     /// Why there is none of either: a [`crate::event::NoTaker`], or [`crate::event::NOT_DISPATCHED`] where an endpoint takes
     /// the message. None where some are shown, or it is not known.
     pub undispatched: Option<&'static str>,
-    /// Why endpoints or attempts could not be told, if they could not.
+    /// Why endpoints or attempts could not be read, if they could not.
     pub missing: Option<String>,
 }
 

@@ -22,8 +22,8 @@ async fn a_conflict_is_what_it_is_proved_to_be() {
         let Message { attempt, queue, routing_key, received, .. } = message;
         let origin = crate::pipeline::record::Origin { attempt, queue, routing_key, received, next_delay: None };
         let entry = crate::pipeline::record::entry(origin, &verdict, event, calls);
-        let told = entry.detail.unwrap_or_default();
-        assert!(told.starts_with(detail.unwrap_or_default()) && told.is_empty() == detail.is_none(), "{told}");
+        let shown = entry.detail.unwrap_or_default();
+        assert!(shown.starts_with(detail.unwrap_or_default()) && shown.is_empty() == detail.is_none(), "{shown}");
         let metrics = &handler.metrics;
         let counted = (metrics.events_rescued.get(), metrics.events_unchecked.get());
         let rescued = u64::from(entry.reason == Some("rescued"));

@@ -49,7 +49,7 @@ pub struct Unreadable {
     pub spare: String,
 }
 
-/// How a source is told the end of one delivery. [`Unsettled`] calls one of these two, once.
+/// How a source learns the end of one delivery. [`Unsettled`] calls one of these two, once.
 pub trait Receipt: Send + 'static {
     /// Carries out `verdict` at the source and answers what was really done: a verdict of `Dead` whose copy finds no
     /// place becomes `Released`.
@@ -85,9 +85,9 @@ impl<R: Receipt> Unsettled<R> {
         let Some(receipt) = self.receipt.take() else { return verdict };
         // Held over the await, so that a cancelled settlement still leaves the in-flight count right.
         let _in_flight = InFlight(Arc::clone(&self.metrics));
-        let told = receipt.settle(verdict, body).await;
-        self.metrics.settled(&told);
-        told
+        let settled = receipt.settle(verdict, body).await;
+        self.metrics.settled(&settled);
+        settled
     }
 }
 
@@ -129,22 +129,22 @@ mod tests {
 
     #[tokio::test]
     async fn a_verdict_reaches_the_broker_once_and_is_counted() {
-        let (told, heard) = mpsc::channel();
+        let (sender, settlements) = mpsc::channel();
         let metrics = Arc::new(Metrics::new().unwrap());
-        let token = Unsettled::new(FakeReceipt(told), Arc::clone(&metrics));
+        let token = Unsettled::new(FakeReceipt(sender), Arc::clone(&metrics));
         assert_eq!(metrics.in_flight.get(), 1);
         let _ = token.settle(Verdict::Released(Released::Stopping), Bytes::new()).await;
-        assert_eq!(heard.iter().collect::<Vec<_>>(), ["released"]);
+        assert_eq!(settlements.iter().collect::<Vec<_>>(), ["released"]);
         assert_eq!(metrics.in_flight.get(), 0);
         assert_eq!(metrics.events_settled.with_label_values(&["released"]).get(), 1);
     }
 
     #[tokio::test]
     async fn forgetting_gives_the_event_back_and_is_counted() {
-        let (told, heard) = mpsc::channel();
+        let (sender, settlements) = mpsc::channel();
         let metrics = Arc::new(Metrics::new().unwrap());
-        drop(Unsettled::new(FakeReceipt(told), Arc::clone(&metrics)));
-        assert_eq!(heard.iter().collect::<Vec<_>>(), ["given back"]);
+        drop(Unsettled::new(FakeReceipt(sender), Arc::clone(&metrics)));
+        assert_eq!(settlements.iter().collect::<Vec<_>>(), ["given back"]);
         assert_eq!(metrics.in_flight.get(), 0);
         assert_eq!(metrics.unsettled_drops.get(), 1);
     }

@@ -2,7 +2,7 @@
 //!
 //! The algorithm is Gradient2 of Netflix' concurrency-limits: the ratio of a long average of the latency to the latency
 //! now scales the limit, which may grow by a small queue each time. Refusals and failures shrink it by a fixed part, as in
-//! TCP's additive increase, multiplicative decrease (RFC 5681). Pure: it is told latencies and keeps no clock.
+//! TCP's additive increase, multiplicative decrease (RFC 5681). Pure: it takes latencies and keeps no clock.
 //!
 //! Gradient2 cannot see a queue of our own making: with answers in a fraction of a millisecond 256 calls at once only wait
 //! for this process' CPU, cost more memory, and end in another order than they began. By Little's law no more than rate ×
@@ -24,7 +24,7 @@ const BACK_OFF: f64 = 0.9;
 /// Least calls in flight: fewer would starve on one slow answer.
 const LEAST: f64 = 4.0;
 /// Calls at once that are always of use: enough for the CPU not to wait for the network of one machine or one rack. Also all
-/// that there are until so many answers have told how long a call takes; the very first opens its connection besides.
+/// that there are until so many answers have shown how long a call takes; the very first opens its connection besides.
 const START: u32 = 32;
 /// How far the least latency follows a shorter one, and how far a longer one: it stands near the hundredth part from below,
 /// and comes up within some hundred calls once all take longer.

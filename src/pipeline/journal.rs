@@ -17,7 +17,7 @@ const ROOM: usize = 16_384;
 /// One delivery from its receipt to its verdict. No payload, and no free text of anybody else's.
 #[derive(Debug, Clone)]
 pub struct Entry {
-    /// When the broker was told the verdict.
+    /// When the broker received the verdict.
     pub at: Timestamp,
     /// Missing where the body is no event.
     pub project: Option<ProjectId>,
@@ -30,7 +30,7 @@ pub struct Entry {
     pub attempt: Attempt,
     /// As in `hookbro_events_settled_total`.
     pub outcome: &'static str,
-    /// Why it is dead, was put back, or was held: a word for machines.
+    /// Why it is dead, went back, or was deferred: a word for machines.
     pub reason: Option<&'static str>,
     /// HTTP status of the last call that was answered.
     pub status: Option<u16>,
@@ -38,8 +38,8 @@ pub struct Entry {
     pub latency: Option<Duration>,
     /// Deliveries to the sink: more than one after a halt.
     pub calls: u32,
-    /// From the receipt to the verdict.
-    pub in_hand: Duration,
+    /// From its reception to the verdict, deferrals included.
+    pub processing: Duration,
     /// The far side's own id of the message.
     pub message: Option<Box<str>>,
     /// One line in hookbro's own words; of a harmless alphabet where it quotes anybody else.
@@ -171,7 +171,7 @@ mod tests {
             status: None,
             latency: None,
             calls: 1,
-            in_hand: Duration::ZERO,
+            processing: Duration::ZERO,
             message: None,
             detail: None,
             next_after: None,
@@ -190,7 +190,7 @@ mod tests {
         assert_eq!(gap.lost, Some(3));
         assert!(gap.until >= Some(gap.from));
         assert_eq!(inbox.losses.current(), None);
-        // What could not be written down is told together with what followed.
+        // What could not be written down is reported together with what followed.
         inbox.losses.count(gap.from, gap.from, 2);
         inbox.losses.put_back(gap);
         assert_eq!(inbox.losses.current().unwrap().lost, Some(5));

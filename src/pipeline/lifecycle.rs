@@ -30,12 +30,12 @@ use std::{
 };
 use tokio_util::task::AbortOnDropHandle;
 
-/// Kept back from the grace for writing the last settlements and saying goodbye.
-const GOODBYE: Duration = Duration::from_secs(2);
+/// Kept back from the grace for writing the last settlements and closing the connections.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// A session that lasted so long was sound: the next loss begins with short waits again.
 const SOUND_AFTER: Duration = Duration::from_secs(30);
 
-/// What the service must be told.
+/// What the service must know.
 #[derive(Debug)]
 pub struct Settings {
     /// Those that have series of their own.
@@ -102,7 +102,7 @@ pub async fn run<C: Connect, S: Sink, K: Parking, P: PauseStore>(
     let resuming = AbortOnDropHandle::new(tokio::spawn(resumer.run()));
     health.beating(resume::known(pauses.board(), &stop)).await;
     let ended = sources(&pool, &connect).await;
-    let deadline = tokio::time::Instant::now() + settings.grace.saturating_sub(GOODBYE).max(settings.grace / 2);
+    let deadline = tokio::time::Instant::now() + settings.grace.saturating_sub(CLOSE_TIMEOUT).max(settings.grace / 2);
     health.broker.send_replace(Broker::Draining);
     tracing::info!(events.in_flight = pool.tasks.len(), "stopping: nothing new is taken");
     let (mut source, ended) = match ended {
@@ -114,7 +114,7 @@ pub async fn run<C: Connect, S: Sink, K: Parking, P: PauseStore>(
         // Nobody to settle with, and the source has taken everything back; but the sink may leave undone what is cut off.
         None => health.beating(pool.finish(deadline.min(tokio::time::Instant::now() + LAST_CALLS))).await,
     }
-    let goodbyes = async {
+    let closing = async {
         let close = async {
             if let Some(source) = source {
                 source.close().await;
@@ -126,8 +126,8 @@ pub async fn run<C: Connect, S: Sink, K: Parking, P: PauseStore>(
             tracing::error!(error = %broken, "the release of parked events ended midway");
         }
     };
-    if tokio::time::timeout(GOODBYE, goodbyes).await.is_err() {
-        tracing::debug!("the broker did not answer the goodbye; it is left without one");
+    if tokio::time::timeout(CLOSE_TIMEOUT, closing).await.is_err() {
+        tracing::debug!("broker did not confirm the close of its connection in time");
     }
     metrics.broker_connected.set(0);
     tracing::info!("stopped");

@@ -56,8 +56,8 @@ pub fn entry(origin: Origin, verdict: &Verdict, event: Option<Event>, calls: Cal
     let (reason, cause) = match verdict {
         Verdict::Delivered => (None, None),
         Verdict::Duplicate => {
-            let told = calls.repeat.and_then(Dispatch::detail);
-            (calls.repeat.and_then(Dispatch::reason), told.map(|detail| Cause { status: None, detail }))
+            let detail = calls.repeat.and_then(Dispatch::detail);
+            (calls.repeat.and_then(Dispatch::reason), detail.map(|detail| Cause { status: None, detail }))
         }
         Verdict::Retry(cause) => (None, Some(cause.clone())),
         Verdict::Dead(dead) => {
@@ -92,7 +92,7 @@ pub fn entry(origin: Origin, verdict: &Verdict, event: Option<Event>, calls: Cal
         status: calls.status.or_else(|| cause.as_ref().and_then(|cause| cause.status)),
         latency: calls.latency,
         calls: calls.made,
-        in_hand: received.elapsed(),
+        processing: received.elapsed(),
         message: calls.message,
         detail: cause.map(|cause| plain(&cause.detail, MAX_DETAIL)),
         next_after: next_delay.filter(|_| matches!(verdict, Verdict::Retry(_))),
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_that_was_held_says_why_and_a_malformed_one_what_is_known() {
+    fn an_event_that_was_deferred_says_why_and_a_malformed_one_what_is_known() {
         let mut calls = Calls::default();
         let cause = Cause { status: Some(401), detail: "refused".into() };
         for _ in 0..3 {
@@ -161,8 +161,8 @@ mod tests {
                 Duration::from_millis(1),
             );
         }
-        let held = made(&Verdict::Released(Released::DeferredTooLong), "gigs.t", calls);
-        assert_eq!((held.reason, held.calls, held.outcome), (Some("auth"), 3, "released"));
+        let deferred = made(&Verdict::Released(Released::DeferredTooLong), "gigs.t", calls);
+        assert_eq!((deferred.reason, deferred.calls, deferred.outcome), (Some("auth"), 3, "released"));
         let dead = Dead { reason: DeadReason::Malformed, cause, project: None, event_id: None };
         let origin = Origin {
             attempt: Attempt::FIRST,

@@ -64,7 +64,7 @@ pub trait Source: Send + 'static {
     /// Ends a source that is of no use any more. What is unsettled goes back to the far side.
     fn abandon(self) -> impl Future<Output = ()> + Send;
 
-    /// Writes what is settled and says goodbye. Every receipt must be gone by then.
+    /// Writes what is settled and closes. Every receipt must be gone by then.
     fn close(self) -> impl Future<Output = ()> + Send;
 }
 
@@ -76,6 +76,6 @@ pub trait Connect: Send + Sync + 'static {
     /// Opens a source that takes nothing yet.
     fn open(&self, occasion: Occasion) -> impl Future<Output = Result<Self::Source, NotOpen<Self::Fatal>>> + Send;
 
-    /// Says goodbye on whatever is kept from one source to the next.
+    /// Closes whatever is kept from one source to the next.
     fn close(&self) -> impl Future<Output = ()> + Send;
 }

@@ -193,6 +193,6 @@ impl Audit for AuditLog {
     }
 
     async fn changes(&self, query: &AuditQuery) -> Result<AuditPage, Unread> {
-        self.reader.look(async |pool| page(pool, query).await).await
+        self.reader.read(async |pool| page(pool, query).await).await
     }
 }

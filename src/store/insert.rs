@@ -172,7 +172,7 @@ fn bind(arguments: &mut AnyArguments, row_id: i64, entry: &Entry) -> Result<(), 
     arguments.add(entry.status.map(i64::from))?;
     arguments.add(entry.latency.map(micros))?;
     arguments.add(i64::from(entry.calls))?;
-    arguments.add(micros(entry.in_hand))?;
+    arguments.add(micros(entry.processing))?;
     arguments.add(entry.message.as_deref())?;
     arguments.add(entry.detail.as_deref())?;
     arguments.add(entry.next_after.map(|wait| entry.at.as_microsecond().saturating_add(micros(wait))))
@@ -203,7 +203,7 @@ mod tests {
                 status: None,
                 latency: None,
                 calls: 1,
-                in_hand: Duration::ZERO,
+                processing: Duration::ZERO,
                 message: None,
                 detail: None,
                 next_after: None,

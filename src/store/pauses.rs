@@ -41,7 +41,7 @@ impl PauseTable {
 
 impl PauseStore for PauseTable {
     async fn all(&self) -> Result<Paused, Unread> {
-        self.reader.look(async |pool| all(pool).await).await
+        self.reader.read(async |pool| all(pool).await).await
     }
 
     async fn pause(&self, project: &ProjectId, pause: &Pause) -> Result<(), Unread> {

@@ -1,4 +1,4 @@
-//! Finding what was written: pages of events and the story of one. Each look is bounded in rows and in time.
+//! Finding what was written: pages of events and the story of one. Each read is bounded in rows and in time.
 
 use super::{
     gaps,
@@ -21,8 +21,8 @@ use tokio::sync::watch;
 
 /// Longest read; a page that takes longer is given up.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
-/// Rows that one page looks at; where the wanted are rarer than that, the page is short and says where to go on.
-const LOOKED_AT: usize = 5_000;
+/// Rows that one page examines; where the wanted are rarer than that, the page is short and says where to go on.
+const EXAMINED: usize = 5_000;
 /// Deliveries of one event in one answer. A ladder has 17 rungs; an outage of days adds a few hundred.
 const STORY: usize = 500;
 
@@ -65,12 +65,12 @@ impl Reader {
         store.pools.borrow().clone().ok_or(Unread::Away)
     }
 
-    pub(super) async fn look<T>(
+    pub(super) async fn read<T>(
         &self,
-        look: impl AsyncFnOnce(&AnyPool) -> Result<T, sqlx::Error>,
+        read: impl AsyncFnOnce(&AnyPool) -> Result<T, sqlx::Error>,
     ) -> Result<T, Unread> {
         let pools = self.pools()?;
-        match tokio::time::timeout(READ_TIMEOUT, look(&pools.read)).await {
+        match tokio::time::timeout(READ_TIMEOUT, read(&pools.read)).await {
             Ok(Ok(found)) => Ok(found),
             Ok(Err(error)) => {
                 tracing::warn!(%error, "journal not read: its store failed");
@@ -140,9 +140,9 @@ async fn events(pool: &AnyPool, query: &EventQuery) -> Result<EventPage, sqlx::E
         narrow.text("kind = ?", query.kind.as_ref());
     }
     let limit = query.limit.max(1);
-    // Where rows may be passed over, many are looked at; else only a few more, for those that another one followed.
+    // Where rows may be passed over, many are examined; else only a few more, for those that another one followed.
     let passes_over = query.outcome.is_some() || (!kind_first && query.kind.is_some());
-    let most = if passes_over { LOOKED_AT } else { limit * 4 + 1 };
+    let most = if passes_over { EXAMINED } else { limit * 4 + 1 };
     let sql = format!("SELECT {COLUMNS} FROM attempts WHERE {} ORDER BY id DESC LIMIT {most}", narrow.all());
     let rows = bound(sql, &narrow.values).fetch_all(pool).await?;
     let read_all = rows.len() < most;
@@ -219,7 +219,7 @@ fn line(row: &AnyRow) -> Result<EventLine, sqlx::Error> {
             reason: text("reason")?,
             detail: text("detail")?,
             latency_ms: row.try_get::<Option<i64>, _>("latency_us")?.map(millis),
-            in_hand_ms: millis(row.try_get("in_hand_us")?),
+            processing_ms: millis(row.try_get("in_hand_us")?),
             calls: row.try_get("calls")?,
             queue: row.try_get::<String, _>("queue")?.into(),
             routing_key: text("routing_key")?,
@@ -231,11 +231,11 @@ fn line(row: &AnyRow) -> Result<EventLine, sqlx::Error> {
 
 impl Timeline for Reader {
     async fn events(&self, query: &EventQuery) -> Result<EventPage, Unread> {
-        self.look(async |pool| events(pool, query).await).await
+        self.read(async |pool| events(pool, query).await).await
     }
 
     async fn stories(&self, id: &str, project: Option<&str>) -> Result<Vec<EventStory>, Unread> {
-        self.look(async |pool| stories(pool, id, project).await).await
+        self.read(async |pool| stories(pool, id, project).await).await
     }
 
     async fn projects(
@@ -245,11 +245,11 @@ impl Timeline for Reader {
         after: Option<&str>,
         limit: usize,
     ) -> Result<ProjectPage, Unread> {
-        self.look(async |pool| projects::page(pool, named, since, after, limit).await).await
+        self.read(async |pool| projects::page(pool, named, since, after, limit).await).await
     }
 
     async fn gaps(&self, from: Timestamp, until: Timestamp) -> Result<Vec<Gap>, Unread> {
-        let written = self.look(async |pool| gaps::between(pool, from, until).await).await?;
+        let written = self.read(async |pool| gaps::between(pool, from, until).await).await?;
         // What is being lost at this very moment is not written down yet.
         let current = self.store.as_ref().and_then(|store| store.losses.as_ref()?.current());
         let current = current.filter(|gap| gap.from <= until && gap.until.is_none_or(|end| end >= from));

@@ -195,7 +195,7 @@ impl Writer {
             if let Err(error) = self.write_batch(connection).await {
                 self.tries += 1;
                 if self.tries >= TRIES {
-                    tracing::error!(%error, entries = self.batch.len(), "journal lost a batch: the store refused it again and again");
+                    tracing::error!(%error, journal.entries = self.batch.len(), "journal lost a batch: the store refused it again and again");
                     self.give_up();
                 }
                 return Err(error);

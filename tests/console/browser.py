@@ -1,4 +1,4 @@
-"""Debian's Chromium, told to reach nothing but the pages, and watched for whatever should not happen on them."""
+"""Debian's Chromium, made to reach nothing but the pages, and watched for whatever should not happen on them."""
 
 import contextlib
 import shutil

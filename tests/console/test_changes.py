@@ -1,4 +1,4 @@
-"""Replaying and discarding in the console, and who may: each test has dead events of its own, in the project `spare`."""
+"""Replaying and discarding in the console, and who may: each test has dead letters of its own, in the project `spare`."""
 
 import base64
 import json
@@ -79,9 +79,9 @@ class Deciding(Console):
             page.get_by_role("link", name="Back to the event").click()
             page.wait_for_url("**/events/evt_resent?project=spare")
             watched.open("/audit?project=spare")
-            told = page.get_by_role("main").inner_text()
+            shown = page.get_by_role("main").inner_text()
             for action in ("endpoint.test", "endpoint.recover", "portal.link", "event.resend"):
-                self.assertIn(action, told)
+                self.assertIn(action, shown)
             self.assertNotIn("failed", page.locator("tbody").inner_text())
 
     def test_a_project_is_paused_and_resumed_and_its_events_wait_meanwhile(self):
@@ -93,9 +93,9 @@ class Deciding(Console):
             page.get_by_role("button", name="Pause this project").click()
             page.get_by_role("link", name="Back to the project").click()
             page.get_by_role("button", name="Resume this project").wait_for()
-            told = main.inner_text()
+            shown = main.inner_text()
             for part in ("The project is paused since", "by local", f"under repair {SCRIPT}"):
-                self.assertIn(part, told)
+                self.assertIn(part, shown)
             watched.open("/projects")
             row = page.locator("tbody tr").filter(has_text="rested")
             self.assertEqual(row.get_by_text("paused").count(), 1)

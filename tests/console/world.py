@@ -70,7 +70,7 @@ class Endpoints(ThreadingHTTPServer):
     def __init__(self, port, behind):
         self.behind = behind
         # Event id: endpoints, each `(url, status, seconds until the next attempt or none, [(status, code, answer)])`.
-        self.told = {}
+        self.scripted = {}
         super().__init__(("127.0.0.1", port), Answers)
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
@@ -109,7 +109,7 @@ class Answers(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def endpoints(self, app, event):
-        if event not in self.server.told:
+        if event not in self.server.scripted:
             listed = f"{self.server.behind}/api/v1/app/{app}/endpoint"
             status, _, text = ask(listed, headers={"authorization": self.headers["authorization"]})
             known = json.loads(text)["data"] if status == 200 else []
@@ -122,15 +122,15 @@ class Answers(BaseHTTPRequestHandler):
                 "statusText": status,
                 "nextAttempt": stamp(after) if after else None,
             }
-            for n, (url, status, after, _) in enumerate(self.server.told.get(event, []))
+            for n, (url, status, after, _) in enumerate(self.server.scripted.get(event, []))
         ]
 
     def attempts(self, event):
-        told = []
+        made = []
         # All in the past, the last one just now.
-        for n, (url, _, _, calls) in enumerate(self.server.told.get(event, [])):
+        for n, (url, _, _, calls) in enumerate(self.server.scripted.get(event, [])):
             for k, (status, code, answer) in enumerate(calls):
-                told.append(
+                made.append(
                     {
                         "timestamp": stamp(0.4 * (k + 1 - len(calls)) - 0.1 * n),
                         "endpointId": f"ep_{n}",
@@ -141,7 +141,7 @@ class Answers(BaseHTTPRequestHandler):
                         "responseDurationMs": 40 + 31 * n,
                     }
                 )
-        return sorted(told, key=lambda one: one["timestamp"], reverse=True)
+        return sorted(made, key=lambda one: one["timestamp"], reverse=True)
 
 
 def stamp(after):
@@ -262,7 +262,7 @@ class World:
         for name in (*REFUSED, *SPARE):
             self.fault(event_id=name, status=422, body=json.dumps(refusal))
         hook = "https://hooks.acme.example/gigs"
-        self.endpoints.told = {
+        self.endpoints.scripted = {
             "evt_well": [
                 (hook, "success", None, [("success", 200, "ok")]),
                 (

@@ -1,4 +1,4 @@
-//! The consumer that is dead and looks alive: the connection stands, heartbeats and answers pass, and deliveries do not.
+//! The consumer that is dead and looks alive: the connection is open, heartbeats and answers pass, and deliveries do not.
 
 use crate::support::{
     SOON,

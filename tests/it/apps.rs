@@ -324,7 +324,7 @@ async fn a_token_that_rotates_while_svix_is_waited_for_is_used_at_the_next_call(
     place.svix.sandbox.add_fault(fault);
     let running = command(&["apps", "list"], &place.settings).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
     let running = running.unwrap();
-    until("it was told to wait", SOON, async || (!place.svix.sandbox.requests().is_empty()).then_some(())).await;
+    until("it was asked to wait", SOON, async || (!place.svix.sandbox.requests().is_empty()).then_some(())).await;
     std::fs::write(&file, TOKEN).unwrap();
     let output = running.wait_with_output().unwrap();
     assert!(output.status.success(), "{}", stderr(&output));

@@ -63,7 +63,7 @@ async fn a_command_is_audited_beside_a_hookbro_that_writes_its_journal() {
     world.arrive(&replayed).await;
 
     let all = changes(&hookbro).await;
-    let told: Vec<_> =
+    let written: Vec<_> =
         all.iter().rev().map(|one| (&one["action"], &one["outcome"], &one["project"], &one["detail"])).collect();
     let expected = [
         ("dead.replay", "done", json!("again"), "project again"),
@@ -72,7 +72,7 @@ async fn a_command_is_audited_beside_a_hookbro_that_writes_its_journal() {
     ];
     let expected =
         expected.map(|(action, outcome, project, detail)| (json!(action), json!(outcome), project, json!(detail)));
-    assert_eq!(told, expected.each_ref().map(|(a, b, c, d)| (a, b, c, d)));
+    assert_eq!(written, expected.each_ref().map(|(a, b, c, d)| (a, b, c, d)));
     assert_eq!(all[2]["who"], json!({"identity": me(), "claimed": null}));
     assert_eq!(all[1]["who"], json!({"identity": me(), "claimed": "anna"}));
     assert_eq!(all[2]["outcome_detail"], "replayed 10 events");
@@ -117,8 +117,8 @@ async fn without_its_store_a_command_changes_nothing_unless_told_so() {
         assert!(text.contains(says) && text.lines().count() == 1, "{url}: {text}");
         assert!(!text.contains("hunter2"), "{text}");
         assert_eq!(world.broker.ready_dead().await, 3);
-        let looked = run(&["dead", "list", "--output", "json"]);
-        assert!(looked.status.success(), "{}", stderr(&looked));
+        let listed = run(&["dead", "list", "--output", "json"]);
+        assert!(listed.status.success(), "{}", stderr(&listed));
         for other in [["apps", "provision", "x"].as_slice(), &["apps", "portal", "x"]] {
             let refused = run(other);
             assert_eq!(refused.status.code(), Some(1), "{other:?}: {}", stderr(&refused));
@@ -171,7 +171,8 @@ async fn what_is_made_and_deleted_at_svix_is_audited_without_secrets() {
         assert!(made.status.success(), "{args:?}: {}", stderr(&made));
     }
     let all = changes(&hookbro).await;
-    let told: Vec<_> = all.iter().rev().map(|one| (&one["action"], &one["target"], &one["outcome_detail"])).collect();
+    let written: Vec<_> =
+        all.iter().rev().map(|one| (&one["action"], &one["target"], &one["outcome_detail"])).collect();
     let created = all[2]["outcome_detail"].clone();
     assert!(created.as_str().unwrap().starts_with("created ep_"), "{created}");
     let expected = [
@@ -181,8 +182,8 @@ async fn what_is_made_and_deleted_at_svix_is_audited_without_secrets() {
         ("portal.link", Value::Null, json!("a link was given")),
         ("app.delete", json!("gigs"), json!("deleted")),
     ];
-    assert_eq!(told.len(), expected.len(), "{all:?}");
-    for ((action, target, detail), (expected, its, ended)) in told.iter().zip(&expected) {
+    assert_eq!(written.len(), expected.len(), "{all:?}");
+    for ((action, target, detail), (expected, its, ended)) in written.iter().zip(&expected) {
         assert_eq!((*action, *target, *detail), (&json!(expected), its, ended));
     }
     assert!(all.iter().all(|one| one["outcome"] == "done" && one["who"]["identity"] == me().as_str()), "{all:?}");

@@ -1,4 +1,4 @@
-//! `hookbro dead`: looking changes nothing, and what is taken out is safe elsewhere first.
+//! `hookbro dead`: reading changes nothing, and what is taken out is safe elsewhere first.
 
 use crate::support::{
     SOON,
@@ -135,6 +135,6 @@ async fn a_replay_that_fails_again_keeps_its_history() {
     let lying = world.broker.drain_dead().await;
     let again = lying.iter().find(|lying| lying.header("x-hookbro-event-id").as_deref() == Some("evt_d0_0")).unwrap();
     assert_eq!(again.header("x-hookbro-replayed-reason").as_deref(), Some("refused"));
-    assert_eq!(again.header("x-hookbro-attempts").as_deref(), Some("1"), "the ladder began anew");
+    assert_eq!(again.header("x-hookbro-attempts").as_deref(), Some("1"), "the ladder began again");
     world.end().await;
 }

@@ -25,7 +25,7 @@ use std::{
 
 const SIZE: &str = "HOOKBRO_TEST_DEAD_EVENTS";
 const FEW: usize = 3_000;
-/// What a replay that dies repeats at most: what was under way, and acknowledgements that the broker had not heard. Those on
+/// What a replay that dies repeats at most: what was under way, and acknowledgements that had not reached the broker. Those on
 /// their way when a process dies may be lost with it; how many that is, nobody promises.
 const REPEATED: usize = 1_000;
 
@@ -118,17 +118,17 @@ fn ids(events: &[Sample]) -> Vec<String> {
     events.iter().map(|sample| sample.id.clone()).collect()
 }
 
-/// Waits until nobody has anything in hand: a quorum queue forgets a consumer and takes back what it held in one step. Twice,
+/// Waits until no message is unsettled: a quorum queue forgets a consumer and takes back what that had in one step. Twice,
 /// since a process may have been killed before the broker read that it consumes.
 async fn all_back(world: &World, mut at_least: impl FnMut(u32) -> bool) {
     let connection = world.broker.connect().await;
     let channel = connection.create_channel().await.unwrap();
     let name = format!("{}.dead", world.broker.queue);
     let mut quiet = 0;
-    until("the broker has taken back what was in hand", SOON * 2, async || {
+    until("the broker has taken back what was unsettled", SOON * 2, async || {
         let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-        let stands = channel.queue_declare(name.as_str().into(), passive, FieldTable::default()).await.unwrap();
-        quiet = if stands.consumer_count() == 0 && at_least(stands.message_count()) { quiet + 1 } else { 0 };
+        let queue = channel.queue_declare(name.as_str().into(), passive, FieldTable::default()).await.unwrap();
+        quiet = if queue.consumer_count() == 0 && at_least(queue.message_count()) { quiet + 1 } else { 0 };
         tokio::time::sleep(Duration::from_millis(100)).await;
         (quiet > 3).then_some(())
     })
@@ -137,16 +137,16 @@ async fn all_back(world: &World, mut at_least: impl FnMut(u32) -> bool) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn looking_and_dying_while_looking_change_neither_order_nor_number() {
-    let (world, events) = many("look", size()).await;
+async fn reading_and_dying_while_reading_change_neither_order_nor_number() {
+    let (world, events) = many("read", size()).await;
     let expected = ids(&events);
     same(&lying(&world), &expected);
     for args in [["list", "--limit", "0"].as_slice(), &["show", "nobody"], &["export"], &["replay", "--all"]] {
         for wait in [30, 150, 400] {
-            let mut looking = start(&world, args);
+            let mut reading = start(&world, args);
             tokio::time::sleep(Duration::from_millis(wait)).await;
-            looking.kill().unwrap();
-            looking.wait().unwrap();
+            reading.kill().unwrap();
+            reading.wait().unwrap();
         }
     }
     all_back(&world, |ready| ready as usize == events.len()).await;
@@ -244,7 +244,7 @@ async fn a_discard_killed_in_the_middle_has_written_whatever_is_gone() {
     world.end().await;
 }
 
-/// More than can be replayed while anybody waits for the answer, and as many as a running hookbro looks through.
+/// More than can be replayed while anybody waits for the answer, and as many as a running hookbro reads.
 const OVER_HTTP: usize = 20_000;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -255,12 +255,12 @@ async fn a_replay_over_http_goes_on_alone_and_a_stop_in_its_middle_loses_nothing
     let request = request.header("content-type", "application/json").body(r#"{"all": true, "confirm": true}"#);
     let response = request.send().await.unwrap();
     let status = response.status().as_u16();
-    let told: Value = serde_json::from_str(&response.text().await.unwrap()).unwrap();
-    assert_eq!((status, &told["job"]["state"]), (202, &"running".into()), "{told}");
+    let begun: Value = serde_json::from_str(&response.text().await.unwrap()).unwrap();
+    assert_eq!((status, &begun["job"]["state"]), (202, &"running".into()), "{begun}");
     until("more is replayed while nobody waits", SOON, async || {
         let (_, now) = hookbro.api("/dead/job", None).await;
         assert_eq!(now["job"]["state"], "running", "{now}");
-        (now["job"]["events"].as_u64() > told["job"]["events"].as_u64()).then_some(())
+        (now["job"]["events"].as_u64() > begun["job"]["events"].as_u64()).then_some(())
     })
     .await;
     hookbro.stop().await;
@@ -306,8 +306,8 @@ async fn a_replay_that_finds_no_queue_leaves_everything_where_it_lies() {
     channel.queue_delete(world.broker.queue.as_str().into(), QueueDeleteOptions::default()).await.unwrap();
     let refused = dead(&world, &["replay", "--all", "--yes"]);
     assert_eq!(refused.status.code(), Some(4));
-    let told = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert!(told.contains("leads to no queue") && told.contains("0 events were replayed"), "{told}");
+    let why = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(why.contains("leads to no queue") && why.contains("0 events were replayed"), "{why}");
     all_back(&world, |ready| ready as usize == events.len()).await;
     same(&lying(&world), &ids(&events));
     world.end().await;
@@ -332,7 +332,7 @@ async fn a_replayed_event_that_svix_remembers_is_told_and_counted_as_duplicate()
         (duplicates == 1.0).then_some(())
     })
     .await;
-    let line = until("it is told", SOON, async || hookbro.logged("replayed event settled").first().cloned()).await;
+    let line = until("it is logged", SOON, async || hookbro.logged("replayed event settled").first().cloned()).await;
     assert_eq!(line["level"], "INFO");
     assert_eq!((&line["fields"]["outcome"], &line["fields"]["replayed"]), (&"duplicate".into(), &1.into()));
     hookbro.stop().await;

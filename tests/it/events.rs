@@ -137,18 +137,21 @@ async fn events_are_found_and_shown_in_words() {
     assert!(table.starts_with("AT ") && table.lines().count() == 2, "{table}");
     assert!(table.contains("retried") && table.contains("next attempt due"), "{table}");
 
-    let told = ask(&["show", &sick.id]);
-    assert_eq!((told.code, told.err.as_str()), (0, ""));
+    let printed = ask(&["show", &sick.id]);
+    assert_eq!((printed.code, printed.err.as_str()), (0, ""));
     for words in [
         &format!("Event {}, {}, of project gigs\nis not accepted, to be tried again.", sick.id, sick.kind),
         "attempt 1: not accepted, to be tried again (Svix answered 503 within",
         "attempt 2 is due, at the earliest, after delay 1: in ",
         "Svix has no such message",
     ] {
-        assert!(told.out.contains(words), "{words} is missing in {}", told.out);
+        assert!(printed.out.contains(words), "{words} is missing in {}", printed.out);
     }
-    let told = ask(&["show", &good.id, "--project", "gigs"]).out;
-    assert!(told.contains("attempt 1: accepted by Svix (Svix answered 202") && told.contains("message msg_"), "{told}");
+    let printed = ask(&["show", &good.id, "--project", "gigs"]).out;
+    assert!(
+        printed.contains("attempt 1: accepted by Svix (Svix answered 202") && printed.contains("message msg_"),
+        "{printed}"
+    );
     let json = ask(&["show", &good.id, "--output", "json"]).json();
     assert_eq!((&json[0]["id"], &json[0]["outcome"]), (&good.id.as_str().into(), &"delivered".into()));
 
@@ -279,7 +282,7 @@ const EVIL: &str = "x\u{1b}[2J\u{1b}]0;pwned\u{7}\u{9b}31m\u{202e}\r\n\u{7f}y";
 async fn hostile_api() -> String {
     let at = "2026-08-03T06:00:00Z";
     let attempt = json!({"at": at, "attempt": 1, "outcome": EVIL, "status": 503, "reason": EVIL, "detail": EVIL,
-        "latency_ms": 1.5, "in_hand_ms": 2, "calls": 1, "queue": EVIL, "routing_key": EVIL, "message_id": EVIL,
+        "latency_ms": 1.5, "processing_ms": 2, "calls": 1, "queue": EVIL, "routing_key": EVIL, "message_id": EVIL,
         "next_at": null});
     let line = json!({"id": EVIL, "project": EVIL, "type": EVIL, "outcome": EVIL, "last": attempt});
     let gaps = json!([{"from": at, "until": null, "lost": null}]);

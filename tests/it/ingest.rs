@@ -259,7 +259,7 @@ async fn a_frozen_first_broker_is_left_for_the_next_one() {
     publisher.insist_on_all(&events).await;
     world.arrive(&events).await;
     let connections = taken.load(Ordering::Relaxed);
-    // Consuming, taking in, and letting go of what was kept aside.
+    // Consuming, taking in, and giving back what was parked.
     assert!(
         connections <= 3,
         "{connections} connections to a broker that never answers: one for each that waits for it"

@@ -33,7 +33,7 @@ fn entry(project: &str, id: &str, kind: &str, attempt: u8, outcome: &'static str
         status: Some(if outcome == "delivered" { 202 } else { 503 }),
         latency: Some(Duration::from_millis(20)),
         calls: 1,
-        in_hand: Duration::from_millis(21),
+        processing: Duration::from_millis(21),
         message: (outcome == "delivered").then(|| "msg_1".into()),
         detail: (outcome != "delivered").then(|| "Svix answered 503".to_owned()),
         next_after: (outcome == "retried").then_some(Duration::from_secs(5)),
@@ -77,7 +77,7 @@ async fn changes_are_kept(store: &Store) {
     }
     let query = AuditQuery { limit: 3, ..AuditQuery::default() };
     let page = logs[0].changes(&query).await.unwrap();
-    let told = |page: &hookbro::operate::audit::AuditPage| {
+    let brief = |page: &hookbro::operate::audit::AuditPage| {
         let ending = |end: &hookbro::operate::audit::AuditEnd| end.outcome.clone();
         let line =
             |line: &hookbro::operate::audit::AuditLine| (line.target.clone().unwrap(), line.ended.as_ref().map(ending));
@@ -86,11 +86,11 @@ async fn changes_are_kept(store: &Store) {
     let expected = |rows: &[(&str, Option<&str>)]| {
         rows.iter().map(|(target, end)| ((*target).to_owned(), end.map(str::to_owned))).collect::<Vec<_>>()
     };
-    assert_eq!(told(&page), expected(&[("3", Some("done")), ("2", None), ("1", Some("done"))]));
+    assert_eq!(brief(&page), expected(&[("3", Some("done")), ("2", None), ("1", Some("done"))]));
     let rest = logs[1].changes(&AuditQuery { before: page.next, ..query.clone() }).await.unwrap();
-    assert_eq!((told(&rest), rest.next), (expected(&[("0", Some("failed"))]), None));
+    assert_eq!((brief(&rest), rest.next), (expected(&[("0", Some("failed"))]), None));
     let of = logs[1].changes(&AuditQuery { project: Some("audit".into()), ..query.clone() }).await.unwrap();
-    assert_eq!(told(&of), expected(&[("2", None), ("1", Some("done")), ("0", Some("failed"))]));
+    assert_eq!(brief(&of), expected(&[("2", None), ("1", Some("done")), ("0", Some("failed"))]));
     let first = &rest.changes[0];
     assert_eq!((first.identity.as_str(), first.claimed.as_deref()), ("token:0123456789ab", Some("anna")));
     assert_eq!((first.action.as_str(), first.detail.as_deref()), ("test.change", Some("asked for")));

@@ -16,8 +16,8 @@ const PROJECTS: u64 = 300;
 const TWO_WEEKS: Duration = Duration::from_secs(14 * 86_400);
 /// Entries under way to the store, below what the journal has room for.
 const UNDER_WAY: u64 = 12_000;
-/// Looks of which the fastest counts: others burden the machine too, but what takes this long is never faster.
-const LOOKS: usize = 9;
+/// Reads of which the fastest counts: others burden the machine too, but what takes this long is never faster.
+const READS: usize = 9;
 const TIMELINE: Duration = Duration::from_millis(50);
 const PAGE: Duration = Duration::from_millis(200);
 
@@ -38,22 +38,22 @@ fn entry(n: u64, at: Timestamp) -> Entry {
         status: Some(if retried { 503 } else { 202 }),
         latency: Some(Duration::from_micros(2_000 + n * 7919 % 300_000)),
         calls: 1,
-        in_hand: Duration::from_millis(20),
+        processing: Duration::from_millis(20),
         message: (!retried).then(|| format!("msg_{n:027}").into()),
         detail: retried.then(|| "Svix answered 503 Service Unavailable".to_owned()),
         next_after: retried.then_some(Duration::from_secs(5)),
     }
 }
 
-async fn fastest(what: &str, at_most: Duration, mut look: impl AsyncFnMut()) {
+async fn fastest(what: &str, at_most: Duration, mut read: impl AsyncFnMut()) {
     let mut took = Vec::new();
-    for _ in 0..LOOKS {
+    for _ in 0..READS {
         let began = Instant::now();
-        look().await;
+        read().await;
         took.push(began.elapsed());
     }
     took.sort();
-    eprintln!("{what}: fastest {:?}, median {:?}, longest {:?}", took[0], took[LOOKS / 2], took[LOOKS - 1]);
+    eprintln!("{what}: fastest {:?}, median {:?}, longest {:?}", took[0], took[READS / 2], took[READS - 1]);
     assert!(took[0] <= at_most, "{what}: {took:?}");
 }
 
@@ -80,7 +80,7 @@ async fn a_journal_of_two_weeks_answers_while_somebody_waits() {
         // Another one each time, all over the file.
         let stories = reader.stories(&format!("evt_{n:024}"), None).await.unwrap();
         assert_eq!(stories[0].attempts.len(), 2);
-        n = (n + all / LOOKS as u64 / 8 * 8) % (all / 8 * 8);
+        n = (n + all / READS as u64 / 8 * 8) % (all / 8 * 8);
     })
     .await;
     for (what, since) in [("projects of a day", TWO_WEEKS / 14), ("projects of two weeks", TWO_WEEKS)] {
@@ -96,7 +96,7 @@ async fn a_journal_of_two_weeks_answers_while_somebody_waits() {
         ("newest events", query.clone()),
         ("events of a project", EventQuery { project: Some("project-7".into()), ..query.clone() }),
         ("events of a type", EventQuery { kind: Some("com.gigs.kind7.updated".into()), ..query.clone() }),
-        ("dead events, of which there are none", EventQuery { outcome: Some("dead"), ..query.clone() }),
+        ("dead letters, of which there are none", EventQuery { outcome: Some("dead"), ..query.clone() }),
     ] {
         fastest(what, PAGE, async || {
             reader.events(&query).await.unwrap();

@@ -114,7 +114,7 @@ async fn an_event_that_always_fails_while_others_arrive_is_exhausted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_last_attempt_failing_while_nothing_is_accepted_is_an_outage_and_held() {
+async fn the_last_attempt_failing_while_nothing_is_accepted_is_an_outage_and_deferred() {
     let world = World::new("lastrung").await.with("retry.delays", "300ms");
     let sick = one("sick", "gigs");
     let fault = world.svix.sandbox.add_fault(Fault { status: Some(500), ..Fault::default() });
@@ -124,7 +124,7 @@ async fn the_last_attempt_failing_while_nothing_is_accepted_is_an_outage_and_hel
         (hookbro.metric("hookbro_paused{reason=\"failing\"}").await == 1.0).then_some(())
     })
     .await;
-    // Several trials fail in the meantime, and none of them gives the event up.
+    // Several probes fail in the meantime, and none of them gives the event up.
     until("it was tried again", SOON, async || (world.svix.calls_for(&sick.id).len() >= 4).then_some(())).await;
     assert_eq!(hookbro.status_of("/readyz").await, 200);
     assert_eq!(hookbro.status().await["svix"]["reason"], "failing");
@@ -198,10 +198,10 @@ async fn events_that_fail_whatever_svix_does_do_not_keep_fresh_ones_waiting() {
     world.publish(&fresh).await;
     let before = world.svix.calls().len();
     world.arrive(&fresh).await;
-    // Each trial waits twice as long as the one before: five are half a minute of waiting.
+    // Each probe waits twice as long as the one before: five are half a minute of waiting.
     let is_sick = |call: &RequestLine| poison.iter().any(|sick| call.event_id.as_deref() == Some(&sick.id));
     let waited = world.svix.calls().iter().skip(before).take_while(|call| is_sick(call)).count();
-    assert!(waited <= 5, "the fresh waited for {waited} trials of the sick");
+    assert!(waited <= 5, "the fresh waited for {waited} probes of the sick");
     // Now that others were accepted, the sick ones are given up.
     let mut others = 0;
     until("all are given up", SOON, async || {

@@ -79,7 +79,7 @@ async fn a_lane_has_its_own_retry_policy_and_a_replay_enters_by_it() {
         (world.broker.ready_dead().await == 2).then_some(())
     })
     .await;
-    // Calls would not tell: an event that is held for want of other acceptances makes more of them.
+    // Calls would not tell: an event that is deferred for want of other acceptances makes more of them.
     let received =
         async |attempt: u8| hookbro.metric(&format!("hookbro_events_received_total{{attempt=\"{attempt}\"}}")).await;
     assert_eq!((received(2).await, received(3).await), (2.0, 1.0), "one delay on the lane, two on the default");
@@ -282,9 +282,9 @@ async fn a_replica_that_comes_back_leaves_the_lanes_of_a_newer_one() {
     }
 }
 
-/// What a lane had in hand before a reconnect comes again from the broker, and must not take the others' room.
+/// What a lane had unsettled before a reconnect comes again from the broker, and must not take the others' room.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_lane_holds_over_a_reconnect_takes_no_room_of_the_others() {
+async fn what_a_lane_has_unsettled_over_a_reconnect_takes_no_room_of_the_others() {
     const HANG: Duration = Duration::from_secs(12);
     let world = World::new("laneroom").await.with("lanes.bulk.keys", "acme.#").with("lanes.bulk.prefetch", "16");
     let world = world.with("broker.prefetch", "8");

@@ -103,10 +103,11 @@ async fn every_event_can_be_read_back_from_svix_by_its_id() {
     })
     .await;
     for sample in &samples {
-        let held = live.payload(sample).await.unwrap_or_else(|| panic!("{} of {} is lost", sample.id, sample.project));
+        let stored =
+            live.payload(sample).await.unwrap_or_else(|| panic!("{} of {} is lost", sample.id, sample.project));
         // Svix's answer is its own writing of the payload: keys sorted, numbers as it reads them.
-        assert_eq!(held["id"], sample.id.as_str());
-        assert_eq!(held["project"], sample.project.as_str());
+        assert_eq!(stored["id"], sample.id.as_str());
+        assert_eq!(stored["project"], sample.project.as_str());
     }
     hookbro.stop().await;
     assert_eq!(world.broker.ready_dead().await, 0);

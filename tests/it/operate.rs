@@ -1,4 +1,4 @@
-//! What operators change through `/api/v1`: dead events, on the real broker, counted event by event; deliveries by Svix, in
+//! What operators change through `/api/v1`: dead letters, on the real broker, counted event by event; deliveries by Svix, in
 //! the sandbox. All of it is written down.
 
 use crate::support::{
@@ -31,7 +31,7 @@ async fn changed(hookbro: &Hookbro, path: &str, body: Value) -> (u16, Value) {
     asked(hookbro, path, &body.to_string(), &headers).await
 }
 
-/// Everything in `samples` is refused by Svix for ever, as long as the fault stands.
+/// Everything in `samples` is refused by Svix for ever, as long as the fault lasts.
 async fn all_dead(world: &World, samples: &[Sample]) {
     let refused = Fault { status: Some(422), body: Some(r#"{"detail":"no"}"#.into()), ..Fault::default() };
     world.svix.sandbox.add_fault(refused);
@@ -54,14 +54,14 @@ fn of<'s>(samples: &'s [Sample], project: &str) -> Vec<&'s str> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn dead_events_are_looked_at_replayed_and_discarded_each_once_and_written_down() {
+async fn dead_letters_are_read_replayed_and_discarded_each_once_and_written_down() {
     let world = World::new("operate").await.with("admin.tokens", "one,two");
     let state = tempfile::tempdir().unwrap();
     let environment = [("STATE_DIRECTORY", state.path().to_str().unwrap())];
     let hookbro = Hookbro::ready_with(world.settings(), &environment).await;
     let samples = generated("op", &["keep", "again", "gone"], 90);
     all_dead(&world, &samples).await;
-    // Looking: by filter, page by page, and nothing is moved by it.
+    // Reading: by filter, page by page, and nothing is moved by it.
     let (status, page) = hookbro.api("/dead?project=again&limit=20", Some("two")).await;
     assert_eq!((status, &page["total"], page["events"].as_array().unwrap().len()), (200, &json!(30), 20), "{page}");
     let next = page["next"].as_str().unwrap();
@@ -78,19 +78,20 @@ async fn dead_events_are_looked_at_replayed_and_discarded_each_once_and_written_
 
     // Without `confirm` it is only said.
     let again = json!({"filter": {"project": ["again"]}});
-    let (status, told) = changed(&hookbro, "/dead/replay", again.clone()).await;
-    assert_eq!((status, &told["events"], &told["confirmed"]), (200, &json!(30), &json!(false)), "{told}");
-    assert!(told["note"].as_str().unwrap().contains("duplicate"), "{told}");
+    let (status, answered) = changed(&hookbro, "/dead/replay", again.clone()).await;
+    assert_eq!((status, &answered["events"], &answered["confirmed"]), (200, &json!(30), &json!(false)), "{answered}");
+    assert!(answered["note"].as_str().unwrap().contains("duplicate"), "{answered}");
     assert_eq!(world.broker.ready_dead().await, 90);
 
-    let (status, told) = changed(&hookbro, "/dead/replay", json!({"filter": again["filter"], "confirm": true})).await;
-    assert_eq!((status, &told["events"], &told["confirmed"]), (200, &json!(30), &json!(true)), "{told}");
+    let (status, answered) =
+        changed(&hookbro, "/dead/replay", json!({"filter": again["filter"], "confirm": true})).await;
+    assert_eq!((status, &answered["events"], &answered["confirmed"]), (200, &json!(30), &json!(true)), "{answered}");
     let replayed: Vec<_> = samples.iter().filter(|one| one.project == "again").cloned().collect();
     world.arrive(&replayed).await;
-    let (status, told) =
+    let (status, answered) =
         changed(&hookbro, "/dead/discard", json!({"filter": {"project": ["gone"]}, "confirm": true})).await;
-    assert_eq!((status, &told["events"]), (200, &json!(30)), "{told}");
-    let file = std::path::PathBuf::from(told["file"].as_str().unwrap());
+    assert_eq!((status, &answered["events"]), (200, &json!(30)), "{answered}");
+    let file = std::path::PathBuf::from(answered["file"].as_str().unwrap());
     assert_eq!(file.parent(), Some(state.path()));
     let lines = std::fs::read_to_string(&file).unwrap();
     let written: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -107,14 +108,14 @@ async fn dead_events_are_looked_at_replayed_and_discarded_each_once_and_written_
     let (_, job) = hookbro.api("/dead/job", Some("one")).await;
     assert_eq!((&job["job"]["action"], &job["job"]["state"]), (&json!("discard"), &json!("done")), "{job}");
     let (_, audit) = hookbro.api("/audit", Some("one")).await;
-    let told: Vec<_> = audit["changes"].as_array().unwrap().iter().collect();
-    assert_eq!(told.len(), 2, "what was only asked is no change: {audit}");
-    for (change, action, project) in [(told[0], "dead.discard", "gone"), (told[1], "dead.replay", "again")] {
+    let answered: Vec<_> = audit["changes"].as_array().unwrap().iter().collect();
+    assert_eq!(answered.len(), 2, "what was only asked is no change: {audit}");
+    for (change, action, project) in [(answered[0], "dead.discard", "gone"), (answered[1], "dead.replay", "again")] {
         assert_eq!(change["who"], json!({"identity": ONE, "claimed": "anna"}), "{change}");
         assert_eq!((&change["action"], &change["project"]), (&json!(action), &json!(project)));
         assert_eq!((&change["outcome"], &change["detail"]), (&json!("done"), &json!(format!("project {project}"))));
     }
-    assert!(told[1]["outcome_detail"].as_str().unwrap().contains("replayed 30 events"), "{audit}");
+    assert!(answered[1]["outcome_detail"].as_str().unwrap().contains("replayed 30 events"), "{audit}");
     assert!(!hookbro.whole_log().contains("Bearer"), "no token in the log");
     hookbro.stop().await;
     world.end().await;
@@ -180,8 +181,8 @@ async fn without_tokens_no_web_page_changes_anything_and_without_a_journal_nobod
     assert_eq!(status, 503, "{problem}");
     assert!(problem["detail"].as_str().unwrap().contains("journal.url"), "{problem}");
     assert_eq!(world.broker.ready_dead().await, 2);
-    let (status, told) = asked(&hookbro, "/dead/discard", r#"{"all": true}"#, &[]).await;
-    assert_eq!((status, &told["events"]), (200, &json!(2)), "looking changes nothing");
+    let (status, answered) = asked(&hookbro, "/dead/discard", r#"{"all": true}"#, &[]).await;
+    assert_eq!((status, &answered["events"]), (200, &json!(2)), "asking changes nothing");
     hookbro.stop().await;
     world.end().await;
 }
@@ -195,16 +196,17 @@ async fn two_replicas_tell_one_story_of_who_did_what_in_postgres() {
     all_dead(&world, &samples).await;
     for (replica, project) in replicas.iter().zip(["a", "b"]) {
         let body = json!({"filter": {"project": [project]}, "confirm": true});
-        let (status, told) = asked(replica, "/dead/replay", &body.to_string(), &[("x-hookbro-user", project)]).await;
-        assert_eq!((status, &told["events"]), (200, &json!(2)), "{told}");
+        let (status, answered) =
+            asked(replica, "/dead/replay", &body.to_string(), &[("x-hookbro-user", project)]).await;
+        assert_eq!((status, &answered["events"]), (200, &json!(2)), "{answered}");
     }
     world.arrive(&samples).await;
     for replica in &replicas {
         let (_, audit) = replica.api("/audit", None).await;
-        let told: Vec<_> =
+        let answered: Vec<_> =
             audit["changes"].as_array().unwrap().iter().map(|one| (&one["project"], &one["who"])).collect();
         let who = |name: &str| json!({"identity": "local", "claimed": name});
-        assert_eq!(told, [(&json!("b"), &who("b")), (&json!("a"), &who("a"))]);
+        assert_eq!(answered, [(&json!("b"), &who("b")), (&json!("a"), &who("a"))]);
     }
     // With the store away nothing is changed.
     store.stop();
@@ -219,7 +221,7 @@ async fn two_replicas_tell_one_story_of_who_did_what_in_postgres() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_look_of_the_command_line_keeps_the_api_waiting_and_takes_nothing_from_it() {
+async fn a_read_of_the_command_line_keeps_the_api_waiting_and_takes_nothing_from_it() {
     let world = World::new("opbusy").await;
     let hookbro = Hookbro::ready(world.settings()).await;
     let samples = generated("ob", &["a"], 40);
@@ -241,8 +243,8 @@ async fn a_look_of_the_command_line_keeps_the_api_waiting_and_takes_nothing_from
     let total = page["total"].as_u64().unwrap();
     // At least once: what was replayed and not yet taken out is in both.
     assert!(total + arrived as u64 >= 40, "{total} left, {arrived} arrived");
-    let (status, told) = asked(&hookbro, "/dead/replay", r#"{"all": true, "confirm": true}"#, &[]).await;
-    assert_eq!((status, told["events"].as_u64()), (200, Some(total)), "{told}");
+    let (status, answered) = asked(&hookbro, "/dead/replay", r#"{"all": true, "confirm": true}"#, &[]).await;
+    assert_eq!((status, answered["events"].as_u64()), (200, Some(total)), "{answered}");
     world.arrive(&samples).await;
     hookbro.stop().await;
     world.end().await;
@@ -259,7 +261,7 @@ async fn at_svix(world: &World, path: &str, body: Value) -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn svix_tests_resends_and_recovers_as_it_is_told_and_what_it_refuses_is_said() {
-    let world = World::new("ophooks").await;
+    let world = World::new("opendpoints").await;
     let hookbro = Hookbro::ready(world.settings()).await;
     let event = generated("oh", &["gigs"], 1).remove(0);
     world.publish_one(&event).await;
@@ -277,20 +279,20 @@ async fn svix_tests_resends_and_recovers_as_it_is_told_and_what_it_refuses_is_sa
     assert_eq!(hookbro.api("/projects/nobody/endpoints", None).await.0, 404);
 
     let ask = async |path: &str, body: Value| asked(&hookbro, path, &body.to_string(), &[]).await;
-    let (status, told) = ask("/projects/gigs/endpoints/ep-one/test", json!({})).await;
-    assert_eq!((status, &told["type"]), (200, &json!("svix.ping")), "{told}");
-    let (status, told) = ask("/projects/gigs/endpoints/ep-one/test", json!({"type": "t.example"})).await;
-    assert_eq!(status, 200, "{told}");
+    let (status, answered) = ask("/projects/gigs/endpoints/ep-one/test", json!({})).await;
+    assert_eq!((status, &answered["type"]), (200, &json!("svix.ping")), "{answered}");
+    let (status, answered) = ask("/projects/gigs/endpoints/ep-one/test", json!({"type": "t.example"})).await;
+    assert_eq!(status, 200, "{answered}");
     let sent = world.svix.sandbox.messages();
     let sent = sent.iter().find(|message| message.event_type == "t.example").unwrap();
-    assert_eq!((&told["message_id"], &sent.payload[..]), (&json!(sent.id), &b"{\"n\":7}"[..]));
-    let (status, told) =
+    assert_eq!((&answered["message_id"], &sent.payload[..]), (&json!(sent.id), &b"{\"n\":7}"[..]));
+    let (status, answered) =
         ask(&format!("/events/{}/resend", event.id), json!({"project": "gigs", "endpoint": "ep-one"})).await;
-    assert_eq!((status, &told["id"]), (202, &json!(event.id)), "{told}");
+    assert_eq!((status, &answered["id"]), (202, &json!(event.id)), "{answered}");
     let hour_ago = (jiff::Timestamp::now() - jiff::SignedDuration::from_hours(1)).to_string();
-    let (status, told) = ask("/projects/gigs/endpoints/ep-one/recover", json!({"since": hour_ago})).await;
-    assert_eq!(status, 202, "{told}");
-    assert!(told["task_id"].as_str().unwrap().starts_with("qtask_"), "{told}");
+    let (status, answered) = ask("/projects/gigs/endpoints/ep-one/recover", json!({"since": hour_ago})).await;
+    assert_eq!(status, 202, "{answered}");
+    assert!(answered["task_id"].as_str().unwrap().starts_with("qtask_"), "{answered}");
     let (status, link) = ask("/projects/gigs/portal", json!({})).await;
     assert_eq!(status, 200, "{link}");
     assert!(link["note"].as_str().unwrap().contains("no customer portal"), "{link}");

@@ -38,10 +38,10 @@ async fn after_a_429_no_call_is_made_before_its_time_and_nothing_is_spent() {
     ledger::check(&world.svix, &events);
     let calls = world.svix.calls();
     let refused = calls.iter().find(|call| call.outcome == Outcome::Answered(429)).unwrap();
-    let told = refused.at + refused.elapsed;
+    let answered_at = refused.at + refused.elapsed;
     // Calls begun before hookbro could have read the answer were on their way already.
-    let on_their_way = told + Duration::from_millis(250);
-    let early = calls.iter().filter(|c| c.at > on_their_way && c.at < told + Duration::from_secs(2)).count();
+    let on_their_way = answered_at + Duration::from_millis(250);
+    let early = calls.iter().filter(|c| c.at > on_their_way && c.at < answered_at + Duration::from_secs(2)).count();
     assert_eq!(early, 0, "calls within Retry-After");
     nothing_was_spent(&world, &hookbro).await;
     hookbro.stop().await;
@@ -65,7 +65,7 @@ async fn a_wrong_token_pauses_and_the_right_one_in_its_file_resumes_at_once() {
     ledger::check(&world.svix, &events);
     nothing_was_spent(&world, &hookbro).await;
     let log = hookbro.whole_log();
-    assert!(!log.contains("testsk_"), "a token stands in the log");
+    assert!(!log.contains("testsk_"), "a token is in the log");
     hookbro.stop().await;
     world.end().await;
 }
@@ -131,7 +131,7 @@ async fn twenty_failures_in_a_row_pause_and_an_acceptance_resumes() {
     paused(&hookbro, "failing").await;
     let calls = world.svix.calls().len();
     assert!((20..=20 + 8 + 3).contains(&calls), "{calls} calls until the pause");
-    until("more than one trial was made", SOON, async || (world.svix.calls().len() >= calls + 3).then_some(())).await;
+    until("more than one probe was made", SOON, async || (world.svix.calls().len() >= calls + 3).then_some(())).await;
     world.svix.sandbox.remove_fault(fault);
     world.arrive(&events).await;
     ledger::check(&world.svix, &events);
@@ -203,7 +203,7 @@ async fn more_new_projects_than_the_limit_pause_instead_of_being_created() {
     nothing_was_spent(&world, &hookbro).await;
     hookbro.stop().await;
     assert_eq!(world.svix.sandbox.applications().len(), 3, "and so it stays");
-    until("held events are back", SOON, async || {
+    until("deferred events are back", SOON, async || {
         (world.broker.ready(&world.broker.queue).await == Some(3)).then_some(())
     })
     .await;

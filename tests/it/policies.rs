@@ -40,14 +40,14 @@ async fn a_length_limit_on_the_dead_queue_drops_none_of_six_hundred_dead_letters
     let said = String::from_utf8_lossy(&checked.stdout).into_owned();
     assert!(checked.status.success() && said.contains("no policy breaks a guarantee on the 7 queues"), "{said}");
     limit(&node, &world, &format!("{{\"max-length\":{LIMIT}}}")).await;
-    let told = until("check names the policy", SEEN, async || {
+    let page = until("check names the policy", SEEN, async || {
         let checked = command(&["check"], world.settings()).output().unwrap();
         (checked.status.code() == Some(4)).then(|| String::from_utf8_lossy(&checked.stdout).into_owned())
     })
     .await;
     let dead = format!("{}.dead", world.broker.queue);
     let named = format!("policy `cap` sets max-length = {LIMIT} on queue `{dead}`");
-    assert!(told.contains(&named) && told.contains("rabbitmqctl clear_policy -p '/' 'cap'"), "{told}");
+    assert!(page.contains(&named) && page.contains("rabbitmqctl clear_policy -p '/' 'cap'"), "{page}");
 
     let hookbro = Hookbro::ready(world.settings()).await;
     let conflicts = async || hookbro.metric("hookbro_broker_policy_conflicts").await == 1.0;
@@ -121,15 +121,15 @@ async fn dead_letters_of_an_earlier_version_move_to_a_queue_that_refuses() {
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(said.contains("hookbro topology migrate") && said.contains(&dead), "{said}");
 
-    // Somebody looks through it: what that has in hand would go with the queue.
+    // Somebody reads it: what is unsettled would go with the queue.
     channel.basic_qos(50, lapin::options::BasicQosOptions::default()).await.unwrap();
     let options = lapin::options::BasicConsumeOptions::default();
-    let looking = channel.basic_consume(name(), "looking".into(), options, FieldTable::default()).await.unwrap();
+    let reading = channel.basic_consume(name(), "reading".into(), options, FieldTable::default()).await.unwrap();
     let migrate = || command(&["topology", "migrate", "--yes"], world.settings()).output().unwrap();
     let refused = migrate();
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(refused.status.code() == Some(4) && said.contains("has 1 consumers"), "{said}");
-    drop(looking);
+    drop(reading);
     amqp::close(connection).await;
     until("all are back", SOON, async || (world.broker.ready_dead().await == 50).then_some(())).await;
     let done = migrate();

@@ -150,7 +150,7 @@ async fn connections_that_are_cut_and_users_without_rights_cost_no_202() {
     hookbro.stop().await;
     ledger::check(&world.svix, &events);
 
-    // Who may bind what stands is taken at the word; who may not, or finds nothing to bind, is told why and promises nothing.
+    // Who may bind what exists is taken at the word; who may not, or finds nothing to bind, learns why and promises nothing.
     let queue = &world.broker.queue;
     for (user, write, queue, says) in [
         ("binder", ".*", queue.clone(), None),

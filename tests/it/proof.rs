@@ -118,22 +118,22 @@ async fn a_rescue_is_counted_and_told_in_the_timeline() {
     let hookbro = Hookbro::ready(world.settings()).await;
     let event = one("rescued", "gigs");
     world.publish_one(&event).await;
-    let told = until("it is settled", SOON, async || {
-        let (status, told) = hookbro.api(&format!("/events/{}", event.id), None).await;
-        (status == 200 && told["outcome"] == "duplicate").then_some(told)
+    let timeline = until("it is settled", SOON, async || {
+        let (status, timeline) = hookbro.api(&format!("/events/{}", event.id), None).await;
+        (status == 200 && timeline["outcome"] == "duplicate").then_some(timeline)
     })
     .await;
     // Broken off, too young to say, and on the last rung sent again.
-    let outcomes: Vec<_> = told["attempts"].as_array().unwrap().iter().map(|one| one["outcome"].clone()).collect();
-    assert_eq!(outcomes, ["retried", "retried", "duplicate"], "{told}");
+    let outcomes: Vec<_> = timeline["attempts"].as_array().unwrap().iter().map(|one| one["outcome"].clone()).collect();
+    assert_eq!(outcomes, ["retried", "retried", "duplicate"], "{timeline}");
     assert!(
-        told["attempts"][1]["detail"].as_str().unwrap().starts_with("stored by Svix, not yet dispatched"),
-        "{told}"
+        timeline["attempts"][1]["detail"].as_str().unwrap().starts_with("stored by Svix, not yet dispatched"),
+        "{timeline}"
     );
-    let last = &told["attempts"][2];
+    let last = &timeline["attempts"][2];
     assert_eq!((&last["reason"], &last["detail"]), (&json!("rescued"), &json!("Svix sends it to 1 endpoint now")));
-    assert_eq!(last["message_id"], told["svix"]["message"]["id"]);
-    assert_eq!(told["svix"]["attempts"][0]["endpoint_id"], endpoint.as_str());
+    assert_eq!(last["message_id"], timeline["svix"]["message"]["id"]);
+    assert_eq!(timeline["svix"]["attempts"][0]["endpoint_id"], endpoint.as_str());
     assert_eq!(hookbro.metric("hookbro_events_rescued_total").await, 1.0);
     assert_eq!(called(&world, std::slice::from_ref(&event)), [(event.id.clone(), 1)]);
     hookbro.stop().await;
@@ -157,13 +157,13 @@ async fn a_timeline_tells_no_endpoint_from_one_that_was_not_called() {
     ] {
         let event = one(&format!("nobody{project}"), project);
         world.publish_one(&event).await;
-        let told = until("it is told", SOON, async || {
-            let (status, told) = hookbro.api(&format!("/events/{}", event.id), None).await;
-            (status == 200 && told["outcome"] == outcome).then_some(told)
+        let timeline = until("the timeline says so", SOON, async || {
+            let (status, timeline) = hookbro.api(&format!("/events/{}", event.id), None).await;
+            (status == 200 && timeline["outcome"] == outcome).then_some(timeline)
         })
         .await;
-        assert_eq!(told["svix"]["undispatched"], expected, "{told}");
-        assert_eq!(told["svix"]["reason"], Value::Null, "{told}");
+        assert_eq!(timeline["svix"]["undispatched"], expected, "{timeline}");
+        assert_eq!(timeline["svix"]["reason"], Value::Null, "{timeline}");
     }
     hookbro.stop().await;
     world.end().await;
@@ -177,13 +177,13 @@ async fn a_repeat_of_an_application_without_a_taker_says_so_and_is_settled() {
     let hookbro = Hookbro::ready(world.settings()).await;
     let event = one("notaker", "gigs");
     world.publish_one(&event).await;
-    let told = until("it is settled", SOON, async || {
-        let (status, told) = hookbro.api(&format!("/events/{}", event.id), None).await;
-        (status == 200 && told["outcome"] == "duplicate").then_some(told)
+    let timeline = until("it is settled", SOON, async || {
+        let (status, timeline) = hookbro.api(&format!("/events/{}", event.id), None).await;
+        (status == 200 && timeline["outcome"] == "duplicate").then_some(timeline)
     })
     .await;
     // At once: there is nobody to wait for.
-    assert_eq!(told["attempts"][1]["reason"], "endpoints_disabled", "{told}");
+    assert_eq!(timeline["attempts"][1]["reason"], "endpoints_disabled", "{timeline}");
     assert_eq!(hookbro.metric("hookbro_events_rescued_total").await, 0.0);
     hookbro.stop().await;
     world.end().await;

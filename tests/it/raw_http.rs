@@ -1,4 +1,4 @@
-//! A client that sends exactly what it is told: paths that URL libraries would tidy away, bodies framed by hand, and
+//! A client that sends exactly what it is given: paths that URL libraries would tidy away, bodies framed by hand, and
 //! one connection per request, so that its end can be seen.
 
 use std::collections::BTreeMap;

@@ -100,11 +100,11 @@ async fn memory_is_bounded_oldest_first() {
     for number in 0..5 {
         assert_eq!(running.create_inline("gigs", &format!("e{number}")).await.unwrap().status, 202);
     }
-    let held: Vec<_> = running.sandbox.messages().into_iter().map(|it| (it.event_id.unwrap(), it.payload)).collect();
+    let stored: Vec<_> = running.sandbox.messages().into_iter().map(|it| (it.event_id.unwrap(), it.payload)).collect();
     let payload = |event: &str| message(event)["payload"].to_string().into_bytes();
     let expected = [("e2", Vec::new()), ("e3", payload("e3")), ("e4", payload("e4"))];
-    assert_eq!(held, expected.map(|(event, payload)| (event.to_owned(), payload.into())));
-    assert_eq!(running.create("gigs", "e2").await.unwrap().status, 409, "its id is still held");
+    assert_eq!(stored, expected.map(|(event, payload)| (event.to_owned(), payload.into())));
+    assert_eq!(running.create("gigs", "e2").await.unwrap().status, 409, "its id is still taken");
     assert_eq!(running.create("gigs", "e0").await.unwrap().status, 202, "forgotten, so not a duplicate");
     assert_eq!(running.sandbox.requests().len(), 4);
 }

@@ -27,7 +27,7 @@ const WEBHOOK: &str = "cGxhbnRlZC13ZWJob29rLXNlY3JldC03";
 #[track_caller]
 fn check(said: &str) {
     for secret in [PASSWORD, TOKEN, BODY, proxy::PASSWORD, ADMIN, INGEST, WEBHOOK] {
-        assert!(!said.contains(secret), "{secret} stands in:\n{said}");
+        assert!(!said.contains(secret), "{secret} is in:\n{said}");
     }
 }
 
@@ -55,7 +55,7 @@ async fn no_secret_and_no_body_stands_in_log_metrics_status_or_dead_headers() {
     assert!(log.len() > 1_000, "nothing was logged");
     for said in [&metrics, &status, &dead, &log] {
         check(said);
-        assert!(!said.contains("testsk_"), "the real token stands in:\n{said}");
+        assert!(!said.contains("testsk_"), "the real token is in:\n{said}");
     }
     hookbro.stop().await;
     world.end().await;
@@ -117,7 +117,7 @@ impl Planted {
     fn check(&self, said: &str) {
         check(said);
         for line in self.key.lines().filter(|line| !line.starts_with("-----")) {
-            assert!(!said.contains(line), "the private key stands in:\n{said}");
+            assert!(!said.contains(line), "the private key is in:\n{said}");
         }
     }
 
@@ -135,7 +135,7 @@ async fn no_command_says_a_secret_whatever_fails() {
     let world = World::new("outputs").await;
     let planted = Arc::new(Planted::new(&world));
     let identity = tls::Authority::new().certificate("broker", &["localhost"]);
-    // Of an authority that nobody was told of.
+    // Of an authority that nobody configured.
     let front = tls::Front::start(&identity, world.svix.address).await;
     let tunnel = proxy::Proxy::start(front.address).await;
     let right = tunnel.url(proxy::PASSWORD);

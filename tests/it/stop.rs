@@ -49,11 +49,11 @@ async fn what_overruns_the_grace_goes_back_to_the_broker() {
     world.publish(&events).await;
     until("all are in a call", SOON, async || (hookbro.metric("hookbro_events_in_flight").await == 20.0).then_some(()))
         .await;
-    let told = Instant::now();
+    let asked = Instant::now();
     hookbro.signal("TERM");
     assert_eq!(hookbro.exit().await.code(), Some(0), "{}", hookbro.whole_log());
-    // A part of it is kept back for the goodbye.
-    assert!(told.elapsed() >= Duration::from_secs(1), "the grace was cut short: {:?}", told.elapsed());
+    // A part of it is kept back for closing the connections.
+    assert!(asked.elapsed() >= Duration::from_secs(1), "the grace was cut short: {:?}", asked.elapsed());
     until("all are back", SOON, async || (world.broker.ready(&world.broker.queue).await == Some(20)).then_some(()))
         .await;
     assert_eq!(hookbro.logged("event settled").len(), 20);
@@ -80,10 +80,10 @@ async fn a_second_signal_gives_calls_in_flight_a_few_seconds() {
         .await;
     hookbro.signal("TERM");
     until("it drains", SOON, async || (hookbro.status_of("/readyz").await == 503).then_some(())).await;
-    let told = Instant::now();
+    let asked = Instant::now();
     hookbro.signal("INT");
     assert_eq!(hookbro.exit().await.code(), Some(1), "one call was cut off");
-    let took = told.elapsed();
+    let took = asked.elapsed();
     assert!((Duration::from_secs(4)..NEVER / 2).contains(&took), "{took:?}");
     ledger::check(&world.svix, &[first, quick]);
     until("the other is back", SOON, async || (world.broker.ready(&world.broker.queue).await == Some(1)).then_some(()))

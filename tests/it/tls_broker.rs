@@ -69,10 +69,10 @@ async fn check_names_what_is_wrong_with_tls_to_the_broker_and_how_long_a_good_ce
         (at("localhost", behind.port()), &ca, 4, "it does not speak TLS there; check port and scheme in broker.url"),
         (format!("{},{without_tls}", at("localhost", 1)), &ca, 4, "cannot connect to the broker at localhost:"),
     ] {
-        let (found, told) = check(&world, &[("broker.url", &url), ("broker.tls_ca", ca)]).await;
-        assert!(told.contains(said), "{said} is not in:\n{told}");
-        assert_eq!(found, Some(code), "{told}");
-        assert!(told.contains("broker.tls_ca: CN=hookbro test authority, until"), "{told}");
+        let (found, printed) = check(&world, &[("broker.url", &url), ("broker.tls_ca", ca)]).await;
+        assert!(printed.contains(said), "{said} is not in:\n{printed}");
+        assert_eq!(found, Some(code), "{printed}");
+        assert!(printed.contains("broker.tls_ca: CN=hookbro test authority, until"), "{printed}");
     }
     world.end().await;
 }
@@ -109,7 +109,7 @@ async fn a_service_waits_for_the_right_authority_and_the_right_password_and_need
     std::fs::write(&url, &right).unwrap();
     until("it is ready", SOON, async || (hookbro.status_of("/readyz").await == 200).then_some(())).await;
 
-    // A connection that stands is left alone by what comes into the files afterwards.
+    // A connection that is open is left alone by what comes into the files afterwards.
     std::fs::write(&url, &wrong).unwrap();
     until("it is noticed", SOON, async || (hookbro.logged("secret changed").len() >= 3).then_some(())).await;
     let samples = generated("rotate", &["gigs"], 20);

@@ -74,10 +74,10 @@ async fn check_names_what_is_wrong_with_the_certificate_of_svix_and_says_how_lon
         settings.push(("svix.url".into(), format!("https://localhost:{port}")));
         let output =
             tokio::task::spawn_blocking(move || command(&["check"], &settings).output().unwrap()).await.unwrap();
-        let told = String::from_utf8(output.stdout).unwrap();
-        assert!(told.contains(said), "{said} is not in:\n{told}");
-        assert_eq!(output.status.code(), Some(code), "{told}");
-        assert!(told.contains("svix.tls_ca: CN=hookbro test authority, until"), "{told}");
+        let printed = String::from_utf8(output.stdout).unwrap();
+        assert!(printed.contains(said), "{said} is not in:\n{printed}");
+        assert_eq!(output.status.code(), Some(code), "{printed}");
+        assert!(printed.contains("svix.tls_ca: CN=hookbro test authority, until"), "{printed}");
     }
     world.end().await;
 }

@@ -75,8 +75,8 @@ async fn an_accepted_event_is_one_span_within_its_publishers_trace_and_svix_hear
     assert_eq!((call.kind, call.name.as_str(), call.failed), (CLIENT, POST, false));
     assert_eq!(call.says("http.response.status_code"), "202");
     assert_eq!(call.says("server.address"), "127.0.0.1");
-    let heard = world.svix.calls_for(&sample.id).remove(0).traceparent;
-    assert_eq!(heard, Some(format!("00-{}-{}-01", trace(1), call.id)));
+    let received = world.svix.calls_for(&sample.id).remove(0).traceparent;
+    assert_eq!(received, Some(format!("00-{}-{}-01", trace(1), call.id)));
 
     let [root] = collector.attempts(&first.id, 1).await.try_into().unwrap();
     assert_eq!((root.parent.as_str(), root.links.len()), ("", 0), "without a publisher's trace, one of its own");
@@ -167,7 +167,7 @@ fn parented(n: u8) -> BasicProperties {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_event_held_through_a_pause_is_one_span_with_every_call_in_it() {
+async fn an_event_deferred_through_a_halt_is_one_span_with_every_call_in_it() {
     let (world, collector) = traced("tracepause", Manner::Takes).await;
     let hookbro = Hookbro::ready(world.settings()).await;
     let warm = one("trp-warm", "gigs");
@@ -207,7 +207,7 @@ async fn what_was_not_sent_yet_is_sent_at_the_end_with_the_headers_of_the_operat
         assert_eq!(headers["x-tenant"], "one");
         assert_eq!(headers["content-type"], "application/x-protobuf");
     }
-    assert!(!log.contains("planted-key"), "the key stands in the log");
+    assert!(!log.contains("planted-key"), "the key is in the log");
     world.end().await;
 }
 

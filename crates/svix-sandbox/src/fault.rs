@@ -68,7 +68,7 @@ pub struct Fault {
     pub reset: bool,
     /// Lets the call take effect first, and only then waits, closes or answers: the unknown outcome.
     pub after_commit: bool,
-    /// With `after_commit`: the message stands, and no endpoint is called for it before the wait is over. If its caller goes away
+    /// With `after_commit`: the message exists, and no endpoint is called for it before the wait is over. If its caller goes away
     /// before, or the fault closes or answers, none ever is. So does Svix between its commit and its queue.
     pub undispatched: bool,
 }

@@ -22,7 +22,7 @@ pub enum Outcome {
     Abandoned,
 }
 
-/// What a call did to the store, whatever the caller heard of it.
+/// What a call did to the store, whatever the caller learned of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Effect {

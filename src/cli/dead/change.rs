@@ -126,6 +126,6 @@ fn bar() -> ProgressBar {
 fn show(bar: &ProgressBar, progress: &Progress) {
     if progress.total() > 0 {
         bar.set_length(progress.total());
-        bar.set_position(progress.looked_at());
+        bar.set_position(progress.examined());
     }
 }

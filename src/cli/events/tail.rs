@@ -1,6 +1,6 @@
-//! `events tail`: looks again and again at the newest pages, and shows what was not there before.
+//! `events tail`: polls the newest pages, and shows what was not there before.
 //!
-//! What is written late, by a slow store or another replica, lies among what was seen already. So looks go further back
+//! What is written late, by a slow store or another replica, lies among what was seen already. So polls go further back
 //! than the last one came, some of them as far as [`LATE`], and what was shown is remembered for that long.
 
 use super::{
@@ -23,15 +23,15 @@ use crate::{
 use jiff::Timestamp;
 use std::{collections::BTreeSet, time::Duration};
 
-/// Between two looks; the journal is written each half second.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Between two polls; the journal is written each half second.
+const POLL_EVERY: Duration = Duration::from_secs(1);
 /// Longest wait for a hookbro that is away: a restart shows within it.
 const MAX_WAIT: Duration = Duration::from_secs(8);
 /// What is written so much late is still shown: the longest write of a journal that is not counted as lost takes less.
 const LATE: Duration = Duration::from_secs(30);
-/// Every eighth look goes back as far; the others end with the first page that holds nothing new, for the store's sake.
+/// Every eighth poll goes back as far; the others end with the first page that has nothing new, for the store's sake.
 const DEEP_EACH: u32 = 8;
-/// Pages of one look. At a thousand events a second there is something new on a handful.
+/// Pages of one poll. At a thousand events a second there is something new on a handful.
 const MAX_PAGES: usize = 25;
 /// Events that are remembered as shown, at some 500 bytes each.
 const MAX_SHOWN: usize = 2 * MAX_PAGES * PAGE;
@@ -60,12 +60,12 @@ struct Memory {
     floor: Option<Timestamp>,
     /// The latest gap that was reported.
     gap: Option<Timestamp>,
-    looks: u32,
+    polls: u32,
 }
 
-/// One look: what was not shown before, oldest first.
+/// One poll: what was not shown before, oldest first.
 #[derive(Debug, Default)]
-struct Look {
+struct Poll {
     fresh: Vec<(Timestamp, Line)>,
     gaps: Vec<Gap>,
     /// Whether it ended before it came to what the one before had seen.
@@ -84,19 +84,19 @@ pub(super) async fn tail(args: &TailArgs, api: &Api) -> Result<(), Failure> {
 async fn follow(args: &TailArgs, api: &Api) -> Result<(), Failure> {
     let mut out = Stdout::new();
     let mut memory = Memory { floor: args.since, ..Memory::default() };
-    // The first look says at once what is wrong.
+    // The first poll says at once what is wrong.
     let first = if args.since.is_some() { None } else { Some(args.limit) };
-    let mut look = memory.look(args.filter.pairs(), first, api).await?;
+    let mut poll = memory.poll(args.filter.pairs(), first, api).await?;
     loop {
-        for gap in memory.unreported(&look.gaps) {
+        for gap in memory.unreported(&poll.gaps) {
             eprintln!("hookbro: {}", describe::gap(gap));
         }
-        if look.cut {
+        if poll.cut {
             eprintln!(
                 "hookbro: more events came than one read takes, and the oldest of them are not shown; narrow it with --project or --type"
             );
         }
-        for (_, event) in &look.fresh {
+        for (_, event) in &poll.fresh {
             out.write(&match args.output {
                 Output::Json => format!("{}\n", find::json(event)?),
                 Output::Table => {
@@ -108,27 +108,27 @@ async fn follow(args: &TailArgs, api: &Api) -> Result<(), Failure> {
         if !out.hand_over()? {
             return Ok(());
         }
-        tokio::time::sleep(LOOK_EVERY).await;
-        look = persevere(&mut memory, args, api).await?;
+        tokio::time::sleep(POLL_EVERY).await;
+        poll = persevere(&mut memory, args, api).await?;
     }
 }
 
-/// The next look, as soon as hookbro gives one.
-async fn persevere(memory: &mut Memory, args: &TailArgs, api: &Api) -> Result<Look, Failure> {
+/// The next poll, as soon as hookbro gives one.
+async fn persevere(memory: &mut Memory, args: &TailArgs, api: &Api) -> Result<Poll, Failure> {
     let mut wait = None;
     loop {
-        match memory.look(args.filter.pairs(), None, api).await {
-            Ok(look) => {
+        match memory.poll(args.filter.pairs(), None, api).await {
+            Ok(poll) => {
                 if wait.is_some() {
                     eprintln!("hookbro: {} answers again", api.address);
                 }
-                return Ok(look);
+                return Ok(poll);
             }
             Err(error) if error.may_pass() => {
                 if wait.is_none() {
                     eprintln!("hookbro: {error}; waiting for it");
                 }
-                let next = wait.map_or(LOOK_EVERY, |last: Duration| (last * 2).min(MAX_WAIT));
+                let next = wait.map_or(POLL_EVERY, |last: Duration| (last * 2).min(MAX_WAIT));
                 tokio::time::sleep(next).await;
                 wait = Some(next);
             }
@@ -144,45 +144,45 @@ fn key(event: &Line) -> String {
 }
 
 impl Memory {
-    /// Looks at the newest pages; at the first look, only for so many events. A look that fails is as none.
-    async fn look(&mut self, mut query: Vec<Pair>, first: Option<usize>, api: &Api) -> Result<Look, ApiError> {
+    /// Polls the newest pages; the first time, only for so many events. A poll that fails is as none.
+    async fn poll(&mut self, mut query: Vec<Pair>, first: Option<usize>, api: &Api) -> Result<Poll, ApiError> {
         query.extend(time("since", self.floor));
         let (mut pages, mut began) = (Pages::new(api, query), None);
-        let mut look = Look { cut: first.is_none(), ..Look::default() };
+        let mut poll = Poll { cut: first.is_none(), ..Poll::default() };
         let reached = self.shown.last().map(|(at, _)| *at);
-        let deep = self.looks.is_multiple_of(DEEP_EACH);
+        let deep = self.polls.is_multiple_of(DEEP_EACH);
         for _ in 0..MAX_PAGES {
-            let wanted = first.map_or(PAGE, |first| first.saturating_sub(look.fresh.len()));
+            let wanted = first.map_or(PAGE, |first| first.saturating_sub(poll.fresh.len()));
             let Some(answered) = pages.next(wanted).await? else {
-                look.cut = false;
+                poll.cut = false;
                 break;
             };
             began = began.or(answered.at);
-            look.gaps.extend(answered.value.gaps);
-            let (fresh_before, empty) = (look.fresh.len(), answered.value.events.is_empty());
+            poll.gaps.extend(answered.value.gaps);
+            let (fresh_before, empty) = (poll.fresh.len(), answered.value.events.is_empty());
             for event in answered.value.events {
                 let at = event.last.at;
-                // What was seen at the last look has been reached: nothing between is missing.
-                look.cut &= reached.is_none_or(|reached| at > reached);
+                // What was seen at the last poll has been reached: nothing between is missing.
+                poll.cut &= reached.is_none_or(|reached| at > reached);
                 if !self.shown.contains(&(at, key(&event))) {
-                    look.fresh.push((at, event));
+                    poll.fresh.push((at, event));
                 }
             }
-            let nothing_new = look.fresh.len() == fresh_before && !empty && !deep;
-            if nothing_new || first.is_some_and(|first| look.fresh.len() >= first) {
+            let nothing_new = poll.fresh.len() == fresh_before && !empty && !deep;
+            if nothing_new || first.is_some_and(|first| poll.fresh.len() >= first) {
                 break;
             }
         }
         if let Some(first) = first {
             // What is older than the oldest that is shown was not asked for; one that is not shown has been before.
-            let after = look.fresh.first().map(|(at, _)| *at + Duration::from_micros(1));
-            look.fresh.truncate(first);
-            self.floor = look.fresh.last().map(|(at, _)| *at).or(after);
+            let after = poll.fresh.first().map(|(at, _)| *at + Duration::from_micros(1));
+            poll.fresh.truncate(first);
+            self.floor = poll.fresh.last().map(|(at, _)| *at).or(after);
         }
-        look.fresh.reverse();
-        self.remember(&look.fresh, began);
-        self.looks = self.looks.wrapping_add(1);
-        Ok(look)
+        poll.fresh.reverse();
+        self.remember(&poll.fresh, began);
+        self.polls = self.polls.wrapping_add(1);
+        Ok(poll)
     }
 
     fn remember(&mut self, fresh: &[(Timestamp, Line)], now: Option<Timestamp>) {

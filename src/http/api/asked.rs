@@ -139,8 +139,8 @@ mod tests {
             ("application/json", "[]", 422, "the body: invalid type: sequence, expected a JSON object"),
             ("application/json", r#"["red"]"#, 422, "the body: invalid type: sequence, expected a JSON object"),
         ] {
-            let (told, detail) = asked(content_type, body).await.unwrap_err();
-            assert_eq!(told, status, "{content_type} {body}: {detail}");
+            let (refusal, detail) = asked(content_type, body).await.unwrap_err();
+            assert_eq!(refusal, status, "{content_type} {body}: {detail}");
             assert!(detail.contains(says), "{content_type} {body}: {detail}");
         }
         assert_eq!(asked("application/json", vec![b' '; MAX_BODY + 1]).await.unwrap_err().0, 413);

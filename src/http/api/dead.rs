@@ -29,9 +29,9 @@ use axum::{
 };
 use std::{sync::Arc, time::Duration};
 
-/// When to come again while another look or change is under way, or the broker is away.
+/// When to try again while another read or change is under way, or the broker is away.
 const BUSY_RETRY: Duration = Duration::from_secs(5);
-/// Longest id that is looked for: nobody's is longer.
+/// Longest id that is searched: nobody's is longer.
 const MAX_ID: usize = 256;
 
 struct Dead<D, A> {
@@ -62,8 +62,8 @@ pub fn router<D: DeadLetters, A: Audit>(operations: Arc<dead_letters::Operations
         (status = 200, description = "Found.", body = DeadPage),
         (status = 400, description = "A parameter is wrong."),
         Guarded,
-        (status = 409, description = "More events than a running hookbro looks through; use `hookbro dead`."),
-        (status = 503, description = "The broker or the journal is away, another look is under way, or it took too long; see `Retry-After`.")
+        (status = 409, description = "More events than a running hookbro reads; use `hookbro dead`."),
+        (status = 503, description = "The broker or the journal is away, another read is under way, or it took too long; see `Retry-After`.")
     )
 )]
 async fn list<D: DeadLetters, A: Audit>(
@@ -90,8 +90,8 @@ async fn list<D: DeadLetters, A: Audit>(
         (status = 400, description = "A parameter is wrong."),
         Guarded,
         (status = 404, description = "No dead letter has this id."),
-        (status = 409, description = "More events than a running hookbro looks through; use `hookbro dead`."),
-        (status = 503, description = "The broker or the journal is away, another look is under way, or it took too long; see `Retry-After`.")
+        (status = 409, description = "More events than a running hookbro reads; use `hookbro dead`."),
+        (status = 503, description = "The broker or the journal is away, another read is under way, or it took too long; see `Retry-After`.")
     )
 )]
 async fn one<D: DeadLetters, A: Audit>(
@@ -145,7 +145,7 @@ fn shown(job: &Job) -> DeadJob {
         filter: job.filter.as_str().into(),
         started_at: job.started,
         ended_at,
-        looked_at: job.progress.looked_at(),
+        examined: job.progress.examined(),
         events: dealt.map_or_else(|| job.progress.changed(), |dealt| dealt.events),
         file: dealt.and_then(|dealt| dealt.file.as_deref()).map(Into::into),
         detail,
@@ -186,9 +186,9 @@ fn selected(asked: DeadAsked) -> Result<DeadLetterFilter, Problem> {
         (status = 202, description = "It takes longer, and goes on alone.", body = DeadJobAnswer),
         (status = 400, description = "Not JSON, or a name that cannot be claimed."),
         Changing,
-        (status = 409, description = "More events than a running hookbro looks through; use `hookbro dead`."),
+        (status = 409, description = "More events than a running hookbro reads; use `hookbro dead`."),
         (status = 422, description = "JSON, but not what can be asked; names the field."),
-        (status = 503, description = "The broker or the journal is away, another look is under way, or it took too long; see `Retry-After`.")
+        (status = 503, description = "The broker or the journal is away, another read is under way, or it took too long; see `Retry-After`.")
     )
 )]
 async fn replay<D: DeadLetters, A: Audit>(State(dead): State<Arc<Dead<D, A>>>, request: Request) -> Response {
@@ -210,9 +210,9 @@ async fn replay<D: DeadLetters, A: Audit>(State(dead): State<Arc<Dead<D, A>>>, r
         (status = 202, description = "It takes longer, and goes on alone.", body = DeadJobAnswer),
         (status = 400, description = "Not JSON, or a name that cannot be claimed."),
         Changing,
-        (status = 409, description = "More events than a running hookbro looks through; use `hookbro dead`."),
+        (status = 409, description = "More events than a running hookbro reads; use `hookbro dead`."),
         (status = 422, description = "JSON, but not what can be asked; names the field."),
-        (status = 503, description = "The broker or the journal is away, another look is under way, or it took too long; see `Retry-After`.")
+        (status = 503, description = "The broker or the journal is away, another read is under way, or it took too long; see `Retry-After`.")
     )
 )]
 async fn discard<D: DeadLetters, A: Audit>(State(dead): State<Arc<Dead<D, A>>>, request: Request) -> Response {

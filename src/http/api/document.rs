@@ -1,9 +1,9 @@
 //! The OpenAPI document of `/api/v1`, made of the handlers and of their types.
 //!
 //! What is alike everywhere is added here rather than said in forty places: refusals are problem documents, an answer has
-//! all its members and no others, and a word or a time stands where it is used.
+//! all its members and no others, and a word or a time is spelled out where it is used.
 
-use super::{audit, dead, events, hooks, pauses, projects, refusals::Guarded};
+use super::{audit, dead, endpoints, events, pauses, projects, refusals::Guarded};
 use crate::operate::api_types::{Cursor, Ident, Limit, Moment, Outcome, Phrase, Reason, Status, TimeOrAgo};
 use axum::http::{HeaderName, header};
 use serde_json::{Map, Value, json};
@@ -32,11 +32,11 @@ static TEXT: LazyLock<String> = LazyLock::new(|| document().to_string());
         dead::job,
         dead::replay,
         dead::discard,
-        hooks::list,
-        hooks::test,
-        hooks::recover,
-        hooks::portal,
-        hooks::resend,
+        endpoints::list,
+        endpoints::test,
+        endpoints::recover,
+        endpoints::portal,
+        endpoints::resend,
         contract,
         pauses::pause,
         pauses::resume,
@@ -127,7 +127,7 @@ fn refuse(paths: &mut Value) {
     }
 }
 
-/// Schemas of one word or number, which stand where they are used.
+/// Schemas of one word or number, which are spelled out where they are used.
 fn take_scalars(schemas: &mut Map<String, Value>) -> Map<String, Value> {
     let simple = |kind: &str| !matches!(kind, "object" | "array");
     let is_scalar = |schema: &Value| schema["type"].as_str().is_some_and(simple) || schema.get("anyOf").is_some();
@@ -162,7 +162,7 @@ fn close(schema: &mut Value) {
     schema["additionalProperties"] = false.into();
 }
 
-/// Puts each scalar where it is referred to, and `null` beside the type where it may stand.
+/// Puts each scalar where it is referred to, and `null` beside the type where it may be.
 fn inline(value: &mut Value, scalars: &Map<String, Value>) {
     match value {
         Value::Array(all) => all.iter_mut().for_each(|one| inline(one, scalars)),

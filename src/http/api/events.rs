@@ -23,7 +23,7 @@ use std::sync::Arc;
 
 /// Events, newest first, each once by its latest delivery.
 ///
-/// A page may be short, even empty, although `next` says where to go on: a bounded number of deliveries is looked at each
+/// A page may be short, even empty, although `next` says where to go on: a bounded number of deliveries is read each
 /// time.
 #[utoipa::path(
     get,
@@ -128,7 +128,7 @@ async fn gaps(timeline: &impl Timeline, from: Timestamp, until: Timestamp) -> Re
     Ok(gaps.iter().map(Into::into).collect())
 }
 
-/// Svix's side, or why it is not told.
+/// Svix's side, or why it is not known.
 async fn svix<T: Timeline, M: MessageView>(api: &Api<T, M>, story: &EventStory, event: &EventId) -> Svix {
     let project = story.project.as_ref().and_then(|project| ProjectId::try_new(project.as_written().to_owned()).ok());
     let Some(project) = project else { return Svix::absent("the event's project is not known") };

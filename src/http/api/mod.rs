@@ -1,7 +1,7 @@
 //! `/api/v1`: what the journal knows, joined with what Svix says, and what operators change, which is written down first.
 //! Every answer is bounded in size and time. Each group of resources is a router with a state of its own.
 //!
-//! The contract is made of the types ([`crate::operate::api_types`]) and of what stands above each handler, and is served;
+//! The contract is made of the types ([`crate::operate::api_types`]) and of what is written above each handler, and is served;
 //! `scripts/check-api` holds the answers to it.
 
 pub(super) mod access;
@@ -9,8 +9,8 @@ mod asked;
 mod audit;
 pub(super) mod dead;
 mod document;
+pub(super) mod endpoints;
 pub(super) mod events;
-pub(super) mod hooks;
 pub(super) mod pauses;
 pub(super) mod projects;
 pub(super) mod query;
@@ -21,7 +21,7 @@ mod state;
 
 pub use audit::router as audit_router;
 pub use dead::router as dead_router;
-pub use hooks::router as hooks_router;
+pub use endpoints::router as endpoints_router;
 pub use pauses::router as pauses_router;
 pub(super) use refusals::unread;
 pub use router::router;

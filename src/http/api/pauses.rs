@@ -89,8 +89,8 @@ async fn pause<P: PauseStore, A: Audit>(
     request: Request,
 ) -> Result<Json<NamedPause>, Problem> {
     let (project, actor, reason) = read(&pausing.tokens, project, request).await?;
-    let stands = pausing.operations.pause(actor, &project, reason).await.map_err(undone)?;
-    Ok(Json(NamedPause::of(&project, &stands)))
+    let pause = pausing.operations.pause(actor, &project, reason).await.map_err(undone)?;
+    Ok(Json(NamedPause::of(&project, &pause)))
 }
 
 /// Resumes a project.

@@ -26,7 +26,7 @@ impl<S: Sync, T: DeserializeOwned + IntoParams> FromRequestParts<S> for Query<T>
     }
 }
 
-/// Reads `query`; refuses what `T` does not have, what stands twice, and what no identifier could be.
+/// Reads `query`; refuses what `T` does not have, what is given twice, and what no identifier could be.
 pub(in crate::http) fn read<T: DeserializeOwned + IntoParams>(query: Option<&str>) -> Result<T, Problem> {
     let query = query.unwrap_or_default().as_bytes();
     let mut given = BTreeSet::new();

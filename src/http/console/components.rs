@@ -78,7 +78,7 @@ pub(super) fn time(at: Timestamp) -> Markup {
     }
 }
 
-/// A link to an event's timeline where its id can stand in an address, else the id alone.
+/// A link to an event's timeline where its id can be part of an address, else the id alone.
 pub(super) fn event_link(id: &Plain, project: Option<&Plain>) -> Markup {
     let of = project.filter(|project| is_project(project)).map(|project| format!("?project={project}"));
     html! {

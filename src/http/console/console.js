@@ -30,11 +30,11 @@ function follow(from, every) {
   const say = (text) => { if (state.textContent !== text) state.textContent = text; };
   const state = document.createElement("span");
   const show = () => { button.textContent = paused ? "Resume" : "Pause"; say(paused ? "paused" : `live, every ${every} s`); };
-  button.addEventListener("click", () => { paused = !paused; show(); if (!paused) look(); });
+  button.addEventListener("click", () => { paused = !paused; show(); if (!paused) refresh(); });
   pulse.replaceChildren(state, button);
   show();
 
-  async function look() {
+  async function refresh() {
     if (paused || document.hidden || !body.dataset.from) return;
     try {
       const answer = await fetch(from, { cache: "no-store", redirect: "error", signal: AbortSignal.timeout(15000) });
@@ -49,9 +49,9 @@ function follow(from, every) {
     }
   }
 
-  const again = () => setTimeout(async () => { await look(); again(); }, every * 1000);
+  const again = () => setTimeout(async () => { await refresh(); again(); }, every * 1000);
   again();
-  document.addEventListener("visibilitychange", look);
+  document.addEventListener("visibilitychange", refresh);
 }
 
 if (body.dataset.from) follow(body.dataset.from, Number(body.dataset.every));

@@ -1,4 +1,4 @@
-//! Pages over a journal that means harm: what is escaped, what browsers are told, who gets in.
+//! Pages over a journal that means harm: what is escaped, which headers browsers get, who gets in.
 
 use super::*;
 use crate::{
@@ -49,7 +49,7 @@ fn attempt() -> Attempt {
         reason: evil(),
         detail: evil(),
         latency_ms: Some(3.0),
-        in_hand_ms: -1.0,
+        processing_ms: -1.0,
         calls: 2,
         queue: EVIL.into(),
         routing_key: evil(),
@@ -149,7 +149,7 @@ fn pages(tokens: &str) -> Router {
     let hostile = || Some(EVIL.to_owned());
     let pause =
         Pause { since: Timestamp::UNIX_EPOCH, identity: EVIL.to_owned(), claimed: hostile(), reason: hostile() };
-    board.show(Paused::from([(ProjectId::try_new("held").unwrap(), pause)]));
+    board.show(Paused::from([(ProjectId::try_new("paused").unwrap(), pause)]));
     let api = Arc::new(Api { tokens, timeline: Hostile, messages: Hostile, board });
     router(Console::new(api, ops, Forms::default()))
 }
@@ -176,7 +176,7 @@ const PATHS: [&str; 13] = [
     "/events/evt_1",
     "/projects",
     "/projects/dev",
-    "/projects/held",
+    "/projects/paused",
     "/find?q=%22%3E%3Cscript%3Ealert(1)%3C/script%3E",
     "/events?project=%22%3E%3Cscript%3E",
     "/events?%22%3E%3Cscript%3E=1",
@@ -202,10 +202,10 @@ async fn hostile_values_are_shown_and_never_part_of_a_page() {
 async fn a_paused_project_is_named_on_the_overview_in_the_list_and_on_its_own_page() {
     let mut router = pages("");
     for (path, shown) in [
-        ("/", "/projects/held"),
-        ("/live", "/projects/held"),
-        ("/projects", "/projects/held"),
-        ("/projects/held", "value=\"resume\""),
+        ("/", "/projects/paused"),
+        ("/live", "/projects/paused"),
+        ("/projects", "/projects/paused"),
+        ("/projects/paused", "value=\"resume\""),
         ("/projects/dev", "value=\"pause\""),
     ] {
         let page = text(get(&mut router, path, &[]).await).await;

@@ -49,7 +49,7 @@ pub(super) async fn submit<D: DeadLetters, A: Audit>(
         let asked = ask(work, &filter, events, mistyped, &fields, &changes.forms.proof(ACTION));
         return Ok(page("Confirm", NavItem::DeadLetters, None, &asked).into_response());
     }
-    // What it came to stands on the page, as the last change.
+    // What it came to is on the page, as the last change.
     changes.operations.make_or_leave(actor, work, filter).await.map_err(refused)?;
     Ok(Redirect::to(ACTION).into_response())
 }
@@ -126,7 +126,7 @@ pub(super) fn job(job: &Job) -> Markup {
     let by = who(&job.actor.identity.to_string(), job.actor.claimed());
     let (level, said) = match (&job.ended, job.action) {
         (None, work) => {
-            let (seen, done) = (number(job.progress.looked_at()), number(job.progress.changed()));
+            let (seen, done) = (number(job.progress.examined()), number(job.progress.changed()));
             (
                 Level::Watch,
                 format!(

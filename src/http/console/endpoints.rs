@@ -10,7 +10,7 @@ use super::{
 use crate::{
     event::{EndpointId, EventId, EventType},
     http::{
-        api::hooks::{failed, not_made},
+        api::endpoints::{failed, not_made},
         problem::Problem,
     },
     operate::{

@@ -27,7 +27,7 @@ use jiff::Timestamp;
 use maud::{Markup, html};
 use std::sync::Arc;
 
-/// Between two looks at an event that is still under way: each asks Svix three times.
+/// Between two refreshes of an event that is still under way: each asks Svix three times.
 const LIVE_SECONDS: u32 = 5;
 
 /// `GET /events/{id}`.

@@ -96,7 +96,7 @@ fn from_this_site(headers: &HeaderMap) -> Result<(), Problem> {
     let text = |name: header::HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
     let ours = match headers.get("sec-fetch-site") {
         Some(site) => site == "same-origin",
-        // Over plain HTTP to another machine only the origin is told.
+        // Over plain HTTP to another machine browsers send only the origin.
         None => match (text(header::ORIGIN).and_then(|origin| Url::parse(origin).ok()), text(header::HOST)) {
             (Some(origin), Some(host)) => Url::parse(&format!("{}://{host}", origin.scheme())).is_ok_and(|own| {
                 own.host() == origin.host() && own.port_or_known_default() == origin.port_or_known_default()

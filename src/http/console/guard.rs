@@ -40,7 +40,7 @@ fn as_the_api_has_it(method: &Method, headers: &HeaderMap) -> HeaderMap {
             headers.insert(CLAIMED, name);
         }
     }
-    // Somebody follows a link from a ticket or a chat. The page it stands on can neither read nor frame the answer, and
+    // Somebody follows a link from a ticket or a chat. The page it is on can neither read nor frame the answer, and
     // reading changes nothing.
     let is = |name: &str, value: &str| headers.get(name).is_some_and(|given| given == value);
     if method == Method::GET && is("sec-fetch-mode", "navigate") && is("sec-fetch-dest", "document") {
@@ -69,7 +69,7 @@ fn refused(problem: &Problem) -> Response {
     (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, CHALLENGE)], page).into_response()
 }
 
-/// Load nothing from elsewhere and run nothing that stands in a page.
+/// Load nothing from elsewhere and run nothing that is written in a page.
 const POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; connect-src 'self'; form-action 'self'; \
      base-uri 'none'; frame-ancestors 'none'",

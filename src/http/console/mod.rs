@@ -26,7 +26,7 @@ mod throughput;
 mod timeline;
 
 pub use form::Forms;
-pub use routes::{changes_router, endpoints_router, pausing_router, router};
+pub use routes::{changes_router, endpoint_pages_router, pausing_router, router};
 pub use state::{Changes, Console, Endpoints, Pausing};
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ use axum::{
 use maud::{Markup, html};
 use std::sync::Arc;
 
-/// Between two looks of an open page: the depths are asked for each 5 s, the rest moves all the time.
+/// Between two refreshes of an open page: the depths are asked for each 5 s, the rest moves all the time.
 const LIVE_SECONDS: u32 = 3;
 
 /// `GET /`.

@@ -37,7 +37,7 @@ impl NavItem {
     ];
 }
 
-/// A page that is looked at again while it is open.
+/// A page that is refreshed while it is open.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Live<'a> {
     /// The address that its live parts are fetched from.

@@ -36,8 +36,8 @@ pub(super) async fn order<P: PauseStore, A: Audit>(
     let reason = fields.get("reason").map(str::to_owned);
     let said = match fields.get("work") {
         Some("pause") => {
-            let stands = pausing.operations.pause(actor, &project, reason).await.map_err(undone)?;
-            html! { p.lead { "Project " strong { (project) } " is paused " (because(&stands)) "." } }
+            let pause = pausing.operations.pause(actor, &project, reason).await.map_err(undone)?;
+            html! { p.lead { "Project " strong { (project) } " is paused " (because(&pause)) "." } }
         }
         Some("resume") => {
             pausing.operations.resume(actor, &project, reason).await.map_err(undone)?;
@@ -49,7 +49,7 @@ pub(super) async fn order<P: PauseStore, A: Audit>(
 }
 
 /// Whether the project is paused, and the form that changes it.
-pub(super) fn stand(project: &ProjectId, pause: Option<&Pause>, forms: &Forms) -> Markup {
+pub(super) fn state(project: &ProjectId, pause: Option<&Pause>, forms: &Forms) -> Markup {
     let (work, button) = match pause {
         None => ("pause", "Pause this project"),
         Some(_) => ("resume", "Resume this project"),

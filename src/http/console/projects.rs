@@ -29,7 +29,7 @@ use axum::{
 use maud::{Markup, html};
 use std::sync::Arc;
 
-/// Pages of projects that are looked through for the worst, of 200 each.
+/// Pages of projects that are read to find the worst, of 200 each.
 const PAGES: usize = 5;
 /// Of which so many are shown.
 const WORST: usize = 6;
@@ -42,7 +42,7 @@ async fn named<T: Timeline, M: MessageView>(console: &Console<T, M>, name: &str)
     Ok(ask(console, query(&[("project", Some(name))])).await?.projects.into_iter().next())
 }
 
-/// Whether the journal has heard of this project.
+/// Whether the journal knows this project.
 pub(super) async fn known<T: Timeline, M: MessageView>(console: &Console<T, M>, name: &str) -> Result<bool, Refused> {
     if ProjectId::try_new(name.to_owned()).is_err() {
         return Ok(false);
@@ -95,7 +95,7 @@ pub(super) async fn one<T: Timeline, M: MessageView>(
             "Its events go to the Svix application " code { (console.api.messages.destination(&project)) } "."
         }
         p { a.button href={"/projects/" (name) "/endpoints"} { "Endpoints" } }
-        (pauses::stand(&project, pause, &console.forms))
+        (pauses::state(&project, pause, &console.forms))
         @match &line { Some(line) => (figures(line)), None => p.empty { "No events in the last 24 hours." } }
         @if !dead.is_empty() {
             section aria-labelledby="dead" {
@@ -151,7 +151,7 @@ fn level(project: &Project) -> Level {
 }
 
 fn table(caption: &str, projects: &[Project], paused: &Paused) -> Markup {
-    let held =
+    let is_paused =
         |project: &Plain| ProjectId::try_new(project.to_string()).is_ok_and(|project| paused.contains_key(&project));
     html! {
         table.cards.figures {
@@ -169,7 +169,7 @@ fn table(caption: &str, projects: &[Project], paused: &Paused) -> Markup {
             tbody { @for project in projects { tr {
                 th scope="row" data-name="Project" {
                     (name(project.project.as_ref()))
-                    @if project.project.as_ref().is_some_and(held) { " " (pauses::mark()) }
+                    @if project.project.as_ref().is_some_and(is_paused) { " " (pauses::mark()) }
                  }
                 td data-name="Success" { (badge(level(project), &rate(project))) }
                 td.n data-name="Accepted" { (whole(project.delivered + project.duplicate)) }

@@ -37,7 +37,7 @@ pub fn router<T: Timeline, M: MessageView>(console: Console<T, M>) -> Router {
         .route("/projects", get(projects::list::<T, M>))
         .route("/projects/{project}", get(projects::one::<T, M>))
         .fallback(async || Refused(Problem::new(StatusCode::NOT_FOUND, "there is no such page")));
-    // The page that says no wants its looks too, and they hold nothing.
+    // The page that says no wants its style sheet too, which has no secrets.
     let assets = Router::new().route("/assets/{name}", get(page::asset)).layer(middleware::map_response(guard::secure));
     guarded(pages.with_state(Arc::new(console)), tokens).merge(assets)
 }
@@ -52,7 +52,7 @@ pub fn changes_router<D: DeadLetters, A: Audit>(changes: Changes<D, A>) -> Route
 }
 
 /// `/projects/{project}/endpoints` and `/resend`; needs the peer's address (`ConnectInfo`).
-pub fn endpoints_router<H: EndpointAdmin, A: Audit>(endpoints: Endpoints<H, A>) -> Router {
+pub fn endpoint_pages_router<H: EndpointAdmin, A: Audit>(endpoints: Endpoints<H, A>) -> Router {
     let tokens = endpoints.tokens.clone();
     let pages = Router::new()
         .route("/projects/{project}/endpoints", get(endpoints::list::<H, A>).post(endpoints::order::<H, A>))

@@ -19,7 +19,7 @@ use maud::html;
 use std::sync::Arc;
 use url::form_urlencoded;
 
-/// Longest text that is looked for: identifiers have at most 256 bytes.
+/// Longest text that is searched: identifiers have at most 256 bytes.
 const MAX: usize = 256;
 
 /// `GET /find?q=`.

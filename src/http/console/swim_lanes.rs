@@ -30,12 +30,12 @@ const ROOM: f64 = 0.09;
 /// A mark on a lane.
 struct Mark {
     at: Timestamp,
-    look: Look,
+    kind: Kind,
     says: String,
 }
 
 #[derive(Clone, Copy)]
-enum Look {
+enum Kind {
     Taken,
     Ended(Level),
     ToCome,
@@ -134,17 +134,17 @@ fn lanes(story: &Story) -> Vec<Lane> {
     let drawn = &story.attempts[story.attempts.len().saturating_sub(ATTEMPTS)..];
     let (mut queue, mut attempts, mut delays) = (Lane::new("Queue"), Lane::new("Attempt"), Lane::new("Delay"));
     for (n, attempt) in drawn.iter().enumerate() {
-        let taken = attempt.at - Duration::from_secs_f64((attempt.in_hand_ms / 1000.0).clamp(0.0, 86_400.0));
+        let taken = attempt.at - Duration::from_secs_f64((attempt.processing_ms / 1000.0).clamp(0.0, 86_400.0));
         let name = attempt.queue.as_str();
         queue.marks.push(Mark {
             at: taken,
-            look: Look::Taken,
+            kind: Kind::Taken,
             says: format!("taken from {name}, {}", describe::time(taken)),
         });
         attempts.spans.push(Span { from: taken, until: attempt.at, class: "hand", says: None });
         attempts.marks.push(Mark {
             at: attempt.at,
-            look: Look::Ended(Level::of_outcome(attempt.outcome.as_str())),
+            kind: Kind::Ended(Level::of_outcome(attempt.outcome.as_str())),
             says: format!("attempt {}: {}, {}", attempt.attempt, attempt.outcome, describe::time(attempt.at)),
         });
         if let Some(due) = attempt.next_at.filter(|due| *due > attempt.at) {
@@ -153,7 +153,7 @@ fn lanes(story: &Story) -> Vec<Lane> {
     }
     if let Some(retry) = &story.next_retry {
         let says = format!("attempt {} is due, {}", retry.attempt, describe::time(retry.due_at));
-        attempts.marks.push(Mark { at: retry.due_at, look: Look::ToCome, says });
+        attempts.marks.push(Mark { at: retry.due_at, kind: Kind::ToCome, says });
     }
     let mut lanes = vec![queue, attempts];
     lanes.extend((!delays.spans.is_empty()).then_some(delays));
@@ -173,14 +173,14 @@ fn svix(story: &Story) -> Vec<Lane> {
     let mut lane = Lane::new("Svix");
     if let Some(at) = message.created_at.as_ref().and_then(moment) {
         let says = format!("message {}, {}", message.id, describe::time(at));
-        lane.marks.push(Mark { at, look: Look::Ended(Level::Good), says });
+        lane.marks.push(Mark { at, kind: Kind::Ended(Level::Good), says });
     }
     let endpoints = story.svix.endpoints.iter().take(ENDPOINTS).map(|endpoint| {
         let mut lane = Lane::new(format!("→ {}", endpoint.url));
         let calls = story.svix.attempts.iter().filter(|call| call.endpoint_id == endpoint.id).take(CALLS);
         lane.marks.extend(calls.filter_map(called));
         if let Some(at) = endpoint.next_attempt_at.as_ref().and_then(moment) {
-            lane.marks.push(Mark { at, look: Look::ToCome, says: format!("next attempt, {}", describe::time(at)) });
+            lane.marks.push(Mark { at, kind: Kind::ToCome, says: format!("next attempt, {}", describe::time(at)) });
         }
         lane
     });
@@ -191,7 +191,7 @@ fn called(call: &Call) -> Option<Mark> {
     let at = moment(&call.at)?;
     let answered = if call.response_status == 0 { "no answer".to_owned() } else { call.response_status.to_string() };
     let says = format!("{answered}, {}", describe::time(at));
-    Some(Mark { at, look: Look::Ended(Level::of_svix(call.status.as_str())), says })
+    Some(Mark { at, kind: Kind::Ended(Level::of_svix(call.status.as_str())), says })
 }
 
 fn moment(text: &Plain) -> Option<Timestamp> {
@@ -218,15 +218,15 @@ fn draw(lane: &Lane, top: usize, axis: &Axis) -> Markup {
 
 /// A shape of its own for each meaning, since not everybody sees the colours.
 fn drawn(mark: &Mark, y: usize, axis: &Axis) -> Markup {
-    let (class, shape) = match mark.look {
-        Look::Taken => ("taken", html! { circle r="4" {} }),
-        Look::ToCome => ("to-come", html! { path d="M0-8 8 0 0 8-8 0z" {} }),
-        Look::Ended(Level::Good) => ("good", html! { circle r="8" {} path.cut d="M-3.5 0-1 2.8 3.8-2.6" {} }),
-        Look::Ended(Level::Bad) => ("bad", html! { circle r="8" {} path.cut d="M-3-3 3 3M3-3-3 3" {} }),
-        Look::Ended(Level::Watch) => {
+    let (class, shape) = match mark.kind {
+        Kind::Taken => ("taken", html! { circle r="4" {} }),
+        Kind::ToCome => ("to-come", html! { path d="M0-8 8 0 0 8-8 0z" {} }),
+        Kind::Ended(Level::Good) => ("good", html! { circle r="8" {} path.cut d="M-3.5 0-1 2.8 3.8-2.6" {} }),
+        Kind::Ended(Level::Bad) => ("bad", html! { circle r="8" {} path.cut d="M-3-3 3 3M3-3-3 3" {} }),
+        Kind::Ended(Level::Watch) => {
             ("watch", html! { path d="M0-8.5 8.5 6.5-8.5 6.5z" {} path.cut d="M0-3V1.5M0 4V4.4" {} })
         }
-        Look::Ended(Level::Unknown) => ("unknown", html! { circle r="7" {} }),
+        Kind::Ended(Level::Unknown) => ("unknown", html! { circle r="7" {} }),
     };
     html! {
         svg class={"mark " (class)} x=(axis.x(mark.at)) y=(y) overflow="visible" { title { (mark.says) } (shape) }

@@ -9,25 +9,25 @@ use std::{
 /// Shortest stretch that a throughput is measured over, and the longest that is remembered.
 const SHORTEST: Duration = Duration::from_secs(5);
 const LONGEST: Duration = Duration::from_secs(60);
-/// Looks that are remembered; each open page makes one every few seconds.
+/// Readings that are remembered; each open page makes one every few seconds.
 const MOST: usize = 64;
 
-/// Counts of attempts that ended, at earlier looks.
+/// Counts of attempts that ended, at earlier readings.
 #[derive(Debug, Default)]
 pub(super) struct Throughput(Mutex<VecDeque<(Instant, u64)>>);
 
 impl Throughput {
     /// Attempts a second, now that `ended` have ended since the start, `uptime` ago.
     pub fn measure(&self, now: Instant, ended: u64, uptime: Duration) -> f64 {
-        let mut looks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        while looks.front().is_some_and(|(at, _)| now.duration_since(*at) > LONGEST) {
-            looks.pop_front();
+        let mut readings = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        while readings.front().is_some_and(|(at, _)| now.duration_since(*at) > LONGEST) {
+            readings.pop_front();
         }
-        let earlier = looks.iter().rev().find(|(at, _)| now.duration_since(*at) >= SHORTEST).copied();
-        if looks.back().is_none_or(|(at, _)| now.duration_since(*at) >= SHORTEST / 5) {
-            looks.push_back((now, ended));
-            if looks.len() > MOST {
-                looks.pop_front();
+        let earlier = readings.iter().rev().find(|(at, _)| now.duration_since(*at) >= SHORTEST).copied();
+        if readings.back().is_none_or(|(at, _)| now.duration_since(*at) >= SHORTEST / 5) {
+            readings.push_back((now, ended));
+            if readings.len() > MOST {
+                readings.pop_front();
             }
         }
         let (stretch, ended) = match earlier {

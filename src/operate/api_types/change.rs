@@ -81,7 +81,7 @@ pub struct AuditPage {
     pub next: Option<String>,
 }
 
-/// A pause that stands.
+/// A pause in force.
 #[derive(Debug, Clone, Deserialize, Serialize, ToSchema)]
 pub struct Pause {
     #[schema(value_type = Time)]
@@ -141,7 +141,7 @@ pub struct Resumed {
 
 /// Where a project's messages are delivered.
 #[derive(Debug, Clone, Deserialize, Serialize, ToSchema)]
-pub struct HookEndpoint {
+pub struct ProjectEndpoint {
     pub id: Plain,
     pub url: Plain,
     pub disabled: bool,
@@ -150,7 +150,7 @@ pub struct HookEndpoint {
     pub event_types: Option<Vec<Plain>>,
 }
 
-impl From<endpoint_admin::Endpoint> for HookEndpoint {
+impl From<endpoint_admin::Endpoint> for ProjectEndpoint {
     fn from(endpoint: endpoint_admin::Endpoint) -> Self {
         let endpoint_admin::Endpoint { id, url, disabled, event_types } = endpoint;
         let event_types = event_types.map(|types| types.into_iter().map(Into::into).collect());
@@ -162,7 +162,7 @@ impl From<endpoint_admin::Endpoint> for HookEndpoint {
 #[derive(Debug, Clone, Deserialize, Serialize, ToSchema)]
 pub struct EndpointPage {
     #[schema(max_items = 500)]
-    pub endpoints: Vec<HookEndpoint>,
+    pub endpoints: Vec<ProjectEndpoint>,
     /// Whether there are more than are shown.
     pub truncated: bool,
 }

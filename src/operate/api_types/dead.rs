@@ -65,7 +65,7 @@ pub struct DeadWhole {
     pub events: Vec<DeadFull>,
 }
 
-/// How a job stands.
+/// How far a job is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum WorkState {
@@ -87,7 +87,7 @@ pub struct DeadJob {
     pub started_at: Timestamp,
     #[schema(value_type = Option<Time>)]
     pub ended_at: Option<Timestamp>,
-    pub looked_at: u64,
+    pub examined: u64,
     /// Dealt with so far.
     pub events: u64,
     /// Where discarded events were written to before they went.

@@ -50,9 +50,9 @@ pub struct Attempt {
     /// The same in one line for people.
     pub detail: Option<Plain>,
     pub latency_ms: Option<f64>,
-    /// How long hookbro had it in hand.
+    /// From the delivery to its settlement, deferrals included.
     #[serde(default)]
-    pub in_hand_ms: f64,
+    pub processing_ms: f64,
     /// Calls of Svix that it took.
     #[serde(default)]
     pub calls: i64,
@@ -257,7 +257,7 @@ pub struct Project {
     #[schema(value_type = Option<Time>)]
     pub last_seen: Option<Timestamp>,
     pub last_error: Option<LastError>,
-    /// The pause that stands.
+    /// The pause in force.
     pub paused: Option<Pause>,
 }
 

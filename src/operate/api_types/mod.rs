@@ -13,7 +13,7 @@ mod query;
 mod scalar;
 
 pub use change::{
-    AuditPage, Change, EndpointPage, HookEndpoint, NamedPause, Order, Pause, PausedList, Portal, PortalAsked,
+    AuditPage, Change, EndpointPage, NamedPause, Order, Pause, PausedList, Portal, PortalAsked, ProjectEndpoint,
     RecoverAsked, Recovering, ResendAsked, Resent, Resumed, TestAsked, Tested, Who,
 };
 pub use dead::{

@@ -1,4 +1,4 @@
-//! A dead letter as people look at it, and as JSON.
+//! A dead letter as people see it, and as JSON.
 
 use crate::{
     event::{DeadReason, Redaction},

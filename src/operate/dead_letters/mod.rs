@@ -1,4 +1,4 @@
-//! Dead letters, events that were given up, as operators look at them and deal with them.
+//! Dead letters, events that were given up, as operators see and change them.
 //!
 //! [`DeadLetters`] is what an adapter must be able to do, within [`Bounds`] that its caller sets. [`Operations`] is what the
 //! command line, the HTTP API and the console do with it.
@@ -86,11 +86,11 @@ impl fmt::Debug for Browsed<'_> {
     }
 }
 
-/// How far a change of many dead letters is. Whoever makes it counts, anybody may look.
+/// How far a change of many dead letters is. Whoever makes it counts, anybody may read.
 #[derive(Debug, Default)]
 pub struct Progress {
     total: AtomicU64,
-    looked_at: AtomicU64,
+    examined: AtomicU64,
     changed: AtomicU64,
 }
 
@@ -100,8 +100,8 @@ impl Progress {
         self.total.load(Ordering::Relaxed)
     }
 
-    pub fn looked_at(&self) -> u64 {
-        self.looked_at.load(Ordering::Relaxed)
+    pub fn examined(&self) -> u64 {
+        self.examined.load(Ordering::Relaxed)
     }
 
     pub fn changed(&self) -> u64 {
@@ -112,8 +112,8 @@ impl Progress {
         self.total.store(total, Ordering::Relaxed);
     }
 
-    pub fn look(&self) {
-        self.looked_at.fetch_add(1, Ordering::Relaxed);
+    pub fn examine(&self) {
+        self.examined.fetch_add(1, Ordering::Relaxed);
     }
 
     pub fn changed_so_far(&self, changed: u64) {
@@ -137,10 +137,10 @@ pub enum DeadLettersError {
     /// Another process browses.
     #[error("{0}")]
     Locked(String),
-    #[error("looking through the dead-letter queue took too long; try again, or use `hookbro dead`")]
+    #[error("reading the dead-letter queue took too long; try again, or use `hookbro dead`")]
     Slow,
     #[error(
-        "the dead-letter queue holds {there} events, more than the {most} that this process looks through: use `hookbro dead`"
+        "the dead-letter queue holds {there} events, more than the {most} that this process reads: use `hookbro dead`"
     )]
     TooMany { there: u64, most: usize },
     #[error("nothing was discarded, since {0}")]

@@ -17,13 +17,13 @@ use std::{
 };
 use tokio::sync::Notify;
 
-/// A dead-letter queue in memory, whose looks may be held up.
+/// A dead-letter queue in memory, whose reads may be stalled.
 #[derive(Debug, Default)]
 pub(crate) struct FakeDead {
     pub events: Mutex<Vec<DeadLetter>>,
     pub replayed: AtomicUsize,
-    /// While set, whoever looks waits for `go`.
-    pub held: bool,
+    /// While set, whoever reads waits for `go`.
+    pub stalled: bool,
     pub go: Notify,
 }
 
@@ -40,7 +40,7 @@ impl FakeDead {
     }
 
     async fn wait(&self) {
-        if self.held {
+        if self.stalled {
             self.go.notified().await;
         }
     }
@@ -69,7 +69,7 @@ impl DeadLetters for FakeDead {
         progress: &Progress,
     ) -> Result<Outcome, DeadLettersError> {
         self.wait().await;
-        progress.look();
+        progress.examine();
         let events = self.take(filter);
         self.replayed.fetch_add(usize::try_from(events).unwrap_or_default(), Ordering::SeqCst);
         Ok(Outcome { events, file: None })
@@ -148,8 +148,8 @@ async fn what_cannot_be_written_down_leaves_every_event_where_it_lies() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_long_change_goes_on_alone_and_others_are_told_to_come_again() {
-    let operations = operations(FakeDead { held: true, ..FakeDead::default() }, FakeAudit::default());
+async fn a_long_change_goes_on_alone_and_others_are_asked_to_come_again() {
+    let operations = operations(FakeDead { stalled: true, ..FakeDead::default() }, FakeAudit::default());
     assert_eq!(operations.make_or_leave(local(), Action::Replay, DeadLetterFilter::default()).await, Ok(None));
     assert!(operations.job().unwrap().ended.is_none());
     assert_eq!(operations.count(of("a")).await, Err(Refused::Busy));
@@ -162,12 +162,12 @@ async fn a_long_change_goes_on_alone_and_others_are_told_to_come_again() {
 
 #[tokio::test(start_paused = true)]
 async fn a_client_that_goes_away_does_not_take_the_turn_along() {
-    let operations = operations(FakeDead { held: true, ..FakeDead::default() }, FakeAudit::default());
+    let operations = operations(FakeDead { stalled: true, ..FakeDead::default() }, FakeAudit::default());
     assert!(tokio::time::timeout(Duration::from_millis(5), operations.count(of("a"))).await.is_err());
     assert_eq!(
         operations.count(of("a")).await,
         Err(Refused::Busy),
-        "the look that nobody waits for is still under way"
+        "the read that nobody waits for is still under way"
     );
     operations.dead.go.notify_one();
     operations.idle().await;

@@ -1,12 +1,12 @@
-//! Svix applications as operators look at them: which projects come to one, and whether hookbro made it.
+//! Svix applications as operators see them: which projects come to one, and whether hookbro made it.
 
 use super::route::{AppId, Destination, Routes};
 use crate::event::ProjectId;
 
-/// Metadata of every application that hookbro makes, so that it can be told from others later.
+/// Metadata of every application that hookbro makes, so that it can be distinguished from others later.
 pub const MARK: (&str, &str) = ("created-by", "hookbro");
 
-/// An application as it stands in Svix.
+/// An application as it is in Svix.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Application {
     /// Svix's own id, `app_…`.

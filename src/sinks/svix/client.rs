@@ -4,8 +4,8 @@ use super::{
     answer::{Answer, Create},
     body::MessageBody,
     classify::{Reply, classify, classify_error, error_label, refusal},
-    heard::Heard,
     http::{ClientError, client, proxy_variable},
+    recent_acceptances::RecentAcceptances,
     route::AppId,
     settings::Settings,
     trace,
@@ -37,7 +37,7 @@ pub(super) const DEFAULT_WAIT: Duration = Duration::from_secs(1);
 /// What the probe asks for: cheap, needs the token, writes nothing.
 const PROBE_PATH: &str = "/api/v1/app?limit=1";
 
-/// Applications whose address is kept, some 300 bytes each; those of a larger organisation are put together anew.
+/// Applications whose address is kept, some 300 bytes each; those of a larger organisation are put together each time.
 const MAX_KNOWN: usize = 10_000;
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
@@ -45,12 +45,12 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 #[derive(Debug)]
 pub(super) struct SvixClient {
     settings: Settings,
-    /// Made anew when the token or an authority changes.
+    /// Made again when the token or an authority changes.
     access: RwLock<Option<Arc<Access>>>,
     metrics: Arc<Metrics>,
     traces: Traces,
     accepted: OnceLock<IntCounter>,
-    pub(super) heard: Heard,
+    pub(super) recent: RecentAcceptances,
 }
 
 /// What all calls under one token and the same authorities have in common, made once.
@@ -73,13 +73,13 @@ struct Generations {
 impl SvixClient {
     /// Fails if nothing could be called: without any root certificate, or with a proxy that is none.
     pub fn new(settings: &Settings, metrics: Arc<Metrics>) -> Result<Self, ClientError> {
-        // Looked at now, so that the start fails and not the first event; what calls use is made with the first of them.
+        // Made now, so that the start fails and not the first event; what calls use is made with the first of them.
         client(settings, false)?;
         if let Some(variable) = proxy_variable(settings) {
             tracing::info!(variable, "Svix is called through the proxy of the environment, unless NO_PROXY excepts it");
         }
         let (access, traces, accepted) = (RwLock::default(), Traces::default(), OnceLock::new());
-        Ok(Self { settings: settings.clone(), access, metrics, traces, accepted, heard: Heard::default() })
+        Ok(Self { settings: settings.clone(), access, metrics, traces, accepted, recent: RecentAcceptances::default() })
     }
 
     /// With a span for every message call.
@@ -110,7 +110,7 @@ impl SvixClient {
             Ok((url, access)) => {
                 let answer = self.send(&access, url, message_body(event, app, create), &event.id).await;
                 if matches!(answer, Answer::Accepted(_)) {
-                    self.heard.remember(app, &event.id);
+                    self.recent.remember(app, &event.id);
                 }
                 answer
             }
@@ -262,7 +262,7 @@ impl Head {
 pub(super) struct Asked {
     pub(super) head: Head,
     pub(super) body: Bytes,
-    /// When it was given, by the clock of who gave it where that is told.
+    /// When it was given, by the clock of who gave it where that is known.
     pub(super) at: SystemTime,
 }
 

@@ -1,8 +1,8 @@
-//! What a conflict proves nothing of: whether Svix holds this very event, and whether it calls anybody for it.
+//! What a conflict proves nothing of: whether Svix has this very event, and whether it calls anybody for it.
 //!
-//! Svix commits a message and queues it afterwards; when its caller's connection closes in between, the message stands and no
+//! Svix commits a message and queues it afterwards; when its caller's connection closes in between, the message exists and no
 //! endpoint is ever called (`tests/contract/redis_down_msg_never_delivered.json`). Each repeat is refused as a conflict. So
-//! the message is looked up, then its attempts, then who takes it, and what nobody was called for is sent by Svix once more.
+//! the message is looked up, then its attempts, then who takes it, and what nobody was called for is sent by Svix again.
 
 use super::{
     answer::Answer,
@@ -25,9 +25,9 @@ use std::time::{Duration, SystemTime};
 /// For so long after a message was made, nobody called may mean that Svix is busy: its own queue, and an endpoint that takes the
 /// 30 s that Svix gives it, before there is an attempt to see.
 const SETTLING: Duration = Duration::from_secs(60);
-/// Longest answer read: the largest payload that Svix takes, 2 MiB, written anew with signs in each exponent, or a full page.
+/// Longest answer read: the largest payload that Svix takes, 2 MiB, rewritten with signs in each exponent, or a full page.
 const MAX_ANSWER: usize = 4 * 1024 * 1024;
-/// Attempts looked at. All of one event's are few unless endpoints have failed for long, which proves a call.
+/// Attempts read. All of one event's are few unless endpoints have failed for long, which proves a call.
 const ATTEMPTS: usize = 50;
 /// Endpoints of one page, the most that Svix gives, and pages: above that, no event is sent to them one after another.
 const PAGE: usize = 250;
@@ -40,16 +40,16 @@ pub(super) struct Proof<'a> {
     pub(super) sink: &'a SvixClient,
     pub(super) event: &'a Event,
     pub(super) app: &'a AppId,
-    /// The event has no attempt left to look again.
+    /// The event has no attempt left to check again.
     pub(super) last: bool,
     pub(super) goes_on: &'a (dyn Fn() -> bool + Send + Sync),
 }
 
 /// Why there is no proof.
 enum Stop {
-    /// Not to be looked for now.
+    /// Not to be searched now.
     Interrupted,
-    /// This token may not look, or no URL can ask.
+    /// This token may not read it, or no URL can ask.
     Unable(&'static str),
     Answer(Answer),
 }
@@ -100,7 +100,7 @@ impl Proof<'_> {
     /// Nothing once it is not to go on.
     pub(super) async fn find(self) -> Option<Answer> {
         let mut message = None;
-        let dispatch = match self.look(&mut message).await {
+        let dispatch = match self.check(&mut message).await {
             Ok(dispatch) => dispatch,
             Err(Stop::Interrupted) => return None,
             Err(Stop::Answer(answer)) => return Some(answer),
@@ -109,10 +109,10 @@ impl Proof<'_> {
         Some(Answer::Repeated(Repeat { status: Some(409), message, dispatch }))
     }
 
-    async fn look(&self, message: &mut Option<Box<str>>) -> Result<Dispatch, Stop> {
+    async fn check(&self, message: &mut Option<Box<str>>) -> Result<Dispatch, Stop> {
         let known = self.message().await?;
         *message = Some(known.id.as_str().into());
-        if self.sink.heard.knows(self.app, &self.event.id) {
+        if self.sink.recent.knows(self.app, &self.event.id) {
             return Ok(Dispatch::Heard);
         }
         let path = format!("/api/v1/app/{}/attempt/msg/{}?limit={ATTEMPTS}", self.app, known.id);
@@ -208,7 +208,7 @@ impl Proof<'_> {
         }
         // It may write, as the conflict shows, and not read: waiting will not change that.
         if asked.head.status == StatusCode::FORBIDDEN {
-            return Err(Stop::Unable("svix.token may not look at messages, attempts and endpoints, or not send them"));
+            return Err(Stop::Unable("svix.token may not read messages, attempts and endpoints, or not send them"));
         }
         if asked.head.status == StatusCode::BAD_REQUEST && lacks_payload(&asked.body) {
             let detail = "Svix stored it without calling an endpoint, and has no payload left to send".to_owned();
@@ -218,7 +218,7 @@ impl Proof<'_> {
             Answer::AppMissing(_) => Ok(Found::No),
             Answer::Refused(cause) if cause.status == Some(404) => Ok(Found::No),
             Answer::Refused(cause) | Answer::TooLarge(cause) => Err(Stop::Answer(Answer::Failed { cause, wait: None })),
-            Answer::Conflict => Err(failed("Svix refused a look at a repeat as a conflict".into())),
+            Answer::Conflict => Err(failed("Svix refused the check of a repeat as a conflict".into())),
             answer => Err(Stop::Answer(answer)),
         }
     }
@@ -240,7 +240,7 @@ fn json<'a, T: Deserialize<'a>>(asked: &'a Asked) -> Result<T, Stop> {
 /// What answered is not Svix.
 fn foreign(asked: &Asked) -> Stop {
     let status = asked.head.status;
-    let detail = format!("a look at a repeat was answered {status} with a body that is not Svix's own");
+    let detail = format!("the check of a repeat was answered {status} with a body that is not Svix's own");
     let cause = Cause { status: Some(status.as_u16()), detail };
     Stop::Answer(Answer::Unusable { reason: HaltReason::NotSvix, cause })
 }

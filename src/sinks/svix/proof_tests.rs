@@ -1,4 +1,4 @@
-//! What Svix answers to the looks at a repeat → what the conflict is taken for. The answers are those of the recording.
+//! What Svix answers to the checks of a repeat → what the conflict is taken for. The answers are those of the recording.
 
 use super::super::answer::{Create, Messages as _};
 use super::*;
@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 const BODY: &str =
     r#"{"id":"evt_1","project":"gigs","type":"user.created","data":{"n":1.0,"big":12345678901234567890123}}"#;
 
-/// A Svix that holds what it is told to.
+/// A Svix that has what the test gives it.
 #[derive(Clone)]
 struct Stub {
     message: (u16, Value),
@@ -192,14 +192,14 @@ async fn a_young_message_is_left_to_svix_for_a_while_but_not_for_ever() {
 }
 
 #[tokio::test]
-async fn what_this_process_heard_accepted_needs_no_attempt_to_see() {
+async fn what_this_process_saw_accepted_needs_no_attempt_to_see() {
     let (asked, sink) = stub().serve().await;
     let event = Event::parse(Bytes::from_static(BODY.as_bytes()), 10_000).unwrap();
     let app = AppId::try_new("gigs").unwrap();
     assert!(matches!(sink.post(&event, &app, Create::Never).await, Answer::Accepted(_)));
     let answer = sink.prove(&event, &app, false, &|| true).await;
     assert_eq!(named(answer), "Heard");
-    assert_eq!(asked.lock().unwrap().len(), 2, "the message itself is looked at all the same");
+    assert_eq!(asked.lock().unwrap().len(), 2, "the message itself is read all the same");
 }
 
 #[tokio::test]

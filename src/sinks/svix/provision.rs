@@ -111,7 +111,7 @@ impl Provisioner {
         for round in 0..ROUNDS {
             let turn = self.turn(app);
             let created = turn.lock().await;
-            // It accepted under these credentials: the answer may be older than its creation, and only now be heard.
+            // It accepted under these credentials: the answer may be older than its creation, and only now arrive.
             let late = round == 0 && self.accepted_under(generation, app);
             let answer = match if late { Created::ByNeighbour } else { *created } {
                 Created::NotYet if goes_on() => {

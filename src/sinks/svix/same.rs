@@ -1,13 +1,13 @@
-//! Whether what Svix holds under an event's id is certainly another event. In doubt it is the same: a difference makes a dead
+//! Whether what Svix has under an event's id is certainly another event. In doubt it is the same: a difference makes a dead
 //! letter, so it must be proved.
 //!
-//! Svix shows a payload written anew: keys sorted, the last of equal keys alone, exponents respelled, and `{"expired":true}`
+//! Svix shows a payload rewritten: keys sorted, the last of equal keys alone, exponents respelled, and `{"expired":true}`
 //! where it cannot write it or no longer has it (`tests/contract/msg_create_payload_*.json`).
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use std::fmt;
 
-/// Whether `shown` is certainly not `sent` written anew.
+/// Whether `shown` is certainly not `sent`, rewritten.
 pub(super) fn differs(sent: &[u8], shown: &[u8]) -> bool {
     // What either side cannot be read of, as a lone surrogate, 128 levels or 1e400, proves nothing.
     let (Ok(sent), Ok(shown)) = (serde_json::from_slice::<Json>(sent), serde_json::from_slice::<Json>(shown)) else {

@@ -1,4 +1,4 @@
-//! What this adapter must be told: `svix.*`.
+//! What this adapter must know: `svix.*`.
 
 use crate::process::secret::Secret;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Looking at a message: what Svix made of it at each endpoint. Shapes as recorded in `tests/contract`
+//! Reading a message: what Svix made of it at each endpoint. Shapes as recorded in `tests/contract`
 //! (`msg_get_by_event_id`, `attempted_destinations`, `attempts_by_msg`).
 
 use super::{
@@ -24,15 +24,15 @@ use std::{
     time::Duration,
 };
 
-/// Longest look, of all three calls together: a page waits for it.
-const LOOK_TIMEOUT: Duration = Duration::from_secs(4);
-/// Endpoints and attempts told. Svix takes at most 250.
+/// Longest wait, for all three calls together: a page waits for it.
+const TIMEOUT: Duration = Duration::from_secs(4);
+/// Endpoints and attempts shown. Svix takes at most 250.
 const MOST: usize = 50;
-/// Endpoints looked through for who takes a message: the largest page that Svix gives.
+/// Endpoints read to find who takes a message: the largest page that Svix gives.
 const MOST_TAKERS: usize = 250;
 /// Largest answer read: fifty attempts, each with the answer of an endpoint.
 const MAX_ANSWER: usize = 2 * 1024 * 1024;
-/// Longest answer of an endpoint that is told, in characters.
+/// Longest answer of an endpoint that is shown, in characters.
 const MAX_RESPONSE: usize = 500;
 
 /// Reads messages with the token that delivers them.
@@ -40,7 +40,7 @@ const MAX_RESPONSE: usize = 500;
 pub struct SvixView {
     settings: Settings,
     routes: Routes,
-    /// Made anew when the authorities change.
+    /// Made again when the authorities change.
     client: Mutex<(Generation, Client)>,
 }
 
@@ -108,7 +108,7 @@ impl SvixView {
         Ok(last.1.clone())
     }
 
-    /// What stands at a path; `None` for a 404. A refusal names no value of Svix's.
+    /// What is at a path; `None` for a 404. A refusal names no value of Svix's.
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<Option<T>, String> {
         let token = self.settings.token.current();
         if token.is_empty() {
@@ -135,7 +135,7 @@ impl SvixView {
         serde_json::from_slice(&body).map(Some).map_err(|_| "the answer is not Svix's".to_owned())
     }
 
-    async fn look(&self, app: &AppId, event: &EventId) -> Result<Option<SvixSide>, String> {
+    async fn read(&self, app: &AppId, event: &EventId) -> Result<Option<SvixSide>, String> {
         // Clients of HTTP take these for steps of the path.
         if matches!(event.as_str(), "." | "..") {
             return Err("no URL can carry the id of this event".to_owned());
@@ -149,11 +149,11 @@ impl SvixView {
         let attempted = format!("{base}/attempt/msg/{event}?limit={MOST}");
         let (endpoints, attempts) =
             tokio::join!(self.get::<List<Destination>>(&destinations), self.get::<List<Attempt>>(&attempted));
-        // The message is told even where the rest cannot be.
-        let untold = || "Svix does not tell the endpoints and attempts of this message".to_owned();
+        // The message is shown even where the rest cannot be.
+        let hidden = || "Svix does not tell the endpoints and attempts of this message".to_owned();
         let missing = match (&endpoints, &attempts) {
             (Err(why), _) | (_, Err(why)) => Some(why.clone()),
-            (Ok(None), _) | (_, Ok(None)) => Some(untold()),
+            (Ok(None), _) | (_, Ok(None)) => Some(hidden()),
             _ => None,
         };
         let (endpoints, attempts) =
@@ -222,7 +222,7 @@ impl MessageView for SvixView {
 
     async fn message(&self, project: &ProjectId, event: &EventId) -> Result<Option<SvixSide>, String> {
         let late = || Err("no answer from Svix in time".to_owned());
-        tokio::time::timeout(LOOK_TIMEOUT, self.look(self.routes.destination(project).app(), event))
+        tokio::time::timeout(TIMEOUT, self.read(self.routes.destination(project).app(), event))
             .await
             .unwrap_or_else(|_| late())
     }
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_real_svix_answered_is_told() {
+    fn what_a_real_svix_answered_is_shown() {
         let side = side(
             recorded("msg_get_by_event_id"),
             recorded("attempted_destinations"),

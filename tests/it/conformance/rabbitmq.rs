@@ -42,7 +42,7 @@ impl RabbitRig {
         let (metrics, health) = (Arc::new(Metrics::new().unwrap()), Arc::new(Health::new()));
         let rig = Self { broker, settings, metrics, health };
         let connect = rig.rabbitmq();
-        until("the topology stands", SOON, async || match connect.open(Occasion::Start).await {
+        until("the topology is declared", SOON, async || match connect.open(Occasion::Start).await {
             Ok(session) => {
                 session.close().await;
                 Some(())

@@ -181,13 +181,13 @@ async fn undispatched_messages_are_called_for_only_if_their_caller_waits() {
     {
         assert_eq!(calls(event), expected, "{event}");
         let path = format!("/api/v1/app/gigs/attempt/msg/{event}?limit=3");
-        let told = running.call("GET", &path, Value::Null).await.unwrap().json();
-        assert_eq!((told["data"].as_array().unwrap().len(), &told["done"]), (expected.len(), &json!(true)));
+        let listed = running.call("GET", &path, Value::Null).await.unwrap().json();
+        assert_eq!((listed["data"].as_array().unwrap().len(), &listed["done"]), (expected.len(), &json!(true)));
     }
     let path = format!("/api/v1/app/gigs/msg/lost/endpoint/{id}/resend");
     assert_eq!(running.call("POST", &path, Value::Null).await.unwrap().status, 202);
-    let told = running.call("GET", "/api/v1/app/gigs/attempt/msg/lost", Value::Null).await.unwrap().json();
-    assert_eq!((&told["data"][0]["triggerType"], &told["data"][0]["endpointId"]), (&json!(1), &json!(id)));
-    let told = running.call("GET", "/api/v1/app/gigs/msg/lost/endpoint", Value::Null).await.unwrap().json();
-    assert_eq!((&told["data"][0]["id"], &told["data"][0]["statusText"]), (&json!(id), &json!("success")));
+    let listed = running.call("GET", "/api/v1/app/gigs/attempt/msg/lost", Value::Null).await.unwrap().json();
+    assert_eq!((&listed["data"][0]["triggerType"], &listed["data"][0]["endpointId"]), (&json!(1), &json!(id)));
+    let listed = running.call("GET", "/api/v1/app/gigs/msg/lost/endpoint", Value::Null).await.unwrap().json();
+    assert_eq!((&listed["data"][0]["id"], &listed["data"][0]["statusText"]), (&json!(id), &json!("success")));
 }

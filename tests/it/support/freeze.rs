@@ -1,4 +1,4 @@
-//! A TCP proxy whose connections freeze: they stand, and nothing passes any more, as when a machine or a path goes silent.
+//! A TCP proxy whose connections freeze: they stay open, and nothing passes any more, as when a machine or a path goes silent.
 
 use tokio::{
     io::copy_bidirectional,

@@ -11,8 +11,8 @@ type Entry = (String, String, String);
 /// How many of these events Svix does not hold yet.
 pub fn missing(svix: &TestSvix, published: &[Sample]) -> usize {
     let messages = svix.sandbox.messages();
-    let held: HashSet<_> = messages.iter().map(|m| (m.app.as_str(), m.event_id.as_deref())).collect();
-    published.iter().filter(|s| !held.contains(&(s.project.as_str(), Some(s.id.as_str())))).count()
+    let stored: HashSet<_> = messages.iter().map(|m| (m.app.as_str(), m.event_id.as_deref())).collect();
+    published.iter().filter(|s| !stored.contains(&(s.project.as_str(), Some(s.id.as_str())))).count()
 }
 
 /// Every published event is stored exactly once, in its own project's application, with its own bytes, and nothing else.

@@ -18,7 +18,7 @@ pub mod world;
 
 use std::time::{Duration, Instant};
 
-/// How often a state is looked at.
+/// How often a state is read.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Waits for a state instead of sleeping; panics with `what` if it does not come about in time.
@@ -26,13 +26,13 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 pub fn until<'a, T>(
     what: &'a str,
     at_most: Duration,
-    mut look: impl AsyncFnMut() -> Option<T> + 'a,
+    mut check: impl AsyncFnMut() -> Option<T> + 'a,
 ) -> impl Future<Output = T> + 'a {
     let place = std::panic::Location::caller();
     let started = Instant::now();
     async move {
         loop {
-            if let Some(seen) = look().await {
+            if let Some(seen) = check().await {
                 return seen;
             }
             assert!(started.elapsed() < at_most, "{place}: not within {at_most:?}: {what}");

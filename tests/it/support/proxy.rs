@@ -13,7 +13,7 @@ use tokio::{
 };
 use tokio_util::task::AbortOnDropHandle;
 
-/// The one user that is let in, and the password that must stand in no output.
+/// The one user that is let in, and the password that must be in no output.
 pub const USER: &str = "proxyuser";
 pub const PASSWORD: &str = "planted-proxy-password-4";
 /// `USER:PASSWORD` in base64.

@@ -1,4 +1,4 @@
-//! Certificates made for one test, and a TLS front: what stands behind it needs to know nothing of TLS.
+//! Certificates made for one test, and a TLS front: what is behind it needs to know nothing of TLS.
 
 use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
 use std::{net::SocketAddr, sync::Arc};
@@ -13,7 +13,7 @@ use tokio_rustls::{
 };
 use tokio_util::task::AbortOnDropHandle;
 
-/// An authority that no machine trusts unless it is told to.
+/// An authority that no machine trusts unless it is configured to.
 pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
     certificate: String,

@@ -110,7 +110,7 @@ impl SvixAdmin {
                 return Err(error);
             }
             let wait = wait.unwrap_or(backoff);
-            tracing::warn!(%error, wait_ms = wait.as_millis(), "Svix call failed, hookbro repeats it");
+            tracing::warn!(%error, wait.ms = wait.as_millis(), "call of Svix failed; trying again");
             tokio::time::sleep(wait).await;
             backoff *= 2;
         }

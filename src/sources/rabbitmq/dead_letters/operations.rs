@@ -134,7 +134,7 @@ impl DeadLetters for DeadLetterQueue {
         let publisher = Publisher::new(self.access.clone(), "hookbro replay");
         let (began, mut why) = (Instant::now(), None);
         let seen = |replayed| {
-            progress.look();
+            progress.examine();
             progress.changed_so_far(replayed);
             if self.stop.is_cancelled() {
                 why = Some(STOPPING.to_owned());
@@ -168,7 +168,7 @@ impl DeadLetters for DeadLetterQueue {
         progress.begin(queue.left().into());
         let path = to.map_or_else(|| self.folder.join(discard::file_name(self.topology.dead())), Path::to_owned);
         let seen = || {
-            progress.look();
+            progress.examine();
             if self.stop.is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
         match self.taking(discard::run(queue, filter, &path, seen)).await {

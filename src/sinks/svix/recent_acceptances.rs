@@ -1,5 +1,5 @@
-//! The acceptances that this process has heard of late: Svix answers after it has queued, so a repeat of one of these needs no
-//! look at its attempts.
+//! The latest acceptances that this process has seen: Svix answers after it has queued, so for a repeat of one of these nobody
+//! has to read its attempts.
 
 use super::route::AppId;
 use crate::event::EventId;
@@ -16,18 +16,18 @@ const ROOM: usize = 32 * 1024;
 ///
 /// Keyed by chance, so that nobody can choose ids that stand for each other; two of them do by accident once in 2^49 pairs.
 #[derive(Debug)]
-pub(super) struct Heard {
+pub(super) struct RecentAcceptances {
     keys: RandomState,
     marks: Box<[AtomicU64]>,
 }
 
-impl Default for Heard {
+impl Default for RecentAcceptances {
     fn default() -> Self {
         Self { keys: RandomState::new(), marks: (0..ROOM).map(|_| AtomicU64::new(0)).collect() }
     }
 }
 
-impl Heard {
+impl RecentAcceptances {
     pub(super) fn remember(&self, app: &AppId, event: &EventId) {
         let (mark, slot) = self.of(app, event);
         slot.into_iter().for_each(|slot| slot.store(mark, Ordering::Relaxed));
@@ -56,15 +56,16 @@ mod tests {
 
     #[test]
     fn it_remembers_the_last_ones_of_each_application_and_nothing_else() {
-        let (heard, gigs, dev) = (Heard::default(), AppId::try_new("gigs").unwrap(), AppId::try_new("dev").unwrap());
-        assert!(!heard.knows(&gigs, &event(0)));
+        let (recent, gigs, dev) =
+            (RecentAcceptances::default(), AppId::try_new("gigs").unwrap(), AppId::try_new("dev").unwrap());
+        assert!(!recent.knows(&gigs, &event(0)));
         for n in 0..10 * ROOM {
-            heard.remember(&gigs, &event(n));
-            assert!(heard.knows(&gigs, &event(n)));
-            assert!(!heard.knows(&dev, &event(n)));
+            recent.remember(&gigs, &event(n));
+            assert!(recent.knows(&gigs, &event(n)));
+            assert!(!recent.knows(&dev, &event(n)));
         }
-        let kept = (9 * ROOM..10 * ROOM).filter(|n| heard.knows(&gigs, &event(*n))).count();
+        let kept = (9 * ROOM..10 * ROOM).filter(|n| recent.knows(&gigs, &event(*n))).count();
         assert!(kept > ROOM / 2, "{kept} of the last {ROOM}");
-        assert!((0..10 * ROOM).filter(|n| heard.knows(&gigs, &event(*n))).count() <= ROOM);
+        assert!((0..10 * ROOM).filter(|n| recent.knows(&gigs, &event(*n))).count() <= ROOM);
     }
 }

@@ -119,8 +119,8 @@ async fn test<H: EndpointAdmin, A: Audit>(
     let (actor, asked) = asked::read::<TestAsked>(&state.tokens, request).await?;
     let endpoint = checked("endpoint", endpoint, EndpointId::try_new)?;
     let kind = field("type", asked.r#type.unwrap_or_else(|| PING.to_owned()), EventType::try_new)?;
-    let told = state.order(actor, project, Order::Test { endpoint, kind: kind.clone() }).await?;
-    Ok(Json(Tested { message_id: told.unwrap_or_default().into(), r#type: kind.as_str().into() }))
+    let message = state.order(actor, project, Order::Test { endpoint, kind: kind.clone() }).await?;
+    Ok(Json(Tested { message_id: message.unwrap_or_default().into(), r#type: kind.as_str().into() }))
 }
 
 /// Has everything delivered again that failed at an endpoint since then.
