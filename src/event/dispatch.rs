@@ -29,7 +29,7 @@ impl NoTaker {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dispatch {
     /// This process saw Svix accept it, and Svix answers after it has queued.
-    Heard,
+    SeenAccepted,
     /// An endpoint was called.
     Called,
     /// Nobody is to be called.
@@ -44,7 +44,7 @@ impl Dispatch {
     /// A word for machines, where it says more than the outcome.
     pub fn reason(self) -> Option<&'static str> {
         match self {
-            Self::Heard | Self::Called => None,
+            Self::SeenAccepted | Self::Called => None,
             Self::Nobody(why) => Some(why.as_str()),
             Self::Rescued { .. } => Some("rescued"),
             Self::Unchecked(_) => Some("unchecked"),
@@ -54,7 +54,7 @@ impl Dispatch {
     /// One line about this event, where there is something to say.
     pub fn detail(self) -> Option<String> {
         Some(match self {
-            Self::Heard | Self::Called => return None,
+            Self::SeenAccepted | Self::Called => return None,
             Self::Nobody(NoTaker::NoEndpoint) => "the application has no endpoint".to_owned(),
             Self::Nobody(NoTaker::Filtered) => "no endpoint's filter takes this type and these channels".to_owned(),
             Self::Nobody(NoTaker::Disabled) => "every endpoint that would take it is disabled".to_owned(),

@@ -135,14 +135,14 @@ mod tests {
             assert!(matches!(operations.pause(local(), &gigs, pause).await, Err(PauseError::Reason)));
             assert!(matches!(operations.resume(local(), &gigs, resume).await, Err(PauseError::Reason)));
         }
-        assert!(audit.rows().is_empty() && !board.holds(&gigs));
+        assert!(audit.rows().is_empty() && !board.is_paused(&gigs));
         let longest = "ü".repeat(MAX_REASON);
         let first = operations.pause(local(), &gigs, Some(longest.clone())).await.unwrap();
         assert_eq!(first.reason, Some(longest));
         assert_eq!(operations.pause(local(), &gigs, Some(String::new())).await.unwrap(), first);
-        assert!(board.holds(&gigs));
+        assert!(board.is_paused(&gigs));
         operations.resume(local(), &gigs, None).await.unwrap();
-        assert!(!board.holds(&gigs));
+        assert!(!board.is_paused(&gigs));
         let expected = [
             ("local project.pause", "1 done: paused"),
             ("local project.pause", "3 done: it was paused already"),

@@ -157,13 +157,13 @@ impl<S: Sink> Handler<S> {
 
     /// Leave to call, once neither the event's project nor everything is paused.
     async fn pass(&self, event: &Event, standing: Standing, deadline: Instant) -> Result<Pass<'_>, Released> {
-        if self.board.holds(&event.project) {
+        if self.board.is_paused(&event.project) {
             return Err(Released::ProjectPaused);
         }
         tokio::select! {
             biased;
             pass = self.halt.pass(standing, deadline, &self.stop) => pass.map_err(Released::from),
-            () = self.board.until_held(&event.project) => Err(Released::ProjectPaused),
+            () = self.board.until_paused(&event.project) => Err(Released::ProjectPaused),
         }
     }
 
@@ -178,7 +178,7 @@ impl<S: Sink> Handler<S> {
         deadline: Instant,
         calls: &mut Calls,
     ) -> Result<Option<Outcome>, Denied> {
-        let wanted = || pass.holds() && !self.board.holds(&event.project);
+        let wanted = || pass.holds() && !self.board.is_paused(&event.project);
         let turn = self.pacer.turn(message.lane, wanted, deadline, &self.stop).await?;
         let Some(turn) = turn.filter(|_| wanted()) else { return Ok(None) };
         let goes_on = || wanted() && Instant::now() < deadline;
@@ -196,7 +196,7 @@ impl<S: Sink> Handler<S> {
     fn repeated(&self, event: &Event, dispatch: Dispatch) {
         let (id, project) = (event.id.as_str(), event.project.as_str());
         match dispatch {
-            Dispatch::Heard | Dispatch::Called | Dispatch::Nobody(_) => {}
+            Dispatch::SeenAccepted | Dispatch::Called | Dispatch::Nobody(_) => {}
             Dispatch::Rescued { endpoints } => {
                 self.metrics.events_rescued.inc();
                 tracing::warn!(

@@ -60,12 +60,12 @@ impl Board {
     }
 
     /// Whether `project` is paused, as far as is known.
-    pub fn holds(&self, project: &ProjectId) -> bool {
+    pub fn is_paused(&self, project: &ProjectId) -> bool {
         self.any.load(Ordering::Acquire) && names(&self.known.borrow(), project)
     }
 
     /// Waits until `project` is paused.
-    pub async fn until_held(&self, project: &ProjectId) {
+    pub async fn until_paused(&self, project: &ProjectId) {
         // Boxed: the task of an event that never waits should not be as large as that of one that does.
         let mut known = Box::new(self.known.subscribe());
         // The sender lives as long as the board.
@@ -74,7 +74,7 @@ impl Board {
 
     /// An event of `project` was parked. If the pause ended in the meantime, nobody may have seen it there.
     pub fn was_parked(&self, project: &ProjectId) {
-        if !self.holds(project) {
+        if !self.is_paused(project) {
             self.late.notify_one();
         }
     }

@@ -40,13 +40,13 @@ fn pause(by: &str) -> Pause {
 async fn the_first_pause_stands_and_a_resumed_project_is_free() {
     let pauses = pauses();
     let [gigs, dev] = ["gigs", "dev"].map(|id| ProjectId::try_new(id).unwrap());
-    assert!(!pauses.board().holds(&gigs));
+    assert!(!pauses.board().is_paused(&gigs));
     assert_eq!(pauses.pause(&gigs, &pause("one")).await.unwrap().identity, "one");
     assert_eq!(pauses.pause(&gigs, &pause("two")).await.unwrap().identity, "one");
-    assert!(pauses.board().holds(&gigs) && !pauses.board().holds(&dev));
+    assert!(pauses.board().is_paused(&gigs) && !pauses.board().is_paused(&dev));
     assert_eq!(pauses.board().metrics.projects_paused.get(), 1);
     pauses.resume(&gigs).await.unwrap();
-    assert!(!pauses.board().holds(&gigs));
+    assert!(!pauses.board().is_paused(&gigs));
 }
 
 #[tokio::test]
@@ -58,7 +58,7 @@ async fn a_store_that_is_away_changes_nothing_and_one_that_is_off_frees_all() {
     pauses.store.away.store(true, Ordering::Relaxed);
     assert_eq!(pauses.refresh().await, Err(Unread::Away));
     assert_eq!(pauses.resume(&gigs).await, Err(Unread::Away));
-    assert!(pauses.board().holds(&gigs));
+    assert!(pauses.board().is_paused(&gigs));
 }
 
 #[tokio::test]
@@ -68,7 +68,7 @@ async fn who_waits_hears_of_the_pause_and_of_what_was_was_parked_too_late() {
     let board = Arc::clone(pauses.board());
     let waiting = tokio::spawn({
         let gigs = gigs.clone();
-        async move { board.until_held(&gigs).await }
+        async move { board.until_paused(&gigs).await }
     });
     let _ = pauses.pause(&gigs, &pause("one")).await.unwrap();
     waiting.await.unwrap();

@@ -126,7 +126,7 @@ impl<K: Parking> Resumer<K> {
     async fn pass(&self) -> Result<Passed, NotPassed> {
         let until = Instant::now() + LONGEST_PASS;
         let goes_on = || Instant::now() < until && !self.stop.requested.is_cancelled();
-        let passed = self.parking.release(|project| self.board.holds(project), goes_on).await?;
+        let passed = self.parking.release(|project| self.board.is_paused(project), goes_on).await?;
         let Passed { released, kept, left } = passed;
         if released > 0 {
             tracing::info!(

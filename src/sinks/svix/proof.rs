@@ -113,7 +113,7 @@ impl Proof<'_> {
         let known = self.message().await?;
         *message = Some(known.id.as_str().into());
         if self.sink.recent.knows(self.app, &self.event.id) {
-            return Ok(Dispatch::Heard);
+            return Ok(Dispatch::SeenAccepted);
         }
         let path = format!("/api/v1/app/{}/attempt/msg/{}?limit={ATTEMPTS}", self.app, known.id);
         let Found::Yes(asked) = self.ask(Method::GET, &path).await? else { return Err(gone()) };

@@ -198,7 +198,7 @@ async fn what_this_process_saw_accepted_needs_no_attempt_to_see() {
     let app = AppId::try_new("gigs").unwrap();
     assert!(matches!(sink.post(&event, &app, Create::Never).await, Answer::Accepted(_)));
     let answer = sink.prove(&event, &app, false, &|| true).await;
-    assert_eq!(named(answer), "Heard");
+    assert_eq!(named(answer), "SeenAccepted");
     assert_eq!(asked.lock().unwrap().len(), 2, "the message itself is read all the same");
 }
 
