@@ -82,7 +82,7 @@ impl<S: Sink> Handler<S> {
         let odd_properties = !unreadable.spare.is_empty();
         if odd_properties {
             let (id, project, properties) = (event.id.as_str(), event.project.as_str(), &*unreadable.spare);
-            tracing::info!(event.id = id, project, properties, "properties of the event's message could not be read");
+            tracing::debug!(event.id = id, project, properties, "properties of the event's message could not be read");
         }
         let of_message = [foreign_type.then_some(Oddity::ContentType), odd_properties.then_some(Oddity::Properties)];
         for oddity in event.oddities.iter().copied().chain(of_message.into_iter().flatten()) {
