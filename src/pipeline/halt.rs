@@ -1,7 +1,8 @@
 //! The halt of everything: whether events may be sent to the sink at all.
 //!
 //! Halted, it lets nobody through until the prober ([`super::prober`]) has reason to believe that the sink is back; then one
-//! event at a time may try. Only the acceptance of such a probe opens it again.
+//! event at a time may try. Only the acceptance of such a probe opens it to all again. Where no event comes to be tried, the
+//! prober's success ends the halt for operators, and the first event that comes still goes alone.
 
 use super::{
     halt_state::{Halted, State, Step},
@@ -130,7 +131,7 @@ impl Halt {
                     () = tokio::time::sleep(standing.yields()) => {}
                 }
             }
-            if self.step(Step::HalfOpen, Step::Probing) {
+            if self.take_probe() {
                 return Pass { halt: self, probe: permit };
             }
         }
@@ -160,6 +161,34 @@ impl Halt {
         self.state.subscribe()
     }
 
+    fn take_probe(&self) -> bool {
+        self.state.send_if_modified(|state| match state {
+            State::Halted(closed) => match closed.step.with_probe() {
+                Some(step) => {
+                    closed.step = step;
+                    true
+                }
+                None => false,
+            },
+            State::Running => false,
+        })
+    }
+
+    /// A probe has come back and proved nothing: the next event may be one, unless a date given by the sink lies ahead.
+    fn give_probe_back(&self) {
+        self.state.send_if_modified(|state| match state {
+            State::Halted(closed) => {
+                let before = closed.step;
+                closed.step = match before.without_probe() {
+                    step if step != before && closed.must_wait().is_some() => Step::Waiting,
+                    step => step,
+                };
+                closed.step != before
+            }
+            State::Running => false,
+        });
+    }
+
     /// Halts everything, or says again why it is halted. Nobody passes before `not_before`.
     pub fn begin(&self, reason: HaltReason, cause: &Cause, not_before: Option<Instant>) {
         self.state.send_modify(|state| match state {
@@ -167,12 +196,27 @@ impl Halt {
                 tracing::warn!(halt.reason = reason.as_str(), halt.cause = %cause, "halted: nothing is sent");
                 *state = State::Halted(Halted::new(reason, cause, not_before));
             }
-            State::Halted(closed) => closed.again(reason, cause, not_before),
+            State::Halted(closed) => {
+                if closed.step.is_over() {
+                    tracing::warn!(halt.reason = reason.as_str(), halt.cause = %cause, "halted again: nothing is sent");
+                }
+                closed.again(reason, cause, not_before);
+            }
         });
         self.show();
     }
 
-    /// Moves from one step of the pause to another; false if it is at another. Towards a probe it only moves when no date
+    /// Nobody has come to be tried, and the prober was answered well: operators need not wait for the first event.
+    pub(super) fn await_first_event(&self) -> bool {
+        let over = self.step(Step::HalfOpen, Step::Untried);
+        if over {
+            tracing::info!("the halt is over: the probe succeeded, and there is no event to try yet");
+            self.show();
+        }
+        over
+    }
+
+    /// Moves from one step of the halt to another; false if it is at another. Towards a probe it only moves when no date
     /// given by the sink lies ahead, whoever learned of that date in the meantime.
     pub(super) fn step(&self, from: Step, to: Step) -> bool {
         self.state.send_if_modified(|state| match state {
@@ -190,6 +234,9 @@ impl Halt {
             let State::Halted(closed) = state else { return };
             if closed.must_wait().is_some() {
                 closed.step = Step::Waiting;
+            } else if closed.step.is_over() {
+                tracing::info!("an event was accepted, the first since the halt");
+                *state = State::Running;
             } else {
                 let halted_for = closed.since.elapsed().unwrap_or_default();
                 tracing::info!(halt.ms = halted_for.as_millis(), "the halt is over: an event was accepted");
@@ -258,7 +305,7 @@ impl Pass<'_> {
 impl Drop for Pass<'_> {
     fn drop(&mut self) {
         if self.probe.is_some() {
-            self.halt.step(Step::Probing, Step::HalfOpen);
+            self.halt.give_probe_back();
         }
     }
 }

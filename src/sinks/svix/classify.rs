@@ -124,6 +124,16 @@ pub(super) fn lacks_payload(body: &[u8]) -> bool {
     own.code.as_deref() == Some("missing_payload")
 }
 
+/// Whether this is a page of Svix's list of applications.
+pub(super) fn is_list(reply: &Reply<'_>) -> bool {
+    #[derive(Deserialize)]
+    struct List<'a> {
+        #[serde(borrow, rename = "data")]
+        _data: Vec<&'a serde_json::value::RawValue>,
+    }
+    reply.status == StatusCode::OK && serde_json::from_slice::<List<'_>>(reply.body).is_ok()
+}
+
 /// What may be shown of an answer that is no success, and whether Svix itself gave it.
 pub(super) struct Shown {
     pub text: String,

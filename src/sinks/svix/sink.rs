@@ -12,7 +12,7 @@ use crate::{
     observe::{metrics::Metrics, trace::Traces},
     pipeline::{
         route::{Destination, Routes, UnknownProject},
-        sink::{Outcome, Sink, Terms},
+        sink::{Outcome, Probed, Sink, Terms},
     },
     process::secret::Generation,
 };
@@ -54,7 +54,7 @@ impl Sink for SvixSink {
         self.0.deliver(event, to, terms).await
     }
 
-    async fn probe(&self) -> Result<(), Outcome> {
+    async fn probe(&self) -> Result<Probed, Outcome> {
         self.0.client.probe().await.map_err(Outcome::from)
     }
 
