@@ -26,6 +26,7 @@ mod ladder;
 mod lanes;
 mod live;
 mod migrate;
+mod not_found;
 mod operate;
 mod pause;
 mod poison;

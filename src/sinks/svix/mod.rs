@@ -1,5 +1,6 @@
 //! Svix over HTTP. The only place that knows its URLs, bodies and answers.
 
+mod absence;
 mod admin;
 mod answer;
 mod application;
@@ -10,6 +11,7 @@ mod client;
 mod endpoint_admin;
 mod heard;
 mod http;
+mod presence;
 mod proof;
 mod provision;
 mod same;
