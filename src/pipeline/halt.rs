@@ -6,6 +6,7 @@
 
 use super::{
     halt_state::{Halted, State, Step},
+    refusals::{Reach, Refusals},
     source::Demand,
 };
 use crate::{
@@ -14,9 +15,10 @@ use crate::{
     process::stop::Stop,
 };
 use std::{
+    hash::{BuildHasher as _, Hash, RandomState},
     sync::{
-        Arc,
-        atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering},
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -37,6 +39,11 @@ pub struct Halt {
     /// Ordinary events that wait.
     waiting: AtomicUsize,
     failures: AtomicU32,
+    refusals: Mutex<Refusals>,
+    /// Whether there are any, so that an acceptance seldom looks.
+    any_refused: AtomicBool,
+    /// Makes a number of a destination, which nobody can choose.
+    destinations: RandomState,
     /// Milliseconds after `epoch` of the last acceptance, plus one; 0: none yet.
     last_accepted: AtomicU64,
     epoch: Instant,
@@ -59,7 +66,7 @@ pub enum Standing {
     Ordinary,
     /// It has failed on every rung but this one.
     LastAttempt,
-    /// Its last attempt failed, and nothing else was accepted either.
+    /// Its last attempt failed, or it was refused, and nothing else was accepted either.
     FailedItsProbe,
 }
 
@@ -76,6 +83,16 @@ impl Standing {
     }
 }
 
+/// What a refusal is about.
+#[must_use]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// This event, as far as anybody can know.
+    TheEvent,
+    /// Every event: nothing is known of this one, and nothing spent.
+    EveryEvent,
+}
+
 /// Why an event was not let through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Denied {
@@ -90,6 +107,9 @@ impl Halt {
             lines: [const { Semaphore::const_new(1) }; Standing::COUNT],
             waiting: AtomicUsize::new(0),
             failures: AtomicU32::new(0),
+            refusals: Mutex::default(),
+            any_refused: AtomicBool::new(false),
+            destinations: RandomState::new(),
             last_accepted: AtomicU64::new(0),
             epoch: Instant::now(),
             metrics,
@@ -246,6 +266,24 @@ impl Halt {
         self.show();
     }
 
+    fn count_refusal(&self, destination: &impl Hash) -> Reach {
+        let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+        self.any_refused.store(true, Ordering::Relaxed);
+        refusals.refused(self.destinations.hash_one(destination))
+    }
+
+    fn forget_refusals(&self) {
+        if self.any_refused.load(Ordering::Relaxed) {
+            let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+            self.any_refused.store(false, Ordering::Relaxed);
+            refusals.accepted();
+        }
+    }
+
+    fn is_refusing(&self) -> bool {
+        matches!(&*self.state.borrow(), State::Halted(closed) if closed.reason == HaltReason::Refusing)
+    }
+
     fn show(&self) {
         let state = self.state.borrow();
         self.metrics.show_halt(state.reason());
@@ -267,6 +305,7 @@ impl Pass<'_> {
         let now = u64::try_from(self.halt.epoch.elapsed().as_millis()).unwrap_or(u64::MAX - 1);
         self.halt.last_accepted.fetch_max(now + 1, Ordering::Relaxed);
         self.halt.failures.store(0, Ordering::Relaxed);
+        self.halt.forget_refusals();
         if self.probe.take().is_some() {
             self.halt.resume();
         }
@@ -274,6 +313,22 @@ impl Pass<'_> {
 
     /// The sink answered for good about this one event. That it would accept another is likely, not proved.
     pub fn answered(self) {}
+
+    /// The sink refused the event. Of many refusals of several destinations, without an acceptance among them, only those of
+    /// probes count for their events: one at a time, and the halt stays.
+    pub fn refused(mut self, destination: &impl Hash, cause: &Cause) -> Refused {
+        let reach = self.halt.count_refusal(destination);
+        if reach != Reach::Sink && !self.halt.is_refusing() {
+            return Refused::TheEvent;
+        }
+        let permit = self.probe.take();
+        self.halt.begin(HaltReason::Refusing, cause, None);
+        if permit.is_none() {
+            return Refused::EveryEvent;
+        }
+        self.halt.step(Step::Probing, Step::Waiting);
+        Refused::TheEvent
+    }
 
     /// The call failed as single calls do. `wait`, if any, holds back every call.
     pub fn failed(mut self, cause: &Cause, wait: Option<Duration>) {

@@ -241,3 +241,5 @@ async fn an_event_whose_turn_comes_after_the_pause_is_put_aside_and_spends_none_
 
 #[path = "conflict_tests.rs"]
 mod conflict;
+#[path = "refusals_tests.rs"]
+mod refusals;

@@ -37,6 +37,7 @@ mod proof;
 mod raw_http;
 mod readme;
 mod recover;
+mod refusing;
 mod regions;
 mod sandbox;
 mod secrets;
