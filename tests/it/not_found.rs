@@ -4,9 +4,7 @@ use crate::support::{
     SOON,
     events::{generated, one},
     hookbro::Hookbro,
-    ledger,
-    svix::TOKEN,
-    until,
+    ledger, until,
     world::World,
 };
 use svix_sandbox::{Fault, FaultKind, RequestKind};
@@ -16,13 +14,6 @@ const NO_ROUTE: &str = r#"{"detail":"Not Found"}"#;
 
 fn not_found(body: &str) -> Fault {
     Fault { status: Some(404), body: Some(body.to_owned()), ..Fault::default() }
-}
-
-async fn application(world: &World, uid: &str) {
-    let body = format!(r#"{{"name":"{uid}","uid":"{uid}"}}"#);
-    let request = reqwest::Client::new().post(format!("{}/api/v1/app", world.svix.url()));
-    let answer = request.bearer_auth(TOKEN).body(body).send().await.unwrap();
-    assert_eq!(answer.status(), 201);
 }
 
 async fn is_halted(hookbro: &Hookbro) -> bool {
@@ -55,14 +46,14 @@ async fn costs_nothing(world: World, fault: Fault, projects: &[&str]) {
 #[tokio::test(flavor = "multi_thread")]
 async fn of_an_application_that_is_there_another_404_of_svixs_own_halts() {
     let world = World::new("nfthere").await.with("routing.apps", "gigs=gigs");
-    application(&world, "gigs").await;
+    world.application("gigs").await;
     costs_nothing(world, not_found(ENTITY_NOT_FOUND), &["gigs"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gateway_s_404_halts_whoever_s_application_is_asked_for() {
     let world = World::new("nfgateway").await.with("routing.apps", "gigs=gigs");
-    application(&world, "gigs").await;
+    world.application("gigs").await;
     costs_nothing(world, not_found(NO_ROUTE), &["gigs", "dev", "acme"]).await;
 }
 
@@ -70,7 +61,7 @@ async fn a_gateway_s_404_halts_whoever_s_application_is_asked_for() {
 async fn a_wrong_base_address_halts_and_creates_nothing() {
     let world = World::new("nfbase").await.with("routing.unknown_project", "dead_letter");
     for project in ["gigs", "dev"] {
-        application(&world, project).await;
+        world.application(project).await;
     }
     let everything = Fault { kind: FaultKind::Any, ..not_found(NO_ROUTE) };
     costs_nothing(world, everything, &["gigs", "dev"]).await;
