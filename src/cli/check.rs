@@ -98,7 +98,7 @@ async fn check_svix(settings: &Settings) -> Result<Vec<String>, Failure> {
     let metrics = Arc::new(Metrics::new().map_err(|error| Failure::Running(error.to_string()))?);
     let sink = app::svix_sink(settings, &metrics, Traces::default())?;
     match sink.probe().await {
-        Ok(()) => {
+        Ok(_) => {
             let shown = sink.server_certificate().await;
             Ok(shown.map(|der| certificates::shown("Svix's certificate", &der)).into_iter().collect())
         }

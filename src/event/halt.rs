@@ -15,13 +15,22 @@ pub enum HaltReason {
     RateLimited,
     /// Too many failures in a row, or a last attempt failed while nothing at all was accepted.
     Failing,
+    /// Too many events refused in a row, of several applications, and none accepted among them.
+    Refusing,
     /// More unknown applications than is plausible: perhaps another organisation's token.
     Provisioning,
 }
 
 impl HaltReason {
-    pub const ALL: [Self; 6] =
-        [Self::Auth, Self::Unreachable, Self::NotSvix, Self::RateLimited, Self::Failing, Self::Provisioning];
+    pub const ALL: [Self; 7] = [
+        Self::Auth,
+        Self::Unreachable,
+        Self::NotSvix,
+        Self::RateLimited,
+        Self::Failing,
+        Self::Refusing,
+        Self::Provisioning,
+    ];
 
     pub fn as_str(self) -> &'static str {
         match self {
@@ -30,6 +39,7 @@ impl HaltReason {
             Self::NotSvix => "not_svix",
             Self::RateLimited => "rate_limited",
             Self::Failing => "failing",
+            Self::Refusing => "refusing",
             Self::Provisioning => "provisioning",
         }
     }

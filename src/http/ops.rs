@@ -106,6 +106,13 @@ fn journal(journal: &Journal, metrics: &Metrics) -> Value {
 fn svix(svix: &Svix) -> Value {
     match svix {
         Svix::Ok => json!({"state": "ok", "reason": null, "until": null}),
+        // Whether it takes events only an event can show, and none has come since the probe succeeded.
+        Svix::Untried { reason } => json!({
+            "state": "ok",
+            "reason": null,
+            "until": null,
+            "detail": format!("the halt ({reason}) is over by its probe; hookbro awaits a first event to try"),
+        }),
         Svix::Halted { reason, detail, since, until } => json!({
             "state": "paused",
             "reason": reason.as_str(),
@@ -143,10 +150,14 @@ mod tests {
         ops.health.svix.send_replace(Svix::Halted { reason, detail: "no".into(), since, until: None });
         assert_eq!(readyz(State(ops.clone())).await.0, StatusCode::OK);
         assert_eq!(livez(State(ops.clone())).await.0, StatusCode::OK);
-        let Json(status) = status(State(ops)).await;
-        assert_eq!(status["svix"]["state"], "paused");
-        assert_eq!(status["svix"]["reason"], "auth");
-        assert_eq!(status["broker"]["state"], "connected");
+        let Json(said) = status(State(ops.clone())).await;
+        assert_eq!(said["svix"]["state"], "paused");
+        assert_eq!(said["svix"]["reason"], "auth");
+        assert_eq!(said["broker"]["state"], "connected");
+        ops.health.svix.send_replace(Svix::Untried { reason });
+        let Json(said) = status(State(ops)).await;
+        assert_eq!(said["svix"]["state"], "ok");
+        assert!(said["svix"]["detail"].as_str().unwrap().contains("(auth)"));
     }
 
     #[tokio::test]

@@ -29,7 +29,16 @@ pub enum Broker {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Svix {
     Ok,
-    Halted { reason: HaltReason, detail: String, since: SystemTime, until: Option<SystemTime> },
+    /// A halt for this reason is over by its probe alone: no event has come yet that could be tried.
+    Untried {
+        reason: HaltReason,
+    },
+    Halted {
+        reason: HaltReason,
+        detail: String,
+        since: SystemTime,
+        until: Option<SystemTime>,
+    },
 }
 
 /// Why the process cannot make progress by itself.

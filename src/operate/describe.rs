@@ -225,6 +225,7 @@ pub fn of_reason(reason: &str) -> Option<&'static str> {
         "not_svix" => "something else than Svix answered",
         "rate_limited" => "Svix asked for a pause",
         "failing" => "Svix kept failing",
+        "refusing" => "Svix refused event after event and accepted none",
         "provisioning" => "applications were missing that should not be",
         crate::event::PROJECT_PAUSED => "its project is paused, and its events wait until it is resumed",
         _ => return None,

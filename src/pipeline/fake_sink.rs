@@ -2,7 +2,7 @@
 
 use crate::{
     event::{Cause, DeadReason, Dispatch, Event, HaltReason, ProjectId},
-    pipeline::sink::{Outcome, Repeat, Sink, Stored, Terms},
+    pipeline::sink::{Outcome, Probed, Repeat, Sink, Stored, Terms},
     process::secret::{Generation, Secret, SecretSource},
 };
 use std::{collections::VecDeque, sync::Mutex, time::Duration};
@@ -11,7 +11,7 @@ use std::{collections::VecDeque, sync::Mutex, time::Duration};
 #[derive(Debug)]
 pub(super) struct FakeSink {
     script: Mutex<VecDeque<Outcome>>,
-    probe: Mutex<Result<(), Outcome>>,
+    probe: Mutex<Result<Probed, Outcome>>,
     calls: Mutex<Vec<String>>,
     credentials: (SecretSource, Secret),
 }
@@ -20,7 +20,7 @@ impl FakeSink {
     pub(super) fn answering(script: impl IntoIterator<Item = Outcome>) -> Self {
         Self {
             script: Mutex::new(script.into_iter().collect()),
-            probe: Mutex::new(Ok(())),
+            probe: Mutex::new(Ok(Probed::Well)),
             calls: Mutex::default(),
             credentials: Secret::changing("one"),
         }
@@ -30,7 +30,7 @@ impl FakeSink {
         *self.script.lock().unwrap() = script.into_iter().collect();
     }
 
-    pub(super) fn answer_probes(&self, outcome: Result<(), Outcome>) {
+    pub(super) fn answer_probes(&self, outcome: Result<Probed, Outcome>) {
         *self.probe.lock().unwrap() = outcome;
     }
 
@@ -58,7 +58,7 @@ impl Sink for FakeSink {
         Some(if script.len() > 1 { script.pop_front().unwrap() } else { script.front().unwrap().clone() })
     }
 
-    async fn probe(&self) -> Result<(), Outcome> {
+    async fn probe(&self) -> Result<Probed, Outcome> {
         self.probe.lock().unwrap().clone()
     }
 

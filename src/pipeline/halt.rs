@@ -1,10 +1,12 @@
 //! The halt of everything: whether events may be sent to the sink at all.
 //!
 //! Halted, it lets nobody through until the prober ([`super::prober`]) has reason to believe that the sink is back; then one
-//! event at a time may try. Only the acceptance of such a probe opens it again.
+//! event at a time may try. Only the acceptance of such a probe opens it to all again. Where no event comes to be tried, the
+//! prober's success ends the halt for operators, and the first event that comes still goes alone.
 
 use super::{
     halt_state::{Halted, State, Step},
+    refusals::{Reach, Refusals},
     source::Demand,
 };
 use crate::{
@@ -13,9 +15,10 @@ use crate::{
     process::stop::Stop,
 };
 use std::{
+    hash::{BuildHasher as _, Hash, RandomState},
     sync::{
-        Arc,
-        atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering},
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -36,6 +39,11 @@ pub struct Halt {
     /// Ordinary events that wait.
     waiting: AtomicUsize,
     failures: AtomicU32,
+    refusals: Mutex<Refusals>,
+    /// Whether there are any, so that an acceptance seldom looks.
+    any_refused: AtomicBool,
+    /// Makes a number of a destination, which nobody can choose.
+    destinations: RandomState,
     /// Milliseconds after `epoch` of the last acceptance, plus one; 0: none yet.
     last_accepted: AtomicU64,
     epoch: Instant,
@@ -58,7 +66,7 @@ pub enum Standing {
     Ordinary,
     /// It has failed on every rung but this one.
     LastAttempt,
-    /// Its last attempt failed, and nothing else was accepted either.
+    /// Its last attempt failed, or it was refused, and nothing else was accepted either.
     FailedItsProbe,
 }
 
@@ -75,6 +83,16 @@ impl Standing {
     }
 }
 
+/// What a refusal is about.
+#[must_use]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// This event, as far as anybody can know.
+    TheEvent,
+    /// Every event: nothing is known of this one, and nothing spent.
+    EveryEvent,
+}
+
 /// Why an event was not let through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Denied {
@@ -89,6 +107,9 @@ impl Halt {
             lines: [const { Semaphore::const_new(1) }; Standing::COUNT],
             waiting: AtomicUsize::new(0),
             failures: AtomicU32::new(0),
+            refusals: Mutex::default(),
+            any_refused: AtomicBool::new(false),
+            destinations: RandomState::new(),
             last_accepted: AtomicU64::new(0),
             epoch: Instant::now(),
             metrics,
@@ -130,7 +151,7 @@ impl Halt {
                     () = tokio::time::sleep(standing.yields()) => {}
                 }
             }
-            if self.step(Step::HalfOpen, Step::Probing) {
+            if self.take_probe() {
                 return Pass { halt: self, probe: permit };
             }
         }
@@ -160,6 +181,34 @@ impl Halt {
         self.state.subscribe()
     }
 
+    fn take_probe(&self) -> bool {
+        self.state.send_if_modified(|state| match state {
+            State::Halted(closed) => match closed.step.with_probe() {
+                Some(step) => {
+                    closed.step = step;
+                    true
+                }
+                None => false,
+            },
+            State::Running => false,
+        })
+    }
+
+    /// A probe has come back and proved nothing: the next event may be one, unless a date given by the sink lies ahead.
+    fn give_probe_back(&self) {
+        self.state.send_if_modified(|state| match state {
+            State::Halted(closed) => {
+                let before = closed.step;
+                closed.step = match before.without_probe() {
+                    step if step != before && closed.must_wait().is_some() => Step::Waiting,
+                    step => step,
+                };
+                closed.step != before
+            }
+            State::Running => false,
+        });
+    }
+
     /// Halts everything, or says again why it is halted. Nobody passes before `not_before`.
     pub fn begin(&self, reason: HaltReason, cause: &Cause, not_before: Option<Instant>) {
         self.state.send_modify(|state| match state {
@@ -167,12 +216,27 @@ impl Halt {
                 tracing::warn!(halt.reason = reason.as_str(), halt.cause = %cause, "halted: nothing is sent");
                 *state = State::Halted(Halted::new(reason, cause, not_before));
             }
-            State::Halted(closed) => closed.again(reason, cause, not_before),
+            State::Halted(closed) => {
+                if closed.step.is_over() {
+                    tracing::warn!(halt.reason = reason.as_str(), halt.cause = %cause, "halted again: nothing is sent");
+                }
+                closed.again(reason, cause, not_before);
+            }
         });
         self.show();
     }
 
-    /// Moves from one step of the pause to another; false if it is at another. Towards a probe it only moves when no date
+    /// Nobody has come to be tried, and the prober was answered well: operators need not wait for the first event.
+    pub(super) fn await_first_event(&self) -> bool {
+        let over = self.step(Step::HalfOpen, Step::Untried);
+        if over {
+            tracing::info!("the halt is over: the probe succeeded, and there is no event to try yet");
+            self.show();
+        }
+        over
+    }
+
+    /// Moves from one step of the halt to another; false if it is at another. Towards a probe it only moves when no date
     /// given by the sink lies ahead, whoever learned of that date in the meantime.
     pub(super) fn step(&self, from: Step, to: Step) -> bool {
         self.state.send_if_modified(|state| match state {
@@ -190,6 +254,9 @@ impl Halt {
             let State::Halted(closed) = state else { return };
             if closed.must_wait().is_some() {
                 closed.step = Step::Waiting;
+            } else if closed.step.is_over() {
+                tracing::info!("an event was accepted, the first since the halt");
+                *state = State::Running;
             } else {
                 let halted_for = closed.since.elapsed().unwrap_or_default();
                 tracing::info!(halt.ms = halted_for.as_millis(), "the halt is over: an event was accepted");
@@ -197,6 +264,24 @@ impl Halt {
             }
         });
         self.show();
+    }
+
+    fn count_refusal(&self, destination: &impl Hash) -> Reach {
+        let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+        self.any_refused.store(true, Ordering::Relaxed);
+        refusals.refused(self.destinations.hash_one(destination))
+    }
+
+    fn forget_refusals(&self) {
+        if self.any_refused.load(Ordering::Relaxed) {
+            let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+            self.any_refused.store(false, Ordering::Relaxed);
+            refusals.accepted();
+        }
+    }
+
+    fn is_refusing(&self) -> bool {
+        matches!(&*self.state.borrow(), State::Halted(closed) if closed.reason == HaltReason::Refusing)
     }
 
     fn show(&self) {
@@ -220,6 +305,7 @@ impl Pass<'_> {
         let now = u64::try_from(self.halt.epoch.elapsed().as_millis()).unwrap_or(u64::MAX - 1);
         self.halt.last_accepted.fetch_max(now + 1, Ordering::Relaxed);
         self.halt.failures.store(0, Ordering::Relaxed);
+        self.halt.forget_refusals();
         if self.probe.take().is_some() {
             self.halt.resume();
         }
@@ -227,6 +313,22 @@ impl Pass<'_> {
 
     /// The sink answered for good about this one event. That it would accept another is likely, not proved.
     pub fn answered(self) {}
+
+    /// The sink refused the event. Of many refusals of several destinations, without an acceptance among them, only those of
+    /// probes count for their events: one at a time, and the halt stays.
+    pub fn refused(mut self, destination: &impl Hash, cause: &Cause) -> Refused {
+        let reach = self.halt.count_refusal(destination);
+        if reach != Reach::Sink && !self.halt.is_refusing() {
+            return Refused::TheEvent;
+        }
+        let permit = self.probe.take();
+        self.halt.begin(HaltReason::Refusing, cause, None);
+        if permit.is_none() {
+            return Refused::EveryEvent;
+        }
+        self.halt.step(Step::Probing, Step::Waiting);
+        Refused::TheEvent
+    }
 
     /// The call failed as single calls do. `wait`, if any, holds back every call.
     pub fn failed(mut self, cause: &Cause, wait: Option<Duration>) {
@@ -258,7 +360,7 @@ impl Pass<'_> {
 impl Drop for Pass<'_> {
     fn drop(&mut self) {
         if self.probe.is_some() {
-            self.halt.step(Step::Probing, Step::HalfOpen);
+            self.halt.give_probe_back();
         }
     }
 }

@@ -1,7 +1,14 @@
 //! The halt by itself: who passes when.
 
 use super::*;
-use crate::pipeline::fake_sink::cause;
+use crate::{
+    observe::health,
+    pipeline::{
+        fake_sink::{FakeSink, accepted, cause, unusable},
+        prober::QUIET,
+        sink::Probed,
+    },
+};
 use std::task::Poll;
 
 fn halt() -> Halt {
@@ -177,4 +184,114 @@ async fn alone_an_event_at_its_last_attempt_is_tried_all_the_same() {
     let asked = Instant::now();
     halt.pass(Standing::LastAttempt, soon(), &Stop::default()).await.unwrap().accepted();
     assert!(halt.is_running() && asked.elapsed() < Duration::from_secs(5));
+}
+
+/// So that a timer of the same length has struck.
+const TICK: Duration = Duration::from_millis(10);
+
+/// A prober at work on this halt.
+fn kept(halt: &Arc<Halt>, sink: &Arc<FakeSink>) -> tokio::task::JoinHandle<()> {
+    let (halt, sink) = (Arc::clone(halt), Arc::clone(sink));
+    tokio::spawn(async move { crate::pipeline::prober::keep(&halt, &*sink).await })
+}
+
+fn is_shown(halt: &Halt, reason: HaltReason) -> bool {
+    halt.metrics.paused.with_label_values(&[reason.as_str()]).get() == 1
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_nothing_to_try_the_probe_ends_it_for_operators_and_the_first_event_still_goes_alone() {
+    let (halt, sink) = (Arc::new(halt()), Arc::new(FakeSink::answering([accepted()])));
+    sink.answer_probes(Err(unusable(HaltReason::Unreachable)));
+    let prober = kept(&halt, &sink);
+    tokio::time::sleep(Duration::from_secs(100)).await;
+    assert!(is_shown(&halt, HaltReason::Unreachable) && halt.demand() == Demand::Nothing);
+    sink.answer_probes(Ok(Probed::Well));
+    tokio::time::sleep(Duration::from_secs(30) + QUIET + TICK).await;
+    assert!(!is_shown(&halt, HaltReason::Unreachable), "nothing is there to try");
+    assert_eq!(*halt.health.svix.borrow(), health::Svix::Untried { reason: HaltReason::Unreachable });
+    assert!(!halt.is_running(), "only an acceptance opens it to all");
+    assert_eq!(halt.demand(), Demand::One);
+    let first = open_pass(&halt).await;
+    assert!(!lets_through(&halt).await, "one at a time");
+    assert!(!is_shown(&halt, HaltReason::Unreachable));
+    // It proves nothing, and the next one goes alone too.
+    first.answered();
+    open_pass(&halt).await.accepted();
+    assert!(halt.is_running());
+    assert_eq!(*halt.health.svix.borrow(), health::Svix::Ok);
+    prober.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_first_event_with_a_wrong_answer_halts_again() {
+    let (halt, sink) = (Arc::new(halt()), Arc::new(FakeSink::answering([accepted()])));
+    let prober = kept(&halt, &sink);
+    halt.begin(HaltReason::Unreachable, &cause(0), None);
+    tokio::time::sleep(Duration::from_secs(1) + QUIET + TICK).await;
+    assert!(!is_shown(&halt, HaltReason::Unreachable));
+    open_pass(&halt).await.unusable(HaltReason::NotSvix, &cause(404), None);
+    assert!(is_shown(&halt, HaltReason::NotSvix) && !lets_through(&halt).await);
+    assert!(matches!(&*halt.health.svix.borrow(), health::Svix::Halted { reason: HaltReason::NotSvix, .. }));
+    tokio::time::sleep(Duration::from_secs(2) + QUIET + TICK).await;
+    assert!(!is_shown(&halt, HaltReason::NotSvix), "and again it ends with nothing to try");
+    open_pass(&halt).await.failed(&cause(500), None);
+    assert!(is_shown(&halt, HaltReason::Failing));
+    prober.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_events_are_tried_and_not_accepted_it_stays_a_halt() {
+    let (halt, sink) = (Arc::new(halt()), Arc::new(FakeSink::answering([accepted()])));
+    let prober = kept(&halt, &sink);
+    halt.begin(HaltReason::Failing, &cause(500), None);
+    let mut shown = Vec::new();
+    let watching = Arc::clone(&halt);
+    // One that has failed before lets others go first each time, and is something to try all the same.
+    let tried = async {
+        for _ in 0..5 {
+            watching.pass(Standing::FailedItsProbe, soon(), &Stop::default()).await.unwrap().failed(&cause(500), None);
+        }
+    };
+    let mut tried = std::pin::pin!(tried);
+    loop {
+        tokio::select! {
+            biased;
+            () = &mut tried => break,
+            () = tokio::time::sleep(Duration::from_millis(100)) => shown.push(is_shown(&halt, HaltReason::Failing)),
+        }
+    }
+    assert!(shown.len() > 400 && shown.iter().all(|shown| *shown), "a halt must not seem to end at each probe");
+    prober.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_only_an_event_can_make_clear_ends_nothing() {
+    let (halt, sink) = (Arc::new(halt()), Arc::new(FakeSink::answering([accepted()])));
+    sink.answer_probes(Ok(Probed::Unclear));
+    let prober = kept(&halt, &sink);
+    halt.begin(HaltReason::NotSvix, &cause(404), None);
+    tokio::time::sleep(Duration::from_secs(1000)).await;
+    assert!(is_shown(&halt, HaltReason::NotSvix));
+    open_pass(&halt).await.accepted();
+    assert!(halt.is_running() && !is_shown(&halt, HaltReason::NotSvix));
+    prober.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_that_proves_nothing_does_not_keep_it_shown_for_ever() {
+    let (halt, sink) = (Arc::new(halt()), Arc::new(FakeSink::answering([accepted()])));
+    let prober = kept(&halt, &sink);
+    halt.begin(HaltReason::Unreachable, &cause(0), None);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    open_pass(&halt).await.answered();
+    assert!(is_shown(&halt, HaltReason::Unreachable));
+    tokio::time::sleep(QUIET + TICK).await;
+    assert!(!is_shown(&halt, HaltReason::Unreachable));
+    // A call from before comes home late, with a date.
+    halt.begin(HaltReason::RateLimited, &cause(429), Some(Instant::now() + Duration::from_secs(9)));
+    assert!(is_shown(&halt, HaltReason::RateLimited) && halt.demand() == Demand::Nothing);
+    tokio::time::sleep(Duration::from_secs(9) + QUIET + TICK).await;
+    assert!(!is_shown(&halt, HaltReason::RateLimited), "its date is over");
+    prober.abort();
 }

@@ -1,7 +1,7 @@
 //! The one decision: what becomes of a delivery. Borrows the message, returns a verdict, never sees the token.
 
 use super::{
-    halt::{Denied, Halt, Pass, Standing},
+    halt::{Denied, Halt, Pass, Refused, Standing},
     pacer::Pacer,
     record::Calls,
 };
@@ -131,6 +131,10 @@ impl<S: Sink> Handler<S> {
                     pass.answered();
                     return Verdict::Retry(cause);
                 }
+                Outcome::Dead { reason: DeadReason::Refused, cause } => match pass.refused(&destination, &cause) {
+                    Refused::TheEvent => return dead(DeadReason::Refused, cause),
+                    Refused::EveryEvent => standing = Standing::FailedItsProbe,
+                },
                 Outcome::Dead { reason, cause } => {
                     pass.answered();
                     return dead(reason, cause);

@@ -8,6 +8,7 @@ use crate::{
         delivery::Unreadable,
         fake_sink::{FakeSink, accepted, cause, dead, failed, repeated, throttled, unusable},
         pauses::Pause,
+        sink::Probed,
     },
 };
 use bytes::Bytes;
@@ -164,7 +165,7 @@ async fn new_credentials_are_tried_at_once() {
     // Late in the pause, when probes are 30 s apart.
     let correct = tokio::spawn(async move {
         tokio::time::sleep(Duration::from_secs(200)).await;
-        sink.answer_probes(Ok(()));
+        sink.answer_probes(Ok(Probed::Well));
         sink.answer_from_now_on([accepted()]);
         sink.change_credentials("two");
         Instant::now()
@@ -240,3 +241,5 @@ async fn an_event_whose_turn_comes_after_the_pause_is_put_aside_and_spends_none_
 
 #[path = "conflict_tests.rs"]
 mod conflict;
+#[path = "refusals_tests.rs"]
+mod refusals;

@@ -17,6 +17,7 @@ pub mod parking;
 pub mod pauses;
 mod prober;
 mod record;
+mod refusals;
 mod resume;
 pub mod sink;
 pub mod source;

@@ -1,4 +1,4 @@
-//! Ends a halt: waits, probes, and then lets one event through.
+//! Ends a halt: waits, probes, and then lets one event through; where none comes, the probe's success is enough.
 
 use super::{
     halt::Halt,
@@ -6,14 +6,18 @@ use super::{
 };
 use crate::{
     event::HaltReason,
-    pipeline::sink::{Outcome, Sink},
+    pipeline::sink::{Outcome, Probed, Sink},
     process::secret::Generation,
 };
 use std::time::Duration;
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
 
 /// First and longest wait between two probes: soon after a hiccup, and gently through a long outage.
 const PROBE_EVERY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+
+/// For so long nobody may come to be tried before there is nothing to try: longer than those at their last attempt let others
+/// go first, and than a source takes to bring what lies ready.
+pub(super) const QUIET: Duration = Duration::from_secs(5);
 
 /// Probes for as long as the process runs. Starts with one probe, so that a wrong token shows at once and not
 /// with the first event.
@@ -38,7 +42,9 @@ pub async fn keep<S: Sink>(halt: &Halt, sink: &S) {
             wait_for_reason(&closed, wait, sink, seen).await;
             wait = (wait * 2).min(PROBE_EVERY.1);
             seen = sink.generation();
-            try_again(halt, sink, closed.reason).await;
+            if try_again(halt, sink, closed.reason).await == Some(Probed::Well) {
+                let _ = until_tried_or_quiet(halt, &mut states).await;
+            }
         }
         seen = sink.generation();
     }
@@ -55,14 +61,34 @@ async fn wait_for_reason<S: Sink>(closed: &Halted, wait: Duration, sink: &S, see
     }
 }
 
-async fn try_again<S: Sink>(halt: &Halt, sink: &S, reason: HaltReason) {
+async fn try_again<S: Sink>(halt: &Halt, sink: &S, reason: HaltReason) -> Option<Probed> {
     // After a rate limit the one event is the probe: another call would only count against the limit.
-    let probed = if reason == HaltReason::RateLimited { Ok(()) } else { sink.probe().await };
+    let probed = if reason == HaltReason::RateLimited { Ok(Probed::Well) } else { sink.probe().await };
     match probed {
-        Ok(()) => {
+        Ok(probed) => {
             halt.step(Step::Waiting, Step::HalfOpen);
+            Some(probed)
         }
-        Err(outcome) => begin(halt, reason, outcome),
+        Err(outcome) => {
+            begin(halt, reason, outcome);
+            None
+        }
+    }
+}
+
+/// Waits while an event may be tried, until one has told more or none has come for [`QUIET`].
+async fn until_tried_or_quiet(halt: &Halt, states: &mut watch::Receiver<State>) -> Result<(), watch::error::RecvError> {
+    let is_at = |state: &State, step| matches!(state, State::Halted(closed) if closed.step == step);
+    loop {
+        let state = states.wait_for(|state| !is_at(state, Step::Probing)).await?.clone();
+        if !is_at(&state, Step::HalfOpen) {
+            return Ok(());
+        }
+        match tokio::time::timeout(QUIET, states.wait_for(|state| !is_at(state, Step::HalfOpen))).await {
+            Ok(tried) => drop(tried?),
+            Err(_) if halt.await_first_event() => return Ok(()),
+            Err(_) => {}
+        }
     }
 }
 

@@ -84,6 +84,16 @@ pub struct Terms<'a> {
     pub last: bool,
 }
 
+/// What was learned by asking without an event.
+#[must_use]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Probed {
+    /// The far side works, as far as that shows without an event.
+    Well,
+    /// Something answers, and only an event can tell whether that takes any.
+    Unclear,
+}
+
 /// Something that takes events.
 pub trait Sink: Send + Sync + 'static {
     /// What one delivery goes to.
@@ -102,7 +112,7 @@ pub trait Sink: Send + Sync + 'static {
     ) -> impl Future<Output = Option<Outcome>> + Send;
 
     /// Asks, without sending an event, whether anything would be taken.
-    fn probe(&self) -> impl Future<Output = Result<(), Outcome>> + Send;
+    fn probe(&self) -> impl Future<Output = Result<Probed, Outcome>> + Send;
 
     /// Which credentials a call would use now.
     fn generation(&self) -> Generation;

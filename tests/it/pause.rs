@@ -97,6 +97,33 @@ async fn a_token_that_turns_wrong_under_load_spends_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn svix_away_at_start_and_back_ends_the_halt_without_an_event_and_then_events_flow() {
+    let mut world = World::new("idle").await;
+    world.svix.go_away().await;
+    let hookbro = Hookbro::ready(world.settings()).await;
+    paused(&hookbro, "unreachable").await;
+    assert_eq!(hookbro.status().await["svix"]["state"], "paused");
+    world.svix.come_back().await;
+    until("the halt is over", SOON, async || {
+        (hookbro.metric("hookbro_paused{reason=\"unreachable\"}").await == 0.0).then_some(())
+    })
+    .await;
+    let status = hookbro.status().await;
+    assert_eq!(status["svix"]["state"], "ok");
+    assert!(status["svix"]["detail"].as_str().unwrap().contains("first event"), "{status}");
+    assert!(world.svix.calls().is_empty(), "no event was there to try");
+    assert_eq!(hookbro.status_of("/readyz").await, 200);
+    let events = generated("idle", &["gigs", "dev"], 300);
+    world.publish(&events).await;
+    world.arrive(&events).await;
+    ledger::check(&world.svix, &events);
+    assert!(hookbro.status().await["svix"]["detail"].is_null(), "an event was accepted");
+    nothing_was_spent(&world, &hookbro).await;
+    hookbro.stop().await;
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn svix_away_for_20_seconds_loses_and_spends_nothing() {
     let mut world = World::new("away").await;
     let hookbro = Hookbro::ready(world.settings()).await;

@@ -164,6 +164,11 @@ fn svix(ops: &Ops) -> Answer {
             }
             _ => (Level::Good, "Yes, Svix accepts events".to_owned(), Vec::new()),
         },
+        Svix::Untried { reason } => {
+            let words = describe::of_reason(reason.as_str()).unwrap_or(reason.as_str());
+            let answer = "Svix answers again; the next event will show whether it accepts events".to_owned();
+            (Level::Unknown, answer, vec![sentence(&format!("Delivery was halted because {words}"))])
+        }
         Svix::Halted { reason, detail, since, until } => {
             let level = if reason.as_str() == "rate_limited" { Level::Watch } else { Level::Bad };
             let words = describe::of_reason(reason.as_str()).unwrap_or(reason.as_str());

@@ -22,6 +22,8 @@ pub(super) enum Answer {
     Mismatch(Cause),
     /// It is there, and nobody has been called for it yet: too early to say whether anybody will be.
     Undispatched(Cause),
+    /// Something was not found. Proves nothing: see [`Messages::look_up`].
+    NotFound(Cause),
     /// No such application, or it belongs to another organisation.
     AppMissing(Cause),
     /// This event will never be taken.
@@ -56,6 +58,7 @@ impl From<Answer> for Outcome {
             Answer::Conflict => {
                 Self::Pending(Cause { status: Some(409), detail: "a repeat that was not looked up".to_owned() })
             }
+            Answer::NotFound(cause) => Self::Halt { reason: HaltReason::NotSvix, cause, wait: None },
             Answer::AppMissing(cause) => dead(DeadReason::Unroutable, cause),
             Answer::Refused(cause) => dead(DeadReason::Refused, cause),
             Answer::TooLarge(cause) => dead(DeadReason::TooLarge, cause),
@@ -75,6 +78,13 @@ pub(super) enum Create {
     IfMissing,
 }
 
+/// Whether an application is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Presence {
+    There,
+    Missing,
+}
+
 /// The calls that a delivery is made of: Svix's client, or a script in tests.
 pub(super) trait Messages: Send + Sync + 'static {
     /// Hands over one event. Never fails otherwise than by its answer.
@@ -90,6 +100,9 @@ pub(super) trait Messages: Send + Sync + 'static {
         last: bool,
         goes_on: &(dyn Fn() -> bool + Send + Sync),
     ) -> impl Future<Output = Option<Answer>> + Send;
+
+    /// Asks whether an application is there, or says why that cannot be known.
+    fn look_up(&self, app: &AppId) -> impl Future<Output = Result<Presence, Answer>> + Send;
 
     /// Which credentials a call would use now.
     fn generation(&self) -> Generation;

@@ -1,7 +1,7 @@
 //! Svix's client as the maker of the calls that a delivery consists of.
 
 use super::{
-    answer::{Answer, Create, Messages},
+    answer::{Answer, Create, Messages, Presence},
     client::SvixClient,
     proof::Proof,
     route::AppId,
@@ -21,6 +21,10 @@ impl Messages for SvixClient {
         goes_on: &(dyn Fn() -> bool + Send + Sync),
     ) -> Option<Answer> {
         Proof { sink: self, event, app, last, goes_on }.find().await
+    }
+
+    async fn look_up(&self, app: &AppId) -> Result<Presence, Answer> {
+        self.presence(app).await
     }
 
     fn generation(&self) -> Generation {

@@ -72,8 +72,8 @@ impl OwnBody<'_> {
         code.into_iter().chain(flaws.filter_map(flaw).take(MAX_FLAWS)).collect::<Vec<_>>().join(", ")
     }
 
-    fn is_missing_application(&self) -> bool {
-        self.detail.as_ref().and_then(serde_json::Value::as_str) == Some("Application not found")
+    fn says(&self, code: &str) -> bool {
+        self.code.as_deref() == Some(code)
     }
 }
 
@@ -98,7 +98,7 @@ pub(super) fn refusal(reply: &Reply<'_>, default_wait: Duration) -> Answer {
         // A proxy's cheerful 200 has stored nothing, and what names another event has not stored this one.
         200..=299 => unusable(HaltReason::NotSvix),
         401 | 403 => unusable(HaltReason::Auth),
-        400 if own.code.as_deref() == Some("bad_token") => unusable(HaltReason::Auth),
+        400 if own.says("bad_token") => unusable(HaltReason::Auth),
         // The plan ended, the method or the proxy is wrong: nothing about this event.
         402 | 405 | 407 => unusable(HaltReason::NotSvix),
         413 => Answer::TooLarge(cause),
@@ -106,12 +106,14 @@ pub(super) fn refusal(reply: &Reply<'_>, default_wait: Duration) -> Answer {
         408 | 425 => Answer::Failed { cause, wait: None },
         503 => Answer::Failed { cause, wait: reply.retry_after },
         500.. => Answer::Failed { cause, wait: None },
-        // Whatever stands in front of Svix answered; a 404 without a body is a wrong base URL.
+        // Whatever stands in front of Svix answered.
         _ if !own.is_error() => unusable(HaltReason::NotSvix),
         // A gateway has conflicts of its own.
-        409 if own.code.as_deref() != Some("conflict") => unusable(HaltReason::NotSvix),
-        404 if own.is_missing_application() => Answer::AppMissing(cause),
-        409 => Answer::Conflict,
+        409 if own.says("conflict") => Answer::Conflict,
+        // The wording differs between Svix's versions, and does not say what was not found.
+        404 if own.says("not_found") => Answer::NotFound(cause),
+        // A gateway has conflicts of its own, and a wrong base URL is not found either.
+        404 | 409 => unusable(HaltReason::NotSvix),
         400..=499 => Answer::Refused(cause),
         // 3xx is never followed: a POST would become a GET, and a token would travel.
         _ => unusable(HaltReason::NotSvix),
@@ -121,7 +123,34 @@ pub(super) fn refusal(reply: &Reply<'_>, default_wait: Duration) -> Answer {
 /// Whether Svix says by its own code that a message has no payload any more (`resend_expunged`).
 pub(super) fn lacks_payload(body: &[u8]) -> bool {
     let own: OwnBody<'_> = serde_json::from_slice(body).unwrap_or_default();
-    own.code.as_deref() == Some("missing_payload")
+    own.says("missing_payload")
+}
+
+/// Whether Svix says by its own code that there is no such thing.
+pub(super) fn is_not_found(reply: &Reply<'_>) -> bool {
+    let own: OwnBody<'_> = serde_json::from_slice(reply.body).unwrap_or_default();
+    reply.status == StatusCode::NOT_FOUND && own.says("not_found")
+}
+
+/// Whether this is a page of Svix's list of applications.
+pub(super) fn is_list(reply: &Reply<'_>) -> bool {
+    #[derive(Deserialize)]
+    struct List<'a> {
+        #[serde(borrow, rename = "data")]
+        _data: Vec<&'a serde_json::value::RawValue>,
+    }
+    reply.status == StatusCode::OK && serde_json::from_slice::<List<'_>>(reply.body).is_ok()
+}
+
+/// Whether this is an application of Svix's.
+pub(super) fn is_application(reply: &Reply<'_>) -> bool {
+    #[derive(Deserialize)]
+    struct Application<'a> {
+        #[serde(borrow)]
+        id: std::borrow::Cow<'a, str>,
+    }
+    let body = serde_json::from_slice::<Application<'_>>(reply.body);
+    reply.status == StatusCode::OK && body.is_ok_and(|application| is_id(&application.id))
 }
 
 /// What may be shown of an answer that is no success, and whether Svix itself gave it.
@@ -254,10 +283,14 @@ mod tests {
         check(401, "", "pause auth");
         check(402, validation, "pause not_svix");
         check(403, html, "pause auth");
-        check(404, not_found, "AppMissing");
+        check(404, not_found, "NotFound");
         check(404, "", "pause not_svix");
         check(404, html, "pause not_svix");
-        check(404, r#"{"code":"not_found","detail":"Entity not found"}"#, "Refused");
+        check(404, r#"{"code":"not_found","detail":"Entity not found"}"#, "NotFound");
+        check(404, r#"{"code":"not_found","detail":[]}"#, "NotFound");
+        check(404, r#"{"detail":"Not Found"}"#, "pause not_svix");
+        check(404, r#"{"detail":"Application not found"}"#, "pause not_svix");
+        check(404, r#"{"code":"no_route","detail":"Application not found"}"#, "pause not_svix");
         check(405, "", "pause not_svix");
         check(407, conflict, "pause not_svix");
         check(408, html, "failed None");

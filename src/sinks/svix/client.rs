@@ -3,7 +3,7 @@
 use super::{
     answer::{Answer, Create},
     body::MessageBody,
-    classify::{Reply, classify, classify_error, error_label, refusal},
+    classify::{Reply, classify, classify_error, error_label, is_list, refusal},
     http::{ClientError, client, proxy_variable},
     recent_acceptances::RecentAcceptances,
     route::AppId,
@@ -14,6 +14,7 @@ use super::{
 use crate::{
     event::{Cause, Event, EventId, HaltReason},
     observe::{metrics::Metrics, trace::Traces},
+    pipeline::sink::Probed,
     process::secret::{Generation, Secret},
 };
 use bytes::{Bytes, BytesMut};
@@ -35,7 +36,7 @@ const MAX_ANSWER: usize = 64 * 1024;
 /// Wait after a 429 that does not say how long.
 pub(super) const DEFAULT_WAIT: Duration = Duration::from_secs(1);
 /// What the probe asks for: cheap, needs the token, writes nothing.
-const PROBE_PATH: &str = "/api/v1/app?limit=1";
+pub(super) const PROBE_PATH: &str = "/api/v1/app?limit=1";
 
 /// Applications whose address is kept, some 300 bytes each; those of a larger organisation are put together each time.
 const MAX_KNOWN: usize = 10_000;
@@ -119,15 +120,15 @@ impl SvixClient {
     }
 
     /// Asks for something cheap that needs the token and writes nothing. Counted nowhere: it is no event's call.
-    pub(super) async fn probe(&self) -> Result<(), Answer> {
+    pub(super) async fn probe(&self) -> Result<Probed, Answer> {
         let access = self.access()?;
         let mut request = Request::new(Method::GET, access.url(PROBE_PATH)?);
         request.headers_mut().insert(header::AUTHORIZATION, access.authorization.clone());
-        // Any 200 will do, and the answer of something that does not list applications: whether it takes messages, the one
-        // event that is tried next finds out.
-        const GOOD_ENOUGH: [StatusCode; 3] = [StatusCode::OK, StatusCode::NOT_FOUND, StatusCode::METHOD_NOT_ALLOWED];
+        // Something that does not list applications may take messages all the same: the one event that is tried next finds out.
+        const UNCLEAR: [StatusCode; 3] = [StatusCode::OK, StatusCode::NOT_FOUND, StatusCode::METHOD_NOT_ALLOWED];
         match read(access.client.execute(request).await).await {
-            Ok((head, _)) if GOOD_ENOUGH.contains(&head.status) => Ok(()),
+            Ok((head, body)) if is_list(&head.reply(&body)) => Ok(Probed::Well),
+            Ok((head, _)) if UNCLEAR.contains(&head.status) => Ok(Probed::Unclear),
             Ok((head, body)) => Err(refusal(&head.reply(&body), DEFAULT_WAIT)),
             Err(error) => Err(classify_error(&error)),
         }

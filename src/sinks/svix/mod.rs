@@ -1,5 +1,6 @@
 //! Svix over HTTP. The only place that knows its URLs, bodies and answers.
 
+mod absence;
 mod admin;
 mod answer;
 mod application;
@@ -9,6 +10,7 @@ mod classify;
 mod client;
 mod endpoint_admin;
 mod http;
+mod presence;
 mod proof;
 mod provision;
 mod recent_acceptances;

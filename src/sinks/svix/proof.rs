@@ -215,8 +215,7 @@ impl Proof<'_> {
             return Err(Stop::Answer(Answer::Mismatch(Cause { status: Some(400), detail })));
         }
         match refusal(&asked.head.reply(&asked.body), DEFAULT_WAIT) {
-            Answer::AppMissing(_) => Ok(Found::No),
-            Answer::Refused(cause) if cause.status == Some(404) => Ok(Found::No),
+            Answer::NotFound(_) => Ok(Found::No),
             Answer::Refused(cause) | Answer::TooLarge(cause) => Err(Stop::Answer(Answer::Failed { cause, wait: None })),
             Answer::Conflict => Err(failed("Svix refused the check of a repeat as a conflict".into())),
             answer => Err(Stop::Answer(answer)),

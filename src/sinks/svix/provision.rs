@@ -4,7 +4,8 @@
 //! creation is limited, and stops where an application known under another token is gone.
 
 use super::{
-    answer::{Answer, Create, Messages},
+    absence::Absences,
+    answer::{Answer, Create, Messages, Presence},
     route::{AppId, Destination, UnknownProject},
 };
 use crate::{
@@ -39,6 +40,7 @@ pub(super) struct Provisioner {
     /// One turn per application that is being created now.
     turns: Mutex<HashMap<AppId, Arc<tokio::sync::Mutex<Created>>>>,
     known: RwLock<Known>,
+    absences: Absences,
 }
 
 /// Whether an earlier holder of the same turn has created the application.
@@ -68,6 +70,7 @@ impl Provisioner {
             created: Mutex::default(),
             turns: Mutex::default(),
             known: RwLock::default(),
+            absences: Absences::default(),
         }
     }
 
@@ -82,22 +85,48 @@ impl Provisioner {
     ) -> Option<Answer> {
         let generation = calls.generation();
         let mut answer = calls.post(event, to.app(), Create::Never).await;
-        if let Answer::AppMissing(cause) = &answer {
-            if self.missing_under_new_credentials(to.app(), generation) {
-                return Some(foreign_token(to.app()));
-            }
-            answer = match (to, self.unknown_project) {
-                (Destination::OfProject(app), UnknownProject::Provision) => {
-                    // Boxed, since it is rare and would make the task of every event three times as large.
-                    Box::pin(self.create_and_deliver(calls, event, app, generation, goes_on)).await?
-                }
-                _ => Answer::AppMissing(cause.clone()),
-            };
+        if let Answer::NotFound(cause) = answer {
+            // Boxed, since it is rare and would make the task of every event three times as large.
+            answer = Box::pin(self.not_found(calls, event, to, generation, cause, goes_on)).await?;
         }
         if matches!(answer, Answer::Accepted(_) | Answer::Conflict) {
             self.remember(to.app(), generation);
         }
         Some(answer)
+    }
+
+    /// Finds out what was not found, and creates it if that is an application which may be created.
+    async fn not_found<M: Messages>(
+        &self,
+        calls: &M,
+        event: &Event,
+        to: &Destination,
+        generation: Generation,
+        cause: Cause,
+        goes_on: GoesOn<'_>,
+    ) -> Option<Answer> {
+        let app = to.app();
+        match self.absences.ask(calls, app, generation, goes_on).await? {
+            Err(answer) => return Some(answer),
+            // Created meanwhile, or it was never missing.
+            Ok(Presence::There) if goes_on() => {
+                return Some(match calls.post(event, app, Create::Never).await {
+                    Answer::NotFound(cause) => not_about(app, cause),
+                    answer => answer,
+                });
+            }
+            Ok(Presence::There) => return None,
+            Ok(Presence::Missing) => {}
+        }
+        if self.missing_under_new_credentials(app, generation) {
+            return Some(foreign_token(app));
+        }
+        match (to, self.unknown_project) {
+            (Destination::OfProject(app), UnknownProject::Provision) => {
+                self.create_and_deliver(calls, event, app, generation, goes_on).await
+            }
+            _ => Some(Answer::AppMissing(cause)),
+        }
     }
 
     async fn create_and_deliver<M: Messages>(
@@ -136,7 +165,7 @@ impl Provisioner {
             self.leave(app, turn);
             match answer {
                 // Created in one call, and still missing: whatever that is, the event is not at fault.
-                Some(Answer::AppMissing(_)) => {
+                Some(Answer::NotFound(_)) => {
                     return Some(implausible(format!("application {app} is missing even to the call that creates it")));
                 }
                 // A conflict of a creating call is ambiguous: a repeat, or a race lost and nothing stored.
@@ -147,7 +176,7 @@ impl Provisioner {
                 return None;
             }
             let answer = calls.post(event, app, Create::Never).await;
-            if !matches!(answer, Answer::AppMissing(_)) {
+            if !matches!(answer, Answer::NotFound(_)) {
                 return Some(answer);
             }
         }
@@ -239,6 +268,12 @@ impl Provisioner {
             turns.remove(app);
         }
     }
+}
+
+/// Svix finds the application, and yet not what a message to it needs: no event is at fault.
+fn not_about(app: &AppId, Cause { status, detail }: Cause) -> Answer {
+    let detail = format!("{detail}, to a message for application {app}, which is there");
+    Answer::Unusable { reason: HaltReason::NotSvix, cause: Cause { status, detail } }
 }
 
 fn foreign_token(app: &AppId) -> Answer {

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     event::Event,
     observe::{metrics::Metrics, trace::Traces},
-    pipeline::sink::{Outcome, Sink, Terms},
+    pipeline::sink::{Outcome, Probed, Sink, Terms},
     process::secret::Generation,
 };
 use std::sync::Arc;
@@ -52,7 +52,7 @@ impl Sink for SvixSink {
         self.0.deliver(event, to, terms).await
     }
 
-    async fn probe(&self) -> Result<(), Outcome> {
+    async fn probe(&self) -> Result<Probed, Outcome> {
         self.0.client.probe().await.map_err(Outcome::from)
     }
 

@@ -5,14 +5,17 @@ use crate::{
     event::{Cause, Dispatch, HaltReason, ProjectId},
     pipeline::sink::{Repeat, Stored},
     process::secret::{Secret, SecretSource},
-    sinks::svix::{answer::Create, route::AppId},
+    sinks::svix::{
+        answer::{Create, Presence},
+        route::AppId,
+    },
 };
 use bytes::Bytes;
 use std::{
     collections::VecDeque,
     sync::{
         Mutex,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -25,6 +28,9 @@ const BURST: usize = 32;
 struct Script {
     answers: Mutex<VecDeque<Answer>>,
     proofs: Mutex<VecDeque<Answer>>,
+    /// What looks at applications are answered; missing, from the end of it on.
+    looks: Mutex<VecDeque<Result<Presence, Answer>>>,
+    looked: AtomicUsize,
     calls: Mutex<Vec<Create>>,
     credentials: (SecretSource, Secret),
 }
@@ -53,6 +59,12 @@ impl Messages for Script {
         goes_on().then(|| self.proofs.lock().unwrap().pop_front().unwrap_or(called))
     }
 
+    async fn look_up(&self, _: &AppId) -> Result<Presence, Answer> {
+        self.looked.fetch_add(1, Ordering::SeqCst);
+        tokio::task::yield_now().await;
+        self.looks.lock().unwrap().pop_front().unwrap_or(Ok(Presence::Missing))
+    }
+
     fn generation(&self) -> Generation {
         self.credentials.1.generation()
     }
@@ -66,6 +78,8 @@ fn svix(
     let client = Script {
         answers: Mutex::new(answers.into_iter().collect()),
         proofs: Mutex::default(),
+        looks: Mutex::default(),
+        looked: AtomicUsize::new(0),
         calls: Mutex::default(),
         credentials: Secret::changing("one"),
     };
@@ -109,7 +123,7 @@ fn failed() -> Answer {
 }
 
 fn missing() -> Answer {
-    Answer::AppMissing(cause(404))
+    Answer::NotFound(cause(404))
 }
 
 #[tokio::test]
@@ -248,4 +262,73 @@ async fn a_failing_creation_does_not_use_up_the_limit_and_a_reached_one_halts() 
     let other = BODY.replace("\"gigs\"", "\"dev\"");
     let outcome = deliver(&svix, &other, &|| true).await.unwrap();
     assert!(matches!(&outcome, Outcome::Halt { reason: HaltReason::Provisioning, .. }), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn a_404_is_judged_by_asking_for_the_application() {
+    use Presence::There;
+    use UnknownProject::{DeadLetter, Provision};
+    let mapped = BODY.replace("\"gigs\"", "\"mapped\"");
+    let halted = || Answer::Unusable { reason: HaltReason::NotSvix, cause: cause(404) };
+    for body in [BODY, &mapped] {
+        for unknown in [Provision, DeadLetter] {
+            for (look, answers, expected, calls) in [
+                // Created by somebody else meanwhile.
+                (Ok(There), vec![missing(), accepted()], "accepted", 2),
+                (Ok(There), vec![missing(), Answer::Conflict], "repeated", 2),
+                (Ok(There), vec![missing()], "halt not_svix", 2),
+                (Err(halted()), vec![missing()], "halt not_svix", 1),
+                (Err(failed()), vec![missing()], "failed", 1),
+            ] {
+                let (svix, _) = svix(answers.clone(), unknown, 10);
+                svix.client.looks.lock().unwrap().push_back(look.clone());
+                let outcome = deliver(&svix, body, &|| true).await.unwrap();
+                assert_eq!(named(&outcome), expected, "{look:?} {answers:?}");
+                assert_eq!(svix.client.calls.lock().unwrap().len(), calls, "{look:?} {answers:?}");
+                assert_eq!((svix.client.looked.load(Ordering::SeqCst), svix.client.creating()), (1, 0));
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_burst_for_a_missing_application_asks_once_and_later_events_ask_again() {
+    let (svix, _) = svix([missing()], UnknownProject::DeadLetter, 10);
+    let burst = async || {
+        let burst = (0..BURST).map(|_| {
+            let svix = Arc::clone(&svix);
+            tokio::spawn(async move { outcome(&svix).await })
+        });
+        for each in burst.collect::<Vec<_>>() {
+            assert_eq!(each.await.unwrap(), "dead unroutable");
+        }
+        svix.client.looked.load(Ordering::SeqCst)
+    };
+    assert_eq!((burst().await, burst().await), (1, 1));
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    assert_eq!(burst().await, 2);
+    svix.client.credentials.0.set("two");
+    assert_eq!(burst().await, 3, "other credentials may reach another organisation");
+}
+
+#[tokio::test]
+async fn those_who_wait_for_a_look_that_fails_share_its_answer_and_the_next_one_asks_again() {
+    let (svix, _) = svix([missing()], UnknownProject::DeadLetter, 10);
+    svix.client.looks.lock().unwrap().push_back(Err(failed()));
+    let burst = (0..BURST).map(|_| {
+        let svix = Arc::clone(&svix);
+        tokio::spawn(async move { outcome(&svix).await })
+    });
+    for each in burst.collect::<Vec<_>>() {
+        assert_eq!(each.await.unwrap(), "failed");
+    }
+    assert_eq!(svix.client.looked.load(Ordering::SeqCst), 1);
+    assert_eq!(outcome(&svix).await, "dead unroutable");
+}
+
+#[tokio::test]
+async fn nothing_is_asked_once_it_is_not_to_go_on() {
+    let (svix, _) = svix([missing()], UnknownProject::Provision, 10);
+    assert_eq!(deliver(&svix, BODY, &|| false).await, None);
+    assert_eq!(svix.client.looked.load(Ordering::SeqCst), 0);
 }

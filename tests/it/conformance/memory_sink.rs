@@ -4,7 +4,7 @@ use super::sink::SinkRig;
 use bytes::Bytes;
 use hookbro::{
     event::{Cause, DeadReason, Dispatch, Event, HaltReason, ProjectId},
-    pipeline::sink::{Outcome, Repeat, Sink, Stored, Terms},
+    pipeline::sink::{Outcome, Probed, Repeat, Sink, Stored, Terms},
     process::secret::{Generation, Secret},
 };
 use std::{
@@ -64,8 +64,8 @@ impl Sink for MemorySink {
         })
     }
 
-    async fn probe(&self) -> Result<(), Outcome> {
-        if self.far.0.lock().unwrap().away { Err(away()) } else { Ok(()) }
+    async fn probe(&self) -> Result<Probed, Outcome> {
+        if self.far.0.lock().unwrap().away { Err(away()) } else { Ok(Probed::Well) }
     }
 
     fn generation(&self) -> Generation {

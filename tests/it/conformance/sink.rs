@@ -9,7 +9,7 @@ use bytes::Bytes;
 use hookbro::{
     event::{DeadReason, Event},
     observe::{metrics::Metrics, trace::Traces},
-    pipeline::sink::{Outcome, Scope, Sink, Terms},
+    pipeline::sink::{Outcome, Probed, Scope, Sink, Terms},
     process::secret::Secret,
     sinks::svix::{Routes, Settings, SvixSink, UnknownProject},
 };
@@ -105,7 +105,7 @@ async fn what_is_accepted_is_there_once_with_its_own_bytes(rig: impl SinkRig) {
         let of = samples.iter().filter(|sample| sample.project == project);
         assert_eq!(rig.stored(project), of.map(|s| (s.id.clone(), s.body.clone())).collect::<Vec<_>>());
     }
-    assert_eq!(sink.probe().await, Ok(()));
+    assert_eq!(sink.probe().await, Ok(Probed::Well));
 }
 
 async fn a_repeat_is_told_and_stored_once_and_another_event_under_its_id_is_dead(rig: impl SinkRig) {

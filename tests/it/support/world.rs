@@ -61,6 +61,14 @@ impl World {
         &self.settings
     }
 
+    /// Svix has an application of this name from now on.
+    pub async fn application(&self, uid: &str) {
+        let body = format!(r#"{{"name":"{uid}","uid":"{uid}"}}"#);
+        let request = reqwest::Client::new().post(format!("{}/api/v1/app", self.svix.url()));
+        let answer = request.bearer_auth(TOKEN).body(body).send().await.unwrap();
+        assert_eq!(answer.status(), 201);
+    }
+
     pub async fn publish(&self, samples: &[Sample]) {
         stream::iter(samples).for_each_concurrent(WINDOW, |sample| self.publish_one(sample)).await;
     }
