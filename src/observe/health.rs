@@ -65,6 +65,13 @@ pub enum Journal {
     },
 }
 
+/// Why a queue cannot be consumed, and since when.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unavailable {
+    pub detail: String,
+    pub since: SystemTime,
+}
+
 /// One board per process. Each part is written by one owner.
 #[derive(Debug)]
 pub struct Health {
@@ -75,6 +82,8 @@ pub struct Health {
     pub queues: watch::Sender<BTreeMap<String, u64>>,
     /// Queues with a stalled consumer, and over how many connections in a row.
     pub stalled: watch::Sender<BTreeMap<String, u32>>,
+    /// Retry queues that cannot be consumed, while the others are.
+    pub unavailable: watch::Sender<BTreeMap<String, Unavailable>>,
     /// Grows whenever an operator of this process begins or ends to take events out of the dead-letter queue.
     dead_turn: AtomicU64,
     started: Instant,
@@ -90,6 +99,7 @@ impl Health {
             journal: watch::Sender::new(Journal::Off),
             queues: watch::Sender::default(),
             stalled: watch::Sender::default(),
+            unavailable: watch::Sender::default(),
             dead_turn: AtomicU64::new(0),
             started: Instant::now(),
             pulse: AtomicU64::new(0),
@@ -135,6 +145,24 @@ impl Health {
     /// The consumer of a queue is sent messages again, or there are none.
     pub fn consumer_flows(&self, queue: &str) {
         self.stalled.send_if_modified(|stalled| stalled.remove(queue).is_some());
+    }
+
+    /// A queue cannot be consumed; true if it could be before.
+    pub fn queue_unavailable(&self, queue: &str, detail: String) -> bool {
+        let mut is_new = false;
+        self.unavailable.send_modify(|queues| match queues.get_mut(queue) {
+            Some(known) => known.detail = detail,
+            None => {
+                is_new = true;
+                queues.insert(queue.to_owned(), Unavailable { detail, since: SystemTime::now() });
+            }
+        });
+        is_new
+    }
+
+    /// A queue is consumed; true if it could not be before.
+    pub fn queue_available(&self, queue: &str) -> bool {
+        self.unavailable.send_if_modified(|queues| queues.remove(queue).is_some())
     }
 
     /// Whether the process can make progress. Svix and a lost broker do not count; a consumer that stays stalled over several

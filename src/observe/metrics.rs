@@ -39,6 +39,8 @@ pub struct Metrics {
     pub dead_letters_vanished: IntCounter,
     pub policy_conflicts: IntGauge,
     pub queue_messages: IntGaugeVec,
+    pub events_outstanding: IntGaugeVec,
+    pub queue_unavailable: IntGaugeVec,
     pub paused: IntGaugeVec,
     pub projects_paused: IntGauge,
     pub broker_connected: IntGauge,
@@ -142,6 +144,16 @@ impl Metrics {
                 "Settings of broker policies that break a guarantee, as last asked; needs broker.management_url.",
             )?,
             queue_messages: gauges("hookbro_queue_messages", "Messages ready in each queue.", &["queue"])?,
+            events_outstanding: gauges(
+                "hookbro_events_outstanding",
+                "Deliveries of each consumed queue that are received and not settled; its prefetch is the bound.",
+                &["queue"],
+            )?,
+            queue_unavailable: gauges(
+                "hookbro_queue_unavailable",
+                "1 while this retry queue cannot be consumed; the other queues are.",
+                &["queue"],
+            )?,
             paused: gauges("hookbro_paused", "1 while nothing is sent to Svix for this reason.", &["reason"])?,
             projects_paused: gauge("hookbro_projects_paused", "Projects that an operator has paused.")?,
             broker_connected: gauge("hookbro_broker_connected", "1 while consuming is possible.")?,
@@ -196,6 +208,15 @@ impl Metrics {
     /// The counter of deliveries that are this attempt.
     pub fn received(&self, attempt: Attempt) -> IntCounter {
         self.events_received.with_label_values(&[attempt.get().to_string()])
+    }
+
+    /// Deliveries of all queues that are received and not settled.
+    pub fn outstanding(&self) -> u64 {
+        let series = self.events_outstanding.collect();
+        let values = series.iter().flat_map(|family| family.get_metric()).map(|metric| metric.get_gauge().get_value());
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole numbers below the prefetch")]
+        let sum = values.sum::<f64>() as u64;
+        sum
     }
 
     /// Shows `reason` as the one that holds, or none.

@@ -5,6 +5,7 @@ mod alive;
 mod apps;
 mod architecture;
 mod audit;
+mod bounds;
 mod chaos;
 mod cluster;
 mod commands;

@@ -8,11 +8,13 @@ use super::{
 use crate::process::tls;
 use lapin::{
     AsyncTcpStream, Connection, ConnectionProperties, ErrorKind,
+    protocol::AMQPErrorKind,
     runtime::default_runtime,
     tcp::{AMQPUriTcpExt as _, OwnedTLSConfig},
     uri::{AMQPScheme, AMQPUri},
 };
 use std::{
+    borrow::Borrow,
     collections::HashMap,
     fmt, io,
     sync::{Arc, Mutex, PoisonError},
@@ -202,8 +204,8 @@ impl fmt::Debug for Connector {
 }
 
 /// Closes the connection, without waiting for ever on a broker that does not answer.
-pub async fn close(connection: Connection) {
-    let closing = connection.close(200, "hookbro is done".into());
+pub async fn close(connection: impl Borrow<Connection>) {
+    let closing = connection.borrow().close(200, "hookbro is done".into());
     match tokio::time::timeout(CLOSE_TIMEOUT, closing).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::debug!(%error, "broker connection was lost before it was closed"),
@@ -219,6 +221,11 @@ pub(super) fn precondition_failed(error: &lapin::Error) -> Option<String> {
 /// The broker's message, if `error` says that an object does not exist (404).
 pub(super) fn not_found(error: &lapin::Error) -> Option<String> {
     amqp_error(error, 404)
+}
+
+/// Whether it is one channel's end, and not the connection's: lapin reports both as events of the connection.
+pub(super) fn is_of_a_channel(error: &lapin::Error) -> bool {
+    matches!(error.kind(), ErrorKind::ProtocolError(amqp) if matches!(amqp.kind(), AMQPErrorKind::Soft(_)))
 }
 
 /// The broker's message, if it closed the channel or connection with this code.

@@ -3,8 +3,10 @@
 use super::{
     connect::Connector,
     consume::{
-        session::{OpenError, Permits, Session, SessionEnded, Shared},
+        open::OpenError,
+        session::{Session, SessionEnded},
         settle::AmqpReceipt,
+        shared::{Permits, Shared},
     },
     dead_letters::republish::Republisher,
     publish::Publisher,

@@ -6,7 +6,7 @@ use crate::{
     sources::rabbitmq::topology::Topology,
 };
 use futures_util::stream::{self, Stream};
-use lapin::{Channel, options::QueueDeclareOptions, types::FieldTable};
+use lapin::{Channel, Connection, options::QueueDeclareOptions, types::FieldTable};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 /// Often enough for a scrape every 15 s; one round is one small call per queue.
@@ -18,22 +18,24 @@ pub(super) type Depths = BTreeMap<String, u64>;
 /// Why a round has no answer.
 #[derive(Debug)]
 pub(super) enum Unknown {
-    /// A queue is gone, or the channel; either way a new session must be opened, which declares what is missing.
+    /// A queue is gone that deliveries cannot do without, or the channel; either way a new session must be opened, which
+    /// declares what is missing.
     Refused(lapin::Error),
     /// The channel is open, and nobody answers on it.
     Unanswered,
 }
 
 /// Asks round after round, beginning at once, and ends with the first that has no answer. Each question is answered
-/// within `patience`.
+/// within `patience`. A retry queue that is refused is left out: its rung is repaired alone.
 pub(super) fn watch_depths(
     channel: Channel,
+    connection: Arc<Connection>,
     topology: Topology,
     metrics: Arc<Metrics>,
     health: Arc<Health>,
     patience: Duration,
 ) -> impl Stream<Item = Result<Depths, Unknown>> + Send + 'static {
-    let watch = Watch { channel, topology, metrics, health, patience, vanished: Vanished::default() };
+    let watch = Watch { channel, connection, topology, metrics, health, patience, vanished: Vanished::default() };
     stream::try_unfold((watch, Duration::ZERO), |(mut watch, wait)| async move {
         tokio::time::sleep(wait).await;
         let depths = watch.round().await?;
@@ -43,6 +45,7 @@ pub(super) fn watch_depths(
 
 struct Watch {
     channel: Channel,
+    connection: Arc<Connection>,
     topology: Topology,
     metrics: Arc<Metrics>,
     health: Arc<Health>,
@@ -57,7 +60,19 @@ impl Watch {
             let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
             let asked = self.channel.queue_declare(queue.name.as_str().into(), passive, FieldTable::default());
             let answered = tokio::time::timeout(self.patience, asked).await.map_err(|_| Unknown::Unanswered)?;
-            let answered = answered.map_err(Unknown::Refused)?;
+            let answered = match answered {
+                Ok(answered) => answered,
+                Err(_)
+                    if self.topology.spare().any(|spare| spare == queue.name)
+                        && self.connection.status().connected() =>
+                {
+                    // A refusal closes the channel.
+                    self.channel = self.connection.create_channel().await.map_err(Unknown::Refused)?;
+                    let _ = self.metrics.queue_messages.remove_label_values(&[&queue.name]);
+                    continue;
+                }
+                Err(error) => return Err(Unknown::Refused(error)),
+            };
             let ready = answered.message_count();
             if queue.name == self.topology.dead()
                 && let Some(by) = self.vanished.count(ready.into(), answered.consumer_count(), self.health.dead_turn())

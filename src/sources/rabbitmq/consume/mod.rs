@@ -1,8 +1,14 @@
 //! Consuming: one connection's life, its deliveries with their attempt and trace, and their settlement.
 
+mod arrivals;
 mod depths;
+pub(super) mod open;
+mod plan;
+mod rung;
 pub(super) mod session;
 pub(super) mod settle;
+mod share;
+pub(super) mod shared;
 mod stall_detector;
 mod trace;
 mod vanished;

@@ -1,76 +1,41 @@
-//! One connection's life as a consumer: a channel per rung, streams that start and stop, deliveries with their attempt.
+//! One connection's life as a consumer: a channel per rung, consumers that begin and end, deliveries with their attempt.
 //!
-//! Any channel error, a stream that ends unasked and a lost connection all end the session; the owner opens another.
+//! A lost connection and a work queue that cannot be consumed end the session; the owner opens another. A retry queue that
+//! cannot be consumed is tried again alone, and the other queues go on.
 
 use super::{
     depths::{Depths, Unknown, watch_depths},
-    settle::{AmqpReceipt, Settler},
-    stall_detector::{Flow, StallDetector},
+    open::{OPEN_TIMEOUT, OpenError, apply_without_spare},
+    rung::{Arrived, Done, NotDone, ORDER_TIMEOUT, OpenRung, Order},
+    settle::AmqpReceipt,
+    shared::Shared,
+    stall_detector::Flow,
     trace,
 };
 use crate::{
-    event::Attempt,
-    observe::{health::Health, metrics::Metrics, trace::Traces},
     pipeline::{
         delivery::{Delivery, Message, Unsettled},
         source::{Demand, Occasion},
     },
     sources::rabbitmq::{
-        connect::{ConnectError, Connector, close},
-        dead_letters::republish::{DEFER_LIMIT, Original, Republisher},
+        connect::{Connector, close, is_of_a_channel},
+        dead_letters::republish::{DEFER_LIMIT, Original},
         headers::{header_bytes, replays, unreadable},
-        topology::{
-            Rung, Topology,
-            changeover::{ApplyError, apply},
-        },
+        topology::Topology,
     },
 };
 use futures_util::{
     StreamExt as _,
     future::join_all,
-    stream::{self, BoxStream, SelectAll},
+    stream::{self, BoxStream, FuturesUnordered, SelectAll},
 };
-use lapin::{
-    Channel, Connection, Event,
-    options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions},
-    types::{FieldTable, ShortString},
-};
-use prometheus::IntCounter;
+use lapin::{Connection, Consumer, Event, types::ShortString};
 use std::{sync::Arc, time::Duration, time::Instant};
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    task::JoinHandle,
-};
+use tokio::sync::{Notify, OwnedSemaphorePermit};
 use tokio_util::task::AbortOnDropHandle;
 
-/// A broker that answers neither cancel nor consume for so long is gone.
-const ORDER_TIMEOUT: Duration = Duration::from_secs(10);
-/// Declaring a full ladder takes a fraction of a second; a broker that is forming its cluster may take many.
-const OPEN_TIMEOUT: Duration = Duration::from_secs(60);
 /// Longest wait for the last settlements to be written, for all channels together.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// Deliveries that `rung` may have unsettled under `demand`; `None`: it is not consumed.
-fn prefetch(demand: Demand, rung: &Rung) -> Option<u16> {
-    match demand {
-        Demand::Nothing => None,
-        Demand::One => Some(1),
-        Demand::Full => Some(rung.prefetch),
-    }
-}
-
-/// Why there is no session.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    #[error(transparent)]
-    Connect(#[from] ConnectError),
-    #[error(transparent)]
-    Apply(#[from] ApplyError),
-    #[error("cannot open a channel: {0}")]
-    Channel(lapin::Error),
-    #[error("the broker did not declare everything within {OPEN_TIMEOUT:?}")]
-    Silent,
-}
 
 /// What ended a session.
 #[derive(Debug, thiserror::Error)]
@@ -90,60 +55,38 @@ pub enum SessionEnded {
     Unanswered(Duration),
 }
 
+/// A consumer of a rung, by its number.
+#[derive(Debug, Clone, Copy)]
+struct From {
+    rung: usize,
+    number: u64,
+}
+
 enum Incoming {
-    Delivery(usize, Box<lapin::message::Delivery>, Option<OwnedSemaphorePermit>),
-    Failed(lapin::Error),
-    /// A stream of that epoch came to its end.
-    StreamEnded(u64),
+    Delivery(From, Box<lapin::message::Delivery>, Option<OwnedSemaphorePermit>),
+    ConsumerFailed(From, lapin::Error),
+    ConsumerEnded(From),
     Connection(Event),
     Depths(Depths),
+    DepthsRefused(lapin::Error),
     /// Nobody answers the question for the depths.
     Unanswered,
 }
 
-/// A rung with its channel open, consumed or not.
-struct OpenRung {
-    rung: Rung,
-    permits: Arc<Semaphore>,
-    queue: Arc<str>,
-    channel: Channel,
-    settler: Arc<Settler>,
-    settling: JoinHandle<()>,
-    consumer: Option<ShortString>,
-    received: IntCounter,
-    stall_detector: StallDetector,
-}
-
-/// Bounds the deliveries in flight of each rung, over a halt or a reconnect too, while old ones are still unsettled. One
-/// bound for all of them would let a flooding lane keep the others' deliveries out.
-#[derive(Debug)]
-pub struct Permits(Vec<Arc<Semaphore>>);
-
-impl Permits {
-    pub fn new(topology: &Topology) -> Self {
-        Self(topology.rungs.iter().map(|rung| Arc::new(Semaphore::new(rung.prefetch.into()))).collect())
-    }
-}
-
-/// What all sessions of a process share.
-#[derive(Clone)]
-pub struct Shared {
-    pub permits: Arc<Permits>,
-    pub republisher: Arc<Republisher>,
-    pub metrics: Arc<Metrics>,
-    pub health: Arc<Health>,
-    pub traces: Traces,
-    /// How long a queue may owe a delivery before the stall detector ends its session.
-    pub watchdog: Duration,
-}
-
 /// A connection with the topology in place, consuming on its owner's demand.
 pub struct Session {
-    connection: Connection,
+    connection: Arc<Connection>,
+    topology: Arc<Topology>,
     rungs: Vec<OpenRung>,
     streams: SelectAll<BoxStream<'static, Incoming>>,
-    /// Counts the changes of demand, so that the end of a stream we cancelled is not taken for a loss.
-    epoch: u64,
+    /// Orders to the broker that are under way.
+    orders: FuturesUnordered<Order>,
+    /// The number of the next consumer.
+    number: u64,
+    /// Hears of settlements that make room for a further consumer.
+    settled: Arc<Notify>,
+    /// Nothing is to be ordered until something happens.
+    at_rest: bool,
     demand: Demand,
     shared: Shared,
 }
@@ -168,95 +111,182 @@ impl Session {
         occasion: Occasion,
         shared: Shared,
     ) -> Result<Self, OpenError> {
-        for stranded in apply(connector, &connection, topology, occasion).await? {
+        for stranded in apply_without_spare(connector, &connection, topology, occasion).await? {
             tracing::warn!("{stranded}");
         }
         let Shared { metrics, health, .. } = &shared;
+        let settled = Arc::new(Notify::new());
         let mut rungs = Vec::with_capacity(topology.rungs.len());
-        for (rung, permits) in topology.rungs.iter().zip(&shared.permits.0) {
+        for (rung, permits) in topology.rungs.iter().enumerate().zip(&shared.permits.0) {
             let channel = connection.create_channel().await.map_err(OpenError::Channel)?;
-            let (settler, settling) = Settler::start(channel.clone(), rung.prefetch, Arc::clone(metrics));
-            let received = metrics.received(rung.attempt);
-            let queue = rung.queue.as_str().into();
-            let (rung, permits) = (rung.clone(), Arc::clone(permits));
-            let stall_detector = StallDetector::begin(Instant::now());
-            rungs.push(OpenRung {
-                rung,
-                permits,
-                queue,
-                channel,
-                settler,
-                settling,
-                consumer: None,
-                received,
-                stall_detector,
-            });
+            let open = OpenRung::new(rung, permits, channel, metrics, &settled);
+            if open.is_spare() {
+                available(&shared, &open);
+            }
+            rungs.push(open);
         }
         let probe = connection.create_channel().await.map_err(OpenError::Channel)?;
-        let depths = watch_depths(probe, topology.clone(), Arc::clone(metrics), Arc::clone(health), shared.watchdog);
+        let connection = Arc::new(connection);
+        let (on, metrics, health) = (Arc::clone(&connection), Arc::clone(metrics), Arc::clone(health));
+        let depths = watch_depths(probe, on, topology.clone(), metrics, health, shared.watchdog);
         let depths = depths.map(|round| match round {
             Ok(depths) => Incoming::Depths(depths),
-            Err(Unknown::Refused(error)) => Incoming::Failed(error),
+            Err(Unknown::Refused(error)) => Incoming::DepthsRefused(error),
             Err(Unknown::Unanswered) => Incoming::Unanswered,
         });
         let mut streams = SelectAll::new();
         streams.push(connection.events_listener().map(Incoming::Connection).boxed());
         streams.push(depths.boxed());
-        Ok(Self { connection, rungs, streams, epoch: 0, demand: Demand::Nothing, shared })
+        Ok(Self {
+            connection,
+            topology: Arc::new(topology.clone()),
+            rungs,
+            streams,
+            orders: FuturesUnordered::new(),
+            number: 0,
+            settled,
+            at_rest: true,
+            demand: Demand::Nothing,
+            shared,
+        })
     }
 
-    /// Starts or stops consuming. What the broker sent before a stop still comes out of [`Session::next`].
+    /// Says how much may be consumed. What the broker sent before a stop still comes out of [`Session::next`].
     pub async fn set_demand(&mut self, demand: Demand) -> Result<(), SessionEnded> {
-        if demand == self.demand {
-            return Ok(());
+        if demand != self.demand {
+            // The consumer of one event stays, and others are added.
+            if (self.demand, demand) != (Demand::One, Demand::Full) {
+                let mut orders = Vec::new();
+                self.rungs.iter_mut().for_each(|open| open.cancel(&mut orders));
+                self.orders.extend(orders);
+            }
+            self.demand = demand;
+            self.at_rest = false;
         }
-        self.demand = demand;
-        self.epoch += 1;
-        tokio::time::timeout(ORDER_TIMEOUT, self.apply_demand()).await.unwrap_or(Err(SessionEnded::Silent))
+        // Orders have a time limit of their own.
+        while self.rungs.iter().any(OpenRung::is_cancelling)
+            && let Some(done) = self.orders.next().await
+        {
+            self.done(done)?;
+        }
+        Ok(())
     }
 
-    async fn apply_demand(&mut self) -> Result<(), SessionEnded> {
-        for (index, open) in self.rungs.iter_mut().enumerate() {
-            if let Some(tag) = open.consumer.take() {
-                open.channel.basic_cancel(tag, BasicCancelOptions::default()).await?;
-            }
-            let Some(prefetch) = prefetch(self.demand, &open.rung) else { continue };
-            open.channel.basic_qos(prefetch, BasicQosOptions::default()).await?;
-            let tag: ShortString =
-                format!("hookbro.{}.{}.{}", open.rung.lane, open.rung.attempt.get(), self.epoch).into();
-            let queue = open.rung.queue.as_str().into();
-            let options = BasicConsumeOptions::default();
-            let consumer = open.channel.basic_consume(queue, tag.clone(), options, FieldTable::default()).await?;
-            open.consumer = Some(tag);
-            open.stall_detector = StallDetector::begin(Instant::now());
-            let epoch = self.epoch;
-            let permits = Arc::clone(&open.permits);
-            let deliveries = consumer.then(move |item| {
-                let permits = Arc::clone(&permits);
-                async move {
-                    match item {
-                        // Never closed, so there always is a permit in the end.
-                        Ok(delivery) => {
-                            Incoming::Delivery(index, Box::new(delivery), permits.acquire_owned().await.ok())
-                        }
-                        Err(error) => Incoming::Failed(error),
-                    }
+    /// Orders what the demand asks for.
+    fn order(&mut self) {
+        let mut orders = Vec::new();
+        self.at_rest = true;
+        for open in &mut self.rungs {
+            self.number += 1;
+            self.at_rest &= !open.step(self.demand, self.number, &self.connection, &mut orders);
+        }
+        self.orders.extend(orders);
+    }
+
+    /// What has become of an order.
+    fn done(&mut self, done: Done) -> Result<(), SessionEnded> {
+        self.at_rest = false;
+        match done {
+            Done::Begun { rung, number, consumer } => match consumer {
+                Ok(consumer) => self.begun(From { rung, number }, consumer),
+                Err(why) => return self.lost(From { rung, number }, why),
+            },
+            Done::Cancelled { rung, number, cancelled } => match cancelled {
+                Ok(()) => self.rungs[rung].cancelled(number),
+                Err(why) => return self.lost(From { rung, number }, why),
+            },
+            Done::Opened { rung, channel } => match channel {
+                Ok(channel) => self.rungs[rung].opened(channel),
+                Err(why) => return self.trouble(rung, why),
+            },
+        }
+        Ok(())
+    }
+
+    fn begun(&mut self, from: From, consumer: Consumer) {
+        let open = &mut self.rungs[from.rung];
+        let mut orders = Vec::new();
+        if !open.begun(from.number, &mut orders) {
+            return;
+        }
+        self.orders.extend(orders);
+        let permits = Arc::clone(&open.permits);
+        let deliveries = consumer.then(move |item| {
+            let permits = Arc::clone(&permits);
+            async move {
+                match item {
+                    // Never closed, so there always is a permit in the end.
+                    Ok(delivery) => Incoming::Delivery(from, Box::new(delivery), permits.acquire_owned().await.ok()),
+                    Err(error) => Incoming::ConsumerFailed(from, error),
                 }
+            }
+        });
+        self.streams.push(deliveries.chain(stream::iter([Incoming::ConsumerEnded(from)])).boxed());
+        if self.rungs[from.rung].is_spare() && available(&self.shared, &self.rungs[from.rung]) {
+            tracing::info!(queue = &*self.rungs[from.rung].queue, "retry queue is consumed again");
+        }
+    }
+
+    /// A rung that cannot be consumed ends the session, unless the others can do without it.
+    fn trouble(&mut self, rung: usize, why: NotDone) -> Result<(), SessionEnded> {
+        let connected = self.connected();
+        let open = &mut self.rungs[rung];
+        if !(open.is_spare() && connected) {
+            return Err(match why {
+                NotDone::Refused(error) => error.into(),
+                NotDone::Ended if connected => SessionEnded::Cancelled,
+                NotDone::Ended => SessionEnded::Closed,
+                NotDone::Declare(_) | NotDone::Silent => SessionEnded::Silent,
             });
-            self.streams.push(deliveries.chain(stream::iter([Incoming::StreamEnded(epoch)])).boxed());
+        }
+        self.orders.push(open.repair(&self.connection, &self.topology));
+        self.shared.metrics.queue_unavailable.with_label_values(&[&open.queue]).set(1);
+        let detail = why.to_string();
+        if self.shared.health.queue_unavailable(&open.queue, detail.clone()) {
+            tracing::warn!(
+                queue = &*open.queue,
+                error = detail,
+                "retry queue cannot be consumed; it is tried again alone"
+            );
         }
         Ok(())
     }
 
     /// The next delivery. Safe to drop while it waits.
     pub async fn next(&mut self) -> Result<Delivery<AmqpReceipt>, SessionEnded> {
-        while let Some(incoming) = self.streams.next().await {
-            match incoming {
-                Incoming::Delivery(rung, delivery, permit) => return Ok(self.delivery(rung, delivery, permit)),
-                Incoming::Failed(error) | Incoming::Connection(Event::Error(error)) => return Err(error.into()),
-                Incoming::StreamEnded(epoch) if epoch == self.epoch && self.demand != Demand::Nothing => {
-                    return Err(if self.connected() { SessionEnded::Cancelled } else { SessionEnded::Closed });
+        loop {
+            let incoming = if self.at_rest && self.orders.is_empty() {
+                self.streams.next().await
+            } else {
+                if !self.at_rest {
+                    self.order();
                 }
+                tokio::select! {
+                    Some(done) = self.orders.next() => {
+                        self.done(done)?;
+                        continue;
+                    }
+                    incoming = self.streams.next() => incoming,
+                    () = self.settled.notified() => continue,
+                }
+            };
+            let Some(incoming) = incoming else { return Err(SessionEnded::Closed) };
+            match incoming {
+                Incoming::Delivery(from, delivery, permit) => {
+                    if let Some(delivery) = self.delivery(from, delivery, permit) {
+                        return Ok(delivery);
+                    }
+                }
+                Incoming::ConsumerFailed(from, error) => self.lost(from, error.into())?,
+                Incoming::ConsumerEnded(from) => {
+                    self.at_rest = false;
+                    if !self.rungs[from.rung].stream_ended(from.number) {
+                        self.lost(from, NotDone::Ended)?;
+                    }
+                }
+                // Whoever uses the channel hears of it as well.
+                Incoming::Connection(Event::Error(error)) if is_of_a_channel(&error) => {}
+                Incoming::Connection(Event::Error(error)) | Incoming::DepthsRefused(error) => return Err(error.into()),
                 Incoming::Connection(Event::ConnectionBlocked(reason)) => {
                     tracing::warn!(reason, "broker blocks the consumer connection");
                 }
@@ -265,31 +295,32 @@ impl Session {
                     self.shared.metrics.watchdog_reconnects.inc();
                     return Err(SessionEnded::Unanswered(self.shared.watchdog));
                 }
-                Incoming::StreamEnded(_) | Incoming::Connection(_) => {}
+                Incoming::Connection(_) => {}
             }
         }
-        Err(SessionEnded::Closed)
+    }
+
+    /// A consumer does not do as it was told. One of a channel that has been given up does not matter any more.
+    fn lost(&mut self, from: From, why: NotDone) -> Result<(), SessionEnded> {
+        if self.rungs[from.rung].knows(from.number) { self.trouble(from.rung, why) } else { Ok(()) }
     }
 
     /// Finds a consumer that is owed a delivery for too long. During a halt that waits for one probe the detector runs too:
     /// from a dead consumer that event would never come.
     fn detect_stalls(&mut self, depths: &Depths) -> Result<(), SessionEnded> {
+        if self.demand == Demand::Nothing {
+            return Ok(());
+        }
         let now = Instant::now();
         for open in &mut self.rungs {
-            let Some(prefetch) = prefetch(self.demand, &open.rung) else { continue };
-            let ready = depths.get(&open.rung.queue).copied().unwrap_or(0);
-            // Each unsettled delivery keeps a reference to its rung's settler. Those taken before the last change of demand
-            // are counted too, though the broker no longer does: then room is seen late, and never wrongly.
-            let unsettled = Arc::strong_count(&open.settler) - 1;
-            // Without a permit, what was sent may wait for deliveries that an earlier session left unsettled.
-            let room = unsettled < usize::from(prefetch) && open.permits.available_permits() > 0;
-            match open.stall_detector.check(ready, room, now, self.shared.watchdog) {
-                Flow::Flowing => self.shared.health.consumer_flows(&open.rung.queue),
+            let Some(ready) = depths.get(&*open.queue) else { continue };
+            match open.check(*ready, now, self.shared.watchdog) {
+                Flow::Flowing => self.shared.health.consumer_flows(&open.queue),
                 Flow::Unknown => {}
                 Flow::Stalled(stalled) => {
                     self.shared.metrics.watchdog_reconnects.inc();
-                    self.shared.health.consumer_stalled(&open.rung.queue);
-                    return Err(SessionEnded::Stalled { queue: open.rung.queue.clone(), stalled });
+                    self.shared.health.consumer_stalled(&open.queue);
+                    return Err(SessionEnded::Stalled { queue: open.queue.to_string(), stalled });
                 }
             }
         }
@@ -305,8 +336,10 @@ impl Session {
     pub fn next_arrived(&mut self) -> Option<Delivery<AmqpReceipt>> {
         use futures_util::FutureExt as _;
         while let Some(Some(incoming)) = self.streams.next().now_or_never() {
-            if let Incoming::Delivery(rung, delivery, permit) = incoming {
-                return Some(self.delivery(rung, delivery, permit));
+            if let Incoming::Delivery(from, delivery, permit) = incoming
+                && let Some(delivery) = self.delivery(from, delivery, permit)
+            {
+                return Some(delivery);
             }
         }
         None
@@ -314,19 +347,18 @@ impl Session {
 
     fn delivery(
         &mut self,
-        rung: usize,
+        from: From,
         mut delivery: Box<lapin::message::Delivery>,
         permit: Option<OwnedSemaphorePermit>,
-    ) -> Delivery<AmqpReceipt> {
-        let open = &mut self.rungs[rung];
-        open.received.inc();
-        let attempt: Attempt = open.rung.attempt;
+    ) -> Option<Delivery<AmqpReceipt>> {
+        let received = Instant::now();
+        let open = &mut self.rungs[from.rung];
+        let Arrived { settler, taken } = open.arrived(from.number, delivery.delivery_tag, received)?;
+        let attempt = open.rung.attempt;
         let trace = trace::begin(&self.shared.traces, &delivery, &open.queue, attempt);
         let body = std::mem::take(&mut delivery.data).into();
         let properties = &delivery.properties;
         let owned = |text: &Option<ShortString>| text.as_ref().map(|t| t.as_str().to_owned());
-        let received = Instant::now();
-        open.stall_detector.delivered(received);
         let message = Message {
             body,
             attempt,
@@ -346,12 +378,13 @@ impl Session {
         };
         let receipt = AmqpReceipt {
             tag: delivery.delivery_tag,
-            settler: Arc::clone(&open.settler),
+            settler,
             republisher: Arc::clone(&self.shared.republisher),
             original: Original { delivery, queue: Arc::clone(&open.queue), attempt, received },
+            taken,
             _permit: permit,
         };
-        Delivery { message, token: Unsettled::new(receipt, Arc::clone(&self.shared.metrics)) }
+        Some(Delivery { message, token: Unsettled::new(receipt, Arc::clone(&self.shared.metrics)) })
     }
 
     /// Ends a session that is of no use any more. Unsettled deliveries keep their channel, and a channel its
@@ -362,14 +395,13 @@ impl Session {
 
     /// Writes what is settled and closes the connection. Every token must be gone by then; the broker delivers the rest again.
     pub async fn close(self) {
-        drop(self.streams);
+        drop((self.streams, self.orders));
         // Kept to the end: a dropped channel closes itself, and would race the connection's own close.
         let mut channels = Vec::with_capacity(self.rungs.len());
         let mut settling = Vec::with_capacity(self.rungs.len());
-        for open in self.rungs {
-            drop(open.settler);
-            channels.push(open.channel);
-            settling.push(AbortOnDropHandle::new(open.settling));
+        for (channel, settled) in self.rungs.into_iter().filter_map(OpenRung::close) {
+            channels.push(channel);
+            settling.push(AbortOnDropHandle::new(settled));
         }
         if tokio::time::timeout(FLUSH_TIMEOUT, join_all(settling)).await.is_err() {
             tracing::warn!(
@@ -378,4 +410,10 @@ impl Session {
         }
         close(self.connection).await;
     }
+}
+
+/// A retry queue is consumed, or about to be; true if it could not be before.
+fn available(shared: &Shared, open: &OpenRung) -> bool {
+    shared.metrics.queue_unavailable.with_label_values(&[&open.queue]).set(0);
+    shared.health.queue_available(&open.queue)
 }

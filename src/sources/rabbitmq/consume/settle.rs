@@ -1,7 +1,7 @@
 //! The only place that settles deliveries of the pipeline. A verdict becomes one broker operation; one task per channel writes
 //! them, and acknowledges the longest run of finished tags at once.
 
-use super::window::Window;
+use super::{share::Taken, window::Window};
 use crate::{
     event::{Released, Verdict},
     observe::metrics::Metrics,
@@ -52,6 +52,8 @@ enum Operation {
 struct Settlement {
     tag: u64,
     operation: Operation,
+    /// Dropped once it is written; none for a delivery that never arrived.
+    taken: Option<Taken>,
 }
 
 /// The writing end towards one channel's settling task. Unbounded, yet never longer than the prefetch: each entry is one
@@ -69,6 +71,7 @@ pub struct AmqpReceipt {
     pub(super) settler: Arc<Settler>,
     pub(super) republisher: Arc<Republisher>,
     pub(super) original: Original,
+    pub(super) taken: Taken,
     /// Of its rung; free again once the delivery is settled.
     pub(super) _permit: Option<OwnedSemaphorePermit>,
 }
@@ -100,12 +103,12 @@ impl Receipt for AmqpReceipt {
             }
             Verdict::Released(_) => (verdict, Operation::Requeue),
         };
-        self.settler.write(self.tag, operation);
+        self.settler.write(self.tag, operation, Some(self.taken));
         settled
     }
 
     fn give_back(self) {
-        self.settler.write(self.tag, Operation::Requeue);
+        self.settler.write(self.tag, Operation::Requeue, Some(self.taken));
     }
 }
 
@@ -123,9 +126,14 @@ impl Settler {
         )
     }
 
-    fn write(&self, tag: u64, operation: Operation) {
+    /// Returns a delivery that the broker has sent and that never arrived.
+    pub(super) fn return_lost(&self, tag: u64) {
+        self.write(tag, Operation::Requeue, None);
+    }
+
+    fn write(&self, tag: u64, operation: Operation, taken: Option<Taken>) {
         // The task ends only with its senders or with its runtime; in the latter case the broker delivers again.
-        let _ = self.inbox.send(Settlement { tag, operation });
+        let _ = self.inbox.send(Settlement { tag, operation, taken });
     }
 }
 
@@ -156,25 +164,26 @@ async fn run(channel: Channel, prefetch: u16, mut inbox: UnboundedReceiver<Settl
         let mut acks = Vec::new();
         for settlement in batch.drain(..) {
             match settlement.operation {
-                Operation::Ack => window.finished(settlement.tag, now),
-                Operation::Retry => returns.push(nack(&channel, settlement.tag, false)),
-                Operation::Requeue => returns.push(nack(&channel, settlement.tag, true)),
+                Operation::Ack => {
+                    window.finished(settlement.tag, now, settlement.taken);
+                    continue;
+                }
+                Operation::Retry => returns.push(nack(&channel, settlement.tag, false, settlement.taken)),
+                Operation::Requeue => returns.push(nack(&channel, settlement.tag, true, settlement.taken)),
             }
-            if settlement.operation != Operation::Ack {
-                window.settled(settlement.tag);
-            }
+            window.settled(settlement.tag);
         }
         run = window.take_run().or(run);
         let last = received == Some(0);
         let is_due = |due: Option<Instant>| last || due.is_some_and(|due| due <= now);
         if is_due(run_due) || window.taken() >= most_taken {
-            acks.extend(run.take().map(|up_to| ack(&channel, up_to, true)));
-            window.acknowledged();
+            acks.extend(run.take().map(|up_to| ack(&channel, up_to, true, window.acknowledged())));
         }
         let most_waited = last || window.stragglers() >= most_stragglers;
         if most_waited || is_due(straggler_due) {
             let until = if most_waited { now } else { now.checked_sub(STRAGGLER_WAIT).unwrap_or(now) };
-            acks.extend(window.take_stragglers(until).into_iter().map(|tag| ack(&channel, tag, false)));
+            let stragglers = window.take_stragglers(until).into_iter();
+            acks.extend(stragglers.map(|(tag, taken)| ack(&channel, tag, false, vec![taken])));
             // The others are checked again soon: each has a wait of its own.
             straggler_due = Some(now + RUN_WAIT);
         }
@@ -199,12 +208,17 @@ async fn run(channel: Channel, prefetch: u16, mut inbox: UnboundedReceiver<Settl
     }
 }
 
+/// What was `taken` stays so until the acknowledgement is written.
 #[expect(clippy::disallowed_methods, reason = "the one place where a verdict is settled")]
-async fn ack(channel: &Channel, tag: u64, multiple: bool) -> lapin::Result<()> {
-    channel.basic_ack(tag, BasicAckOptions { multiple }).await
+async fn ack(channel: &Channel, tag: u64, multiple: bool, taken: Vec<Option<Taken>>) -> lapin::Result<()> {
+    let written = channel.basic_ack(tag, BasicAckOptions { multiple }).await;
+    drop(taken);
+    written
 }
 
 #[expect(clippy::disallowed_methods, reason = "the one place where a verdict is settled")]
-async fn nack(channel: &Channel, tag: u64, requeue: bool) -> lapin::Result<()> {
-    channel.basic_nack(tag, BasicNackOptions { multiple: false, requeue }).await
+async fn nack(channel: &Channel, tag: u64, requeue: bool, taken: Option<Taken>) -> lapin::Result<()> {
+    let written = channel.basic_nack(tag, BasicNackOptions { multiple: false, requeue }).await;
+    drop(taken);
+    written
 }

@@ -81,7 +81,7 @@ proptest! {
             match step.fate {
                 Fate::Ack => {
                     broker.finished.insert(tag);
-                    window.finished(tag, Instant::now());
+                    window.finished(tag, Instant::now(), tag);
                 }
                 Fate::Nack => {
                     broker.nack(tag)?;
@@ -97,10 +97,12 @@ proptest! {
                 if let Some(up_to) = run.take() {
                     broker.ack(up_to, true)?;
                 }
-                window.acknowledged();
+                // What was brought along is given back with its acknowledgement.
+                prop_assert!(window.acknowledged().iter().all(|tag| broker.acked.contains(tag)));
             }
             if step.stragglers || is_last {
-                for tag in window.take_stragglers(Instant::now()) {
+                for (tag, with) in window.take_stragglers(Instant::now()) {
+                    prop_assert_eq!(tag, with);
                     broker.ack(tag, false)?;
                 }
             }

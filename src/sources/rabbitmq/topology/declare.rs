@@ -39,7 +39,7 @@ pub async fn declare(connection: &Connection, topology: &Topology) -> Result<(),
         // A refusal closes the channel that it came on; the next object would then fail without a reason of its own.
         channel = if channel.status().connected() { channel } else { open(connection).await? };
         let done = channel.queue_declare(queue.name.as_str().into(), durable_queue(), queue.table()).await;
-        check(done, || format!("queue `{}`", queue.name))?;
+        check(done, || queue_object(&queue.name))?;
     }
     for binding in &topology.bindings {
         let done = channel
@@ -58,6 +58,11 @@ pub async fn declare(connection: &Connection, topology: &Topology) -> Result<(),
         bind_fork(&channel, fork, &topology.topic_exchange).await?;
     }
     Ok(())
+}
+
+/// A queue's name in errors.
+pub(in crate::sources::rabbitmq) fn queue_object(name: &str) -> String {
+    format!("queue `{name}`")
 }
 
 async fn declare_fork(channel: &Channel, fork: &Fork) -> Result<(), DeclareError> {

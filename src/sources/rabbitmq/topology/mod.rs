@@ -157,6 +157,20 @@ impl Topology {
         }
     }
 
+    /// The retry queues. Without one of them, everything else can be delivered.
+    pub(super) fn spare(&self) -> impl Iterator<Item = &str> {
+        self.rungs.iter().filter(|rung| rung.attempt != Attempt::FIRST).map(|rung| rung.queue.as_str())
+    }
+
+    /// All but the queue of that name and what leads to it. Its exchange stays, for the queue that dead-letters there.
+    pub(super) fn without(&self, queue: &str) -> Self {
+        Self {
+            queues: self.queues.iter().filter(|other| other.name != queue).cloned().collect(),
+            bindings: self.bindings.iter().filter(|binding| binding.queue != queue).cloned().collect(),
+            ..self.clone()
+        }
+    }
+
     /// All but the fork and the bindings by which publishers' events enter.
     pub(super) fn without_entrances(&self) -> Self {
         let own = self.bindings.iter().filter(|binding| binding.exchange == binding.queue);
