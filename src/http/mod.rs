@@ -3,6 +3,7 @@
 mod actor;
 mod api;
 mod console;
+mod counts;
 mod ingest;
 mod ingest_auth;
 mod local;
@@ -15,7 +16,8 @@ pub use console::{
     Changes, Console, Endpoints, Forms, Pausing, changes_router, endpoint_pages_router, pausing_router,
     router as console_router,
 };
+pub use counts::Queues;
 pub use ingest::{Ingest, router as ingest_router};
 pub use ingest_auth::Keys;
-pub use ops::{Ops, Queues, router};
+pub use ops::{Ops, router};
 pub use server::{ListenError, serve};

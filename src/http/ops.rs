@@ -1,7 +1,8 @@
 //! What operators and probes ask: metrics, liveness, readiness, status. Answers come from the ports alone.
 
+use super::counts::{Counts, Queues};
 use crate::observe::{
-    health::{Broker, Health, Journal, Svix},
+    health::{Broker, Health, Journal, Svix, Unavailable},
     metrics::Metrics,
 };
 use axum::{
@@ -12,19 +13,10 @@ use axum::{
     routing::get,
 };
 use serde_json::{Value, json};
-use std::{collections::BTreeSet, sync::Arc, time::SystemTime};
+use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
 
 /// Content type of Prometheus' text format.
 const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
-
-/// Which of the queues whose depths are known are which; all others are waited in.
-#[derive(Debug, Clone, Default)]
-pub struct Queues {
-    pub consumed: BTreeSet<String>,
-    pub dead: String,
-    /// Where events of paused projects lie aside.
-    pub parked: String,
-}
 
 /// What the pages are made of.
 #[derive(Debug, Clone)]
@@ -34,6 +26,12 @@ pub struct Ops {
     /// Names of the objects on the broker, as `/status` shows them.
     pub topology: Value,
     pub queues: Queues,
+}
+
+impl Ops {
+    pub(super) fn counts(&self) -> Counts {
+        Counts::of(&self.queues, &self.health, &self.metrics)
+    }
 }
 
 /// `/metrics`, `/livez`, `/readyz`, `/status`.
@@ -78,8 +76,10 @@ async fn status(State(ops): State<Ops>) -> Json<Value> {
         "svix": svix(&health.svix.borrow()),
         "journal": journal(&health.journal.borrow(), &ops.metrics),
         "in_flight": ops.metrics.in_flight.get(),
+        "events": ops.counts(),
         "queues": *health.queues.borrow(),
         "stalled": *health.stalled.borrow(),
+        "unavailable": unavailable(&health.unavailable.borrow()),
         "process": ops.metrics.process(),
     }))
 }
@@ -90,6 +90,13 @@ fn broker(broker: &Broker) -> Value {
         Broker::Connected { since } => json!({"state": "connected", "since": rfc3339(*since)}),
         Broker::Draining => json!({"state": "draining"}),
     }
+}
+
+fn unavailable(queues: &BTreeMap<String, Unavailable>) -> Value {
+    let queues = queues.iter().map(|(queue, Unavailable { detail, since })| {
+        (queue.clone(), json!({"detail": detail, "since": rfc3339(*since)}))
+    });
+    Value::Object(queues.collect())
 }
 
 fn journal(journal: &Journal, metrics: &Metrics) -> Value {
@@ -158,6 +165,22 @@ mod tests {
         let Json(said) = status(State(ops)).await;
         assert_eq!(said["svix"]["state"], "ok");
         assert!(said["svix"]["detail"].as_str().unwrap().contains("(auth)"));
+    }
+
+    #[tokio::test]
+    async fn where_undelivered_events_are_adds_up() {
+        let (dead, parked) = ("q.dead".to_owned(), "q.parked".to_owned());
+        let consumed = ["q", "q.retry.1"].map(str::to_owned).into();
+        let ops = Ops { queues: Queues { consumed, dead, parked }, ..ops() };
+        let depths = [("q", 1), ("q.retry.1", 2), ("q.delay.1", 10), ("q.dead", 100), ("q.parked", 1_000)];
+        ops.health.queues.send_replace(depths.map(|(queue, ready)| (queue.to_owned(), ready)).into());
+        ops.metrics.events_outstanding.with_label_values(&["q"]).set(10_000);
+        ops.metrics.events_outstanding.with_label_values(&["q.retry.1"]).set(20_000);
+        let Json(status) = status(State(ops)).await;
+        let expected = json!({
+            "ready": 3, "outstanding": 30_000, "delayed": 10, "parked": 1_000, "dead": 100, "undelivered": 31_113,
+        });
+        assert_eq!(status["events"], expected);
     }
 
     #[tokio::test]

@@ -6,7 +6,7 @@ use super::{
     throughput::Throughput,
 };
 use crate::{
-    http::ops::Ops,
+    http::{counts::Counts, ops::Ops},
     observe::health::{Broker, Journal, Svix},
     operate::describe,
 };
@@ -33,40 +33,13 @@ pub(super) struct Answer {
     pub link: Option<(&'static str, &'static str)>,
 }
 
-/// How many events are where: events are that the broker and this process have.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct QueueCounts {
-    pub ready: u64,
-    pub in_progress: u64,
-    pub waiting: u64,
-    pub dead: u64,
-    pub parked: u64,
-}
-
-impl QueueCounts {
-    pub fn of(ops: &Ops) -> Self {
-        let in_progress = u64::try_from(ops.metrics.in_flight.get()).unwrap_or(0);
-        let mut sum = Self { in_progress, ..Self::default() };
-        for (queue, messages) in &*ops.health.queues.borrow() {
-            let part = match () {
-                () if *queue == ops.queues.dead => &mut sum.dead,
-                () if *queue == ops.queues.parked => &mut sum.parked,
-                () if ops.queues.consumed.contains(queue) => &mut sum.ready,
-                () => &mut sum.waiting,
-            };
-            *part += messages;
-        }
-        sum
-    }
-}
-
 /// Attempts that ended since the start, by outcome.
 pub(super) fn settled(ops: &Ops, outcome: &str) -> u64 {
     ops.metrics.events_settled.with_label_values(&[outcome]).get()
 }
 
 pub(super) fn answers(ops: &Ops, throughput: &Throughput) -> [Answer; 4] {
-    let counts = QueueCounts::of(ops);
+    let counts = ops.counts();
     [lost(ops, counts), late(ops, counts, throughput), svix(ops), components(ops)]
 }
 
@@ -74,12 +47,14 @@ fn connected(ops: &Ops) -> bool {
     matches!(&*ops.health.broker.borrow(), Broker::Connected { .. })
 }
 
-fn lost(ops: &Ops, counts: QueueCounts) -> Answer {
+fn lost(ops: &Ops, counts: Counts) -> Answer {
     let mut detail = vec![format!(
-        "{} ready, {} in progress, {} waiting for a retry, {} in the dead-letter queue.",
+        "{} not delivered yet: {} ready, {} in progress, {} waiting for a retry, {} parked, {} in the dead-letter queue.",
+        number(counts.undelivered),
         number(counts.ready),
-        number(counts.in_progress),
-        number(counts.waiting),
+        number(counts.outstanding),
+        number(counts.delayed),
+        number(counts.parked),
         number(counts.dead)
     )];
     if counts.parked > 0 {
@@ -110,15 +85,16 @@ fn lost(ops: &Ops, counts: QueueCounts) -> Answer {
     Answer { name: "lost", question: "Is anything lost?", level, answer, detail, link }
 }
 
-fn late(ops: &Ops, counts: QueueCounts, throughput: &Throughput) -> Answer {
+fn late(ops: &Ops, counts: Counts, throughput: &Throughput) -> Answer {
     let ended = ["delivered", "duplicate", "retried", "dead"].map(|outcome| settled(ops, outcome)).iter().sum();
     let rate = throughput.measure(Instant::now(), ended, ops.health.uptime());
     #[expect(clippy::cast_precision_loss, reason = "a time that is shown rounded")]
     let seconds = counts.ready as f64 / rate.max(STANDSTILL);
     let stalled = ops.health.stalled.borrow().keys().cloned().collect::<Vec<_>>();
+    let unavailable = ops.health.unavailable.borrow().keys().cloned().collect::<Vec<_>>();
     let paused = matches!(&*ops.health.svix.borrow(), Svix::Halted { .. });
     let backlog = count(counts.ready, "event is waiting in the queue", "events are waiting in the queue");
-    let retries = count(counts.waiting, "event is waiting", "events are waiting");
+    let retries = count(counts.delayed, "event is waiting", "events are waiting");
     let (level, answer) = match () {
         () if !connected(ops) => {
             (Level::Bad, "Yes: hookbro cannot reach the broker, so nothing is delivered".to_owned())
@@ -127,15 +103,22 @@ fn late(ops: &Ops, counts: QueueCounts, throughput: &Throughput) -> Answer {
         () if !stalled.is_empty() => {
             (Level::Bad, "Yes: the broker has events ready but sends none (stalled)".to_owned())
         }
+        () if !unavailable.is_empty() => {
+            let queues = count(unavailable.len() as u64, "retry queue", "retry queues");
+            (Level::Bad, format!("Yes: hookbro cannot consume {queues}; all other queues are delivered"))
+        }
         () if seconds >= LATE => (Level::Bad, format!("Yes: {backlog}, about {}", describe::wait(seconds))),
         () if seconds >= SOON => (Level::Watch, format!("A little: {backlog}, about {}", describe::wait(seconds))),
-        () if counts.waiting > 0 => (Level::Watch, format!("{retries} for a retry; all others are on time")),
+        () if counts.delayed > 0 => (Level::Watch, format!("{retries} for a retry; all others are on time")),
         () => (Level::Good, "No, events are delivered as they arrive".to_owned()),
     };
     let mut detail = vec![format!("Throughput: {rate:.1} attempts a second.")];
     detail.extend(ages(&ops.metrics.event_age));
     detail.extend(stalled.iter().map(|queue| format!("The broker sends nothing from queue {queue}.")));
-    let link = (counts.waiting > 0).then_some(("/events?outcome=retried", "See events waiting for a retry"));
+    detail.extend(
+        unavailable.iter().map(|queue| format!("Retry queue {queue} cannot be consumed; hookbro keeps trying.")),
+    );
+    let link = (counts.delayed > 0).then_some(("/events?outcome=retried", "See events waiting for a retry"));
     Answer { name: "late", question: "Is anything late?", level, answer, detail, link }
 }
 

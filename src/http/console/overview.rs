@@ -3,7 +3,7 @@
 use super::{
     components::{self, Level, number, sign},
     events::trouble,
-    health_summary::{self, Answer, QueueCounts, settled},
+    health_summary::{self, Answer, settled},
     page::{Live, NavItem, Refused, page, sentence},
     pauses,
     projects::worst,
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     event::Verdict,
-    http::ops::Ops,
+    http::{counts::Counts, ops::Ops},
     operate::timeline::{MessageView, Timeline},
 };
 use axum::{
@@ -81,10 +81,10 @@ fn now<T, M>(console: &Console<T, M>) -> Markup {
 }
 
 fn counters(ops: &Ops) -> Markup {
-    let QueueCounts { ready, in_progress, waiting, dead, parked } = QueueCounts::of(ops);
+    let Counts { ready, outstanding, delayed, dead, parked, .. } = ops.counts();
     let parked_row = (parked > 0).then_some(("parked (paused projects)", parked));
     let counts =
-        [("ready", ready), ("in progress", in_progress), ("waiting for retry", waiting), ("dead letters", dead)]
+        [("ready", ready), ("in progress", outstanding), ("waiting for retry", delayed), ("dead letters", dead)]
             .into_iter();
     let counts = counts.chain(parked_row);
     html! {
