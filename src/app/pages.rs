@@ -49,7 +49,6 @@ impl Operating {
             queues: http::Queues {
                 consumed: topology.rungs.iter().map(|rung| rung.queue.clone()).collect(),
                 dead: topology.dead().to_owned(),
-                parked: topology.parked().to_owned(),
             },
         };
         let tokens = &settings.admin.tokens;

@@ -12,7 +12,7 @@ use crate::{
     },
     process::stop::Stop,
     sinks::svix::SvixSink,
-    sources::rabbitmq::{ParkedQueue, RabbitMq, Topology, watch_policies},
+    sources::rabbitmq::{RabbitMq, Topology, watch_policies},
     store::{self, Location, PauseTable, Reader, Writer},
 };
 use std::{sync::Arc, time::Duration};
@@ -81,13 +81,11 @@ pub async fn serve(settings: Settings, stop: Stop) -> Result<(), AppError> {
         rate_limit: settings.rate_limit,
         grace,
         max_in_flight: topology.max_in_flight(),
+        max_from_lots: topology.max_from_lots(),
         lanes: topology.lanes(),
     };
-    let ends = pipeline::Ends {
-        source: RabbitMq::new(&settings.broker, &metrics, &health, traces, stop.cut.clone()),
-        sink,
-        parking: ParkedQueue::new(&settings.broker, &health),
-    };
+    let source = RabbitMq::new(&settings.broker, &metrics, &health, traces, stop.cut.clone());
+    let ends = pipeline::Ends { parking: source.parking(), source, sink };
     let (requested, ended_by) = (stop.requested.clone(), stop.clone());
     let asked = requested.clone();
     let deadline = tokio::spawn(async move {

@@ -18,4 +18,4 @@ pub use ident::{EndpointId, EventId, EventType, InvalidIdent, ProjectId};
 pub(crate) use ident::{Ident, ident};
 pub use ladder::{Attempt, InvalidLadder, RetryLadder};
 pub use redact::{InvalidField, REDACTED, Redaction};
-pub use verdict::{Cause, Dead, DeadReason, PROJECT_PAUSED, Released, Verdict};
+pub use verdict::{Cause, Dead, DeadReason, ParkReason, Parked, Released, Verdict};

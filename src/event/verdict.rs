@@ -54,8 +54,46 @@ pub struct Dead {
     pub event_id: Option<EventId>,
 }
 
-/// The word for events of paused projects.
-pub const PROJECT_PAUSED: &str = "project_paused";
+/// Why an event is parked; the label of `hookbro_events_parked`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ParkReason {
+    /// An operator has paused its project.
+    Paused,
+    /// Its destination fails.
+    CircuitOpen,
+    /// Its destination has as many events in flight as it may have now.
+    OverLimit,
+}
+
+impl ParkReason {
+    pub const ALL: [Self; 3] = [Self::Paused, Self::CircuitOpen, Self::OverLimit];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Paused => "paused",
+            Self::CircuitOpen => "circuit_open",
+            Self::OverLimit => "over_limit",
+        }
+    }
+
+    /// One line for people.
+    pub fn detail(self) -> &'static str {
+        match self {
+            Self::Paused => "its project is paused; it is parked until that is resumed",
+            Self::CircuitOpen => "its destination fails; it is parked until a probe is accepted",
+            Self::OverLimit => "its destination has as much to do as it may; it is parked until there is room",
+        }
+    }
+}
+
+/// An event to set aside, with no attempt spent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parked {
+    pub project: ProjectId,
+    pub reason: ParkReason,
+    /// The failure of its own call, if that is why.
+    pub cause: Option<Cause>,
+}
 
 /// Why a delivery goes back to the broker untouched. No attempt is spent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,10 +104,10 @@ pub enum Released {
     DeferredTooLong,
     /// The dead-letter queue did not take it in time.
     DeadLettersAway,
-    /// Its project is paused: it is kept aside, for as long as that lasts.
-    ProjectPaused,
-    /// The queue of what is kept aside did not take it in time.
+    /// The queue of parked events did not take its copy in time.
     ParkingAway,
+    /// The delay queue before its next attempt did not take its copy in time.
+    DelayAway,
     /// Its session with the broker is over, which has taken it back already.
     SessionEnded,
 }
@@ -81,14 +119,9 @@ impl Released {
             Self::DeferredTooLong => "deferred too long by a halt",
             Self::SessionEnded => "its session with the broker is over",
             Self::DeadLettersAway => "the dead-letter queue did not take its copy in time",
-            Self::ProjectPaused => "its project is paused; it is parked until that is resumed",
-            Self::ParkingAway => "its project is paused, and the queue of parked events did not take its copy in time",
+            Self::DelayAway => "the delay queue did not take its copy in time",
+            Self::ParkingAway => "the queue of parked events did not take its copy in time",
         }
-    }
-
-    /// A word for machines, where it says more than the outcome.
-    pub fn reason(self) -> Option<&'static str> {
-        (self == Self::ProjectPaused).then_some(PROJECT_PAUSED)
     }
 }
 
@@ -104,6 +137,8 @@ pub enum Verdict {
     Retry(Cause),
     /// It never will.
     Dead(Dead),
+    /// It may not be sent now: set it aside.
+    Parked(Parked),
     /// Give it back.
     Released(Released),
 }
@@ -118,7 +153,8 @@ impl Verdict {
             Self::Duplicate => "duplicate",
             Self::Retry(_) => "retried",
             Self::Dead(_) => "dead",
-            Self::Released(_) => "released",
+            // Either way the broker has it, and no attempt is spent.
+            Self::Parked(_) | Self::Released(_) => "released",
         }
     }
 }

@@ -9,8 +9,6 @@ use std::collections::BTreeSet;
 pub struct Queues {
     pub consumed: BTreeSet<String>,
     pub dead: String,
-    /// Where events of paused projects lie aside.
-    pub parked: String,
 }
 
 /// Depths are those of the last round of questions.
@@ -30,11 +28,11 @@ pub(super) struct Counts {
 
 impl Counts {
     pub(super) fn of(queues: &Queues, health: &Health, metrics: &Metrics) -> Self {
-        let mut counts = Self { outstanding: metrics.outstanding(), ..Self::default() };
+        let parked = *health.parked.borrow();
+        let mut counts = Self { outstanding: metrics.outstanding(), parked, ..Self::default() };
         for (queue, messages) in &*health.queues.borrow() {
             let part = match () {
                 () if *queue == queues.dead => &mut counts.dead,
-                () if *queue == queues.parked => &mut counts.parked,
                 () if queues.consumed.contains(queue) => &mut counts.ready,
                 () => &mut counts.delayed,
             };

@@ -78,6 +78,7 @@ async fn status(State(ops): State<Ops>) -> Json<Value> {
         "in_flight": ops.metrics.in_flight.get(),
         "events": ops.counts(),
         "queues": *health.queues.borrow(),
+        "circuits": *health.circuits.borrow(),
         "stalled": *health.stalled.borrow(),
         "unavailable": unavailable(&health.unavailable.borrow()),
         "process": ops.metrics.process(),
@@ -169,11 +170,12 @@ mod tests {
 
     #[tokio::test]
     async fn where_undelivered_events_are_adds_up() {
-        let (dead, parked) = ("q.dead".to_owned(), "q.parked".to_owned());
+        let dead = "q.dead".to_owned();
         let consumed = ["q", "q.retry.1"].map(str::to_owned).into();
-        let ops = Ops { queues: Queues { consumed, dead, parked }, ..ops() };
-        let depths = [("q", 1), ("q.retry.1", 2), ("q.delay.1", 10), ("q.dead", 100), ("q.parked", 1_000)];
+        let ops = Ops { queues: Queues { consumed, dead }, ..ops() };
+        let depths = [("q", 1), ("q.retry.1", 2), ("q.delay.1", 10), ("q.dead", 100)];
         ops.health.queues.send_replace(depths.map(|(queue, ready)| (queue.to_owned(), ready)).into());
+        ops.health.parked.send_replace(1_000);
         ops.metrics.events_outstanding.with_label_values(&["q"]).set(10_000);
         ops.metrics.events_outstanding.with_label_values(&["q.retry.1"]).set(20_000);
         let Json(status) = status(State(ops)).await;

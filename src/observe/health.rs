@@ -50,6 +50,15 @@ pub enum NotAlive {
     Stalled { queue: String, times: u32 },
 }
 
+/// An open circuit: events of this project are parked, but for probes.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct OpenCircuit {
+    pub project: String,
+    pub since: jiff::Timestamp,
+    /// The failure that opened it, or that of its last probe.
+    pub cause: String,
+}
+
 /// The state of the journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Journal {
@@ -80,6 +89,10 @@ pub struct Health {
     pub journal: watch::Sender<Journal>,
     /// Messages ready per queue, as last asked.
     pub queues: watch::Sender<BTreeMap<String, u64>>,
+    /// By project.
+    pub circuits: watch::Sender<Vec<OpenCircuit>>,
+    /// Events that are parked, as far as this process knows.
+    pub parked: watch::Sender<u64>,
     /// Queues with a stalled consumer, and over how many connections in a row.
     pub stalled: watch::Sender<BTreeMap<String, u32>>,
     /// Retry queues that cannot be consumed, while the others are.
@@ -98,6 +111,8 @@ impl Health {
             svix: watch::Sender::new(Svix::Ok),
             journal: watch::Sender::new(Journal::Off),
             queues: watch::Sender::default(),
+            circuits: watch::Sender::default(),
+            parked: watch::Sender::default(),
             stalled: watch::Sender::default(),
             unavailable: watch::Sender::default(),
             dead_turn: AtomicU64::new(0),

@@ -43,6 +43,8 @@ pub struct Metrics {
     pub queue_unavailable: IntGaugeVec,
     pub paused: IntGaugeVec,
     pub projects_paused: IntGauge,
+    pub circuits_open: IntGauge,
+    pub events_parked: IntGaugeVec,
     pub broker_connected: IntGauge,
     pub broker_reconnects: IntCounter,
     pub watchdog_reconnects: IntCounter,
@@ -156,6 +158,15 @@ impl Metrics {
             )?,
             paused: gauges("hookbro_paused", "1 while nothing is sent to Svix for this reason.", &["reason"])?,
             projects_paused: gauge("hookbro_projects_paused", "Projects that an operator has paused.")?,
+            circuits_open: gauge(
+                "hookbro_circuits_open",
+                "Destinations whose circuit is open: they fail, and are probed.",
+            )?,
+            events_parked: gauges(
+                "hookbro_events_parked",
+                "Events that are parked, by why they stay there.",
+                &["reason"],
+            )?,
             broker_connected: gauge("hookbro_broker_connected", "1 while consuming is possible.")?,
             broker_reconnects: counter("hookbro_broker_reconnects_total", "Connections made again after a loss.")?,
             watchdog_reconnects: counter(

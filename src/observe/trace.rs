@@ -150,6 +150,7 @@ impl Trace {
         self.note("hookbro.outcome", verdict.outcome());
         match verdict {
             Verdict::Delivered | Verdict::Duplicate => {}
+            Verdict::Parked(parked) => self.note("hookbro.cause", parked.reason.detail()),
             Verdict::Released(why) => self.note("hookbro.cause", why.as_str()),
             Verdict::Retry(cause) => self.fail("retried", cause.detail.clone()),
             Verdict::Dead(dead) => {

@@ -206,7 +206,7 @@ pub fn of_outcome(outcome: &str) -> Option<&'static str> {
 }
 
 /// Why an event was given up or parked, or what is to be said of a repeat: one of [`crate::event::DeadReason`],
-/// [`crate::event::HaltReason`] or [`crate::event::DISPATCH_REASONS`], or [`crate::event::PROJECT_PAUSED`].
+/// [`crate::event::HaltReason`], [`crate::event::ParkReason`] or [`crate::event::DISPATCH_REASONS`].
 pub fn of_reason(reason: &str) -> Option<&'static str> {
     Some(match reason {
         "malformed" => "it is no valid event",
@@ -227,7 +227,9 @@ pub fn of_reason(reason: &str) -> Option<&'static str> {
         "failing" => "Svix kept failing",
         "refusing" => "Svix refused event after event and accepted none",
         "provisioning" => "applications were missing that should not be",
-        crate::event::PROJECT_PAUSED => "its project is paused, and its events wait until it is resumed",
+        "paused" => "its project is paused, and its events wait until it is resumed",
+        "circuit_open" => "the project's application fails, and its events wait until it accepts one again",
+        "over_limit" => "the project's application has as much to do as it may, and further events wait",
         _ => return None,
     })
 }
@@ -270,7 +272,7 @@ pub fn of_call(status: &str) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{DISPATCH_REASONS, DeadReason, HaltReason, NOT_DISPATCHED, NoTaker, PROJECT_PAUSED, Verdict};
+    use crate::event::{DISPATCH_REASONS, DeadReason, HaltReason, NOT_DISPATCHED, NoTaker, ParkReason, Verdict};
     use serde_json::json;
 
     #[test]
@@ -331,7 +333,7 @@ mod tests {
             assert!(of_outcome(outcome).is_some(), "{outcome}");
         }
         let dead = DeadReason::ALL.map(DeadReason::as_str);
-        let parked = HaltReason::ALL.map(HaltReason::as_str).into_iter().chain([PROJECT_PAUSED]);
+        let parked = HaltReason::ALL.map(HaltReason::as_str).into_iter().chain(ParkReason::ALL.map(ParkReason::as_str));
         for reason in dead.into_iter().chain(parked).chain(DISPATCH_REASONS) {
             assert!(of_reason(reason).is_some(), "{reason}");
         }

@@ -1,7 +1,7 @@
 //! What becomes of a repeat, by what it was proved to be.
 
 use super::*;
-use crate::{event::NoTaker, pipeline::halt::FAILURES_IN_A_ROW};
+use crate::event::NoTaker;
 
 #[tokio::test(start_paused = true)]
 async fn a_conflict_is_what_it_is_proved_to_be() {
@@ -17,7 +17,7 @@ async fn a_conflict_is_what_it_is_proved_to_be() {
     ] {
         let handler = handler(FakeSink::answering([proof.clone()]));
         let (message, mut calls) = (message(BODY, rung), Calls::default());
-        let (verdict, event) = handler.handle(&message, &mut calls).await;
+        let (verdict, event) = handler.handle(&message, None, &mut calls).await;
         assert_eq!(named(&verdict), expected, "{proof:?}");
         let Message { attempt, queue, routing_key, received, .. } = message;
         let origin = crate::pipeline::record::Origin { attempt, queue, routing_key, received, next_delay: None };
@@ -36,16 +36,7 @@ async fn a_conflict_is_what_it_is_proved_to_be() {
 async fn repeats_that_are_not_dispatched_yet_close_no_gate() {
     let handler = handler(FakeSink::answering([Outcome::Pending(cause(409))]));
     for _ in 0..100 {
-        assert_eq!(named(&handler.handle(&message(BODY, 0), &mut Calls::default()).await.0), "retried");
+        assert_eq!(named(&handler.handle(&message(BODY, 0), None, &mut Calls::default()).await.0), "retried");
     }
     assert!(handler.halt.is_running());
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_repeat_that_is_not_there_is_no_acceptance() {
-    let handler = handler(FakeSink::answering([failed()]));
-    for _ in 0..FAILURES_IN_A_ROW {
-        assert_eq!(named(&handler.handle(&message(BODY, 0), &mut Calls::default()).await.0), "retried");
-    }
-    assert!(!handler.halt.is_running(), "so many in a row are no single event's fault");
 }

@@ -1,11 +1,12 @@
 //! From a source's deliveries to tasks: one per delivery, until asked to stop.
 
 use super::{
+    destinations::Admitted,
     handler::Handler,
     record::{self, Calls, Origin},
 };
 use crate::{
-    event::{Attempt, Cause, Event, ProjectId, Released, Verdict},
+    event::{Attempt, Cause, Event, Parked, ProjectId, Released, Verdict},
     observe::health::Health,
     pipeline::{
         delivery::{Delivery, Message, Receipt},
@@ -67,7 +68,7 @@ impl<S: Sink> Pool<S> {
                     }
                 }
                 delivery = source.next() => {
-                    self.begin(delivery?);
+                    self.begin(delivery?, None, ());
                     self.take_arrived(source)?;
                 }
             }
@@ -117,14 +118,24 @@ impl<S: Sink> Pool<S> {
     fn take_arrived(&self, source: &mut impl Source) -> Result<(), Ended> {
         for _ in 0..BURST {
             let Some(delivery) = source.next().now_or_never() else { break };
-            self.begin(delivery?);
+            self.begin(delivery?, None, ());
         }
         Ok(())
     }
 
-    fn begin<R: Receipt>(&self, delivery: Delivery<R>) {
+    /// Begins one delivery, `admitted` if it was parked; `places` is dropped once it is settled.
+    pub(super) fn begin<R: Receipt>(
+        &self,
+        delivery: Delivery<R>,
+        admitted: Option<Admitted>,
+        places: impl Send + 'static,
+    ) {
         let trace = delivery.message.trace.clone();
-        let work = one(Arc::clone(&self.handler), self.recorder.clone(), delivery);
+        let (handler, recorder) = (Arc::clone(&self.handler), self.recorder.clone());
+        let work = async move {
+            one(handler, recorder, delivery, admitted).await;
+            drop(places);
+        };
         if trace.is_on() {
             self.tasks.spawn(trace.around(work));
         } else {
@@ -134,19 +145,24 @@ impl<S: Sink> Pool<S> {
 }
 
 /// One delivery, from message to settlement.
-async fn one<S: Sink, R: Receipt>(handler: Arc<Handler<S>>, recorder: Recorder, delivery: Delivery<R>) {
+async fn one<S: Sink, R: Receipt>(
+    handler: Arc<Handler<S>>,
+    recorder: Recorder,
+    delivery: Delivery<R>,
+    admitted: Option<Admitted>,
+) {
     let Delivery { message, token } = delivery;
     let mut calls = Calls::default();
     let judged = tokio::select! {
         biased;
-        judged = AssertUnwindSafe(handler.handle(&message, &mut calls)).catch_unwind() => judged.unwrap_or_else(|_| panicked()),
+        judged = AssertUnwindSafe(handler.handle(&message, admitted, &mut calls)).catch_unwind() => judged.unwrap_or_else(|_| panicked()),
         () = handler.stop.cut.cancelled() => (Verdict::Released(Released::Stopping), None),
     };
     let (verdict, event) = judged;
     let Message { body, attempt, queue, routing_key, received, trace, next_delay, replayed, .. } = message;
     let done = token.settle(verdict, body).await;
-    if let (Verdict::Released(Released::ProjectPaused), Some(event)) = (&done, &event) {
-        handler.board.was_parked(&event.project);
+    if let Verdict::Parked(Parked { project, .. }) = &done {
+        handler.announcements.parked(project);
     }
     trace.settled(&done, event.as_ref());
     handler.projects.settled(project_of(&done, event.as_ref()), &done);
@@ -193,6 +209,10 @@ fn log(verdict: &Verdict, event: Option<&Event>, attempt: Attempt, replayed: i64
         Verdict::Released(why) => {
             let cause = why.as_str();
             tracing::debug!(event.id = id, project, event.r#type = kind, attempt, outcome, cause, "event settled");
+        }
+        Verdict::Parked(parked) => {
+            let reason = parked.reason.as_str();
+            tracing::debug!(event.id = id, project, event.r#type = kind, attempt, outcome, reason, "event parked");
         }
         Verdict::Retry(cause) => {
             let (status, cause) = (cause.status, cause.detail.as_str());

@@ -10,7 +10,7 @@ use super::{
     source::Demand,
 };
 use crate::{
-    event::{Cause, HaltReason},
+    event::{Cause, HaltReason, ProjectId},
     observe::{health::Health, metrics::Metrics},
     process::stop::Stop,
 };
@@ -18,7 +18,7 @@ use std::{
     hash::{BuildHasher as _, Hash, RandomState},
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -30,6 +30,13 @@ use tokio::{
 /// So many retryable failures without one acceptance mean that the sink as a whole fails, not single events.
 pub const FAILURES_IN_A_ROW: u32 = 20;
 
+/// Destinations that fail, one after another without a wait between them, until one that works is found: its events may lie
+/// behind theirs. Beyond so many, it is the sink that fails.
+const PROBES_AT_ONCE: u32 = 100;
+
+/// How often it is looked again whether an event is wanted.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
 /// Whether everything is halted, and why. Shared by all deliveries in flight.
 #[derive(Debug)]
 pub struct Halt {
@@ -38,15 +45,19 @@ pub struct Halt {
     lines: [Semaphore; Standing::COUNT],
     /// Ordinary events that wait.
     waiting: AtomicUsize,
+    /// Failures in a row, of any destination.
     failures: AtomicU32,
+    /// Whose they are.
+    failing: Mutex<Failing>,
+    /// When an event was let through as a probe.
+    last_tried: Mutex<Option<Instant>>,
+    /// Probes that failed since all was well, each of another destination, whose circuit has opened by it.
+    probes_at_once: AtomicU32,
     refusals: Mutex<Refusals>,
     /// Whether there are any, so that an acceptance seldom looks.
     any_refused: AtomicBool,
     /// Makes a number of a destination, which nobody can choose.
     destinations: RandomState,
-    /// Milliseconds after `epoch` of the last acceptance, plus one; 0: none yet.
-    last_accepted: AtomicU64,
-    epoch: Instant,
     metrics: Arc<Metrics>,
     health: Arc<Health>,
 }
@@ -66,8 +77,27 @@ pub enum Standing {
     Ordinary,
     /// It has failed on every rung but this one.
     LastAttempt,
-    /// Its last attempt failed, or it was refused, and nothing else was accepted either.
+    /// It was refused, and nothing else was accepted either.
     FailedItsProbe,
+}
+
+/// The destinations of a row of failures.
+#[derive(Debug, Default)]
+struct Failing {
+    first: Option<ProjectId>,
+    several: bool,
+}
+
+impl Failing {
+    /// One more failure of the row, the first if `begins`; answers whether the row has several destinations.
+    fn add(&mut self, project: &ProjectId, begins: bool) -> bool {
+        if begins {
+            *self = Self::default();
+        }
+        let first = self.first.get_or_insert_with(|| project.detached());
+        self.several |= first != project;
+        self.several
+    }
 }
 
 impl Standing {
@@ -107,11 +137,12 @@ impl Halt {
             lines: [const { Semaphore::const_new(1) }; Standing::COUNT],
             waiting: AtomicUsize::new(0),
             failures: AtomicU32::new(0),
+            failing: Mutex::default(),
+            last_tried: Mutex::default(),
+            probes_at_once: AtomicU32::new(0),
             refusals: Mutex::default(),
             any_refused: AtomicBool::new(false),
             destinations: RandomState::new(),
-            last_accepted: AtomicU64::new(0),
-            epoch: Instant::now(),
             metrics,
             health,
         }
@@ -161,19 +192,37 @@ impl Halt {
         matches!(*self.state.borrow(), State::Running)
     }
 
-    /// Whether the sink accepted any event after `since`.
-    pub fn accepted_since(&self, since: Instant) -> bool {
-        let last = self.last_accepted.load(Ordering::Relaxed);
-        last > 0 && self.epoch + Duration::from_millis(last - 1) >= since
-    }
-
     /// What to take from the source now. While ordinary events wait here, no further one is taken to be tried.
     pub fn demand(&self) -> Demand {
         match &*self.state.borrow() {
             State::Running => Demand::Full,
             State::Halted(closed) if closed.step == Step::Waiting => Demand::Nothing,
+            // Events of destinations that are known to fail are parked, so that one that works is found behind them.
+            State::Halted(closed) if closed.reason == HaltReason::Failing => Demand::Full,
             State::Halted(_) if self.waiting.load(Ordering::Relaxed) > 0 => Demand::Nothing,
             State::Halted(_) => Demand::One,
+        }
+    }
+
+    /// When an event was last let through as a probe.
+    pub(super) fn last_tried(&self) -> Option<Instant> {
+        *self.last_tried.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether any event may be taken to be tried.
+    pub fn wants_more(&self) -> bool {
+        self.demand() != Demand::Nothing
+    }
+
+    /// Waits until one may.
+    pub async fn until_wanted(&self) {
+        let mut states = self.states();
+        while !self.wants_more() {
+            tokio::select! {
+                _ = states.changed() => {}
+                // Those that wait here may have ended without a change of state.
+                () = tokio::time::sleep(LOOK_AGAIN) => {}
+            }
         }
     }
 
@@ -182,7 +231,7 @@ impl Halt {
     }
 
     fn take_probe(&self) -> bool {
-        self.state.send_if_modified(|state| match state {
+        let taken = self.state.send_if_modified(|state| match state {
             State::Halted(closed) => match closed.step.with_probe() {
                 Some(step) => {
                     closed.step = step;
@@ -191,7 +240,11 @@ impl Halt {
                 None => false,
             },
             State::Running => false,
-        })
+        });
+        if taken {
+            *self.last_tried.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        }
+        taken
     }
 
     /// A probe has come back and proved nothing: the next event may be one, unless a date given by the sink lies ahead.
@@ -250,6 +303,7 @@ impl Halt {
     }
 
     fn resume(&self) {
+        self.probes_at_once.store(0, Ordering::Relaxed);
         self.state.send_modify(|state| {
             let State::Halted(closed) = state else { return };
             if closed.must_wait().is_some() {
@@ -302,8 +356,6 @@ impl Pass<'_> {
 
     /// The sink took the event, or had it already.
     pub fn accepted(mut self) {
-        let now = u64::try_from(self.halt.epoch.elapsed().as_millis()).unwrap_or(u64::MAX - 1);
-        self.halt.last_accepted.fetch_max(now + 1, Ordering::Relaxed);
         self.halt.failures.store(0, Ordering::Relaxed);
         self.halt.forget_refusals();
         if self.probe.take().is_some() {
@@ -330,18 +382,25 @@ impl Pass<'_> {
         Refused::TheEvent
     }
 
-    /// The call failed as single calls do. `wait`, if any, holds back every call.
-    pub fn failed(mut self, cause: &Cause, wait: Option<Duration>) {
+    /// The call failed as calls to one destination do. Only if several fail and none accepts it is about the sink.
+    pub fn failed(self, project: &ProjectId, cause: &Cause) {
         let in_a_row = self.halt.failures.fetch_add(1, Ordering::Relaxed).saturating_add(1);
-        let permit = self.probe.take();
-        if let Some(wait) = wait {
-            self.halt.begin(HaltReason::RateLimited, cause, Some(Instant::now() + wait));
-        } else if in_a_row >= FAILURES_IN_A_ROW || permit.is_some() {
-            self.halt.begin(HaltReason::Failing, cause, None);
+        let mut failing = self.halt.failing.lock().unwrap_or_else(PoisonError::into_inner);
+        let several = failing.add(project, in_a_row == 1);
+        drop(failing);
+        if in_a_row < FAILURES_IN_A_ROW || !several {
+            return;
         }
-        if permit.is_some() {
+        self.halt.begin(HaltReason::Failing, cause, None);
+        // A probe says nothing about other destinations: dropped, it is the next event's.
+        if self.is_probe() && self.halt.probes_at_once.fetch_add(1, Ordering::Relaxed) >= PROBES_AT_ONCE {
             self.halt.step(Step::Probing, Step::Waiting);
         }
+    }
+
+    /// Whether this event is the one that may try during a halt.
+    pub fn is_probe(&self) -> bool {
+        self.probe.is_some()
     }
 
     /// A halt began before all of the event's calls were made: nothing is known, and nothing spent.

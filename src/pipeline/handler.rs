@@ -1,14 +1,16 @@
 //! The one decision: what becomes of a delivery. Borrows the message, returns a verdict, never sees the token.
 
 use super::{
+    announcements::Announcements,
+    destinations::{Admitted, Destinations, Failure},
     halt::{Denied, Halt, Pass, Refused, Standing},
-    pacer::Pacer,
+    pacer::{Pacer, Turn},
     record::Calls,
 };
 use crate::{
     event::{
-        Cause, Dead, DeadReason, Dispatch, Event, HaltReason, Malformed, Oddity, ParseFailure, Rejected, Released,
-        Verdict,
+        Cause, Dead, DeadReason, Dispatch, Event, Malformed, Oddity, ParkReason, Parked, ParseFailure, Rejected,
+        Released, Verdict,
     },
     observe::{metrics::Metrics, projects::ProjectCounts},
     pipeline::{
@@ -38,6 +40,9 @@ const SHOWN_ENCODING: usize = 40;
 pub struct Handler<S> {
     pub sink: Arc<S>,
     pub halt: Arc<Halt>,
+    pub destinations: Destinations,
+    /// Where what was parked is announced.
+    pub announcements: Announcements,
     pub pacer: Pacer,
     pub projects: ProjectCounts,
     /// The projects that an operator has paused.
@@ -48,11 +53,17 @@ pub struct Handler<S> {
 }
 
 impl<S: Sink> Handler<S> {
-    /// The verdict on `message`, and its event if it is one. What its calls came to is noted in `calls`.
-    pub async fn handle(&self, message: &Message, calls: &mut Calls) -> (Verdict, Option<Event>) {
+    /// The verdict on `message`, and its event if it is one. What its calls came to is noted in `calls`. A parked event comes
+    /// `admitted` by its destination.
+    pub async fn handle(
+        &self,
+        message: &Message,
+        admitted: Option<Admitted>,
+        calls: &mut Calls,
+    ) -> (Verdict, Option<Event>) {
         match self.parse(message) {
             Ok(event) => {
-                let verdict = self.send(message, &event, calls).await;
+                let verdict = self.send(message, &event, admitted, calls).await;
                 (verdict, Some(event))
             }
             Err(dead) => (Verdict::Dead(dead), None),
@@ -91,109 +102,144 @@ impl<S: Sink> Handler<S> {
         Ok(event)
     }
 
-    async fn send(&self, message: &Message, event: &Event, calls: &mut Calls) -> Verdict {
+    async fn send(
+        &self,
+        message: &Message,
+        event: &Event,
+        mut admitted: Option<Admitted>,
+        calls: &mut Calls,
+    ) -> Verdict {
         let destination = self.sink.destination(event);
         let deadline = Instant::from_std(message.deadline);
-        let mut previous_attempt =
+        let previous_attempt =
             Instant::from_std(message.received.checked_sub(message.waited).unwrap_or(message.received));
         let dead = |reason, cause| {
             let (project, event_id) = (Some(event.project.clone()), Some(event.id.clone()));
             Verdict::Dead(Dead { reason, cause, project, event_id })
         };
+        let parked = |reason, cause| Verdict::Parked(Parked { project: event.project.clone(), reason, cause });
         let last_attempt = message.next_delay.is_none();
         let mut standing = if last_attempt { Standing::LastAttempt } else { Standing::Ordinary };
         loop {
-            let pass = match self.pass(event, standing, deadline).await {
-                Ok(pass) => pass,
-                Err(released) => return Verdict::Released(released),
+            if self.board.is_paused(&event.project) {
+                return parked(ParkReason::Paused, None);
+            }
+            // Asked before the halt too: what cannot go anyway must not wait there.
+            if admitted.is_none()
+                && let Some(reason) = self.destinations.refusal(&event.project)
+            {
+                return parked(reason, None);
+            }
+            let pass = tokio::select! {
+                biased;
+                pass = self.halt.pass(standing, deadline, &self.stop) => pass,
+                () = self.board.until_paused(&event.project) => return parked(ParkReason::Paused, None),
             };
-            let outcome = match self.call(message, event, &destination, &pass, deadline, calls).await {
-                Ok(Some(outcome)) => outcome,
-                Ok(None) => {
-                    pass.interrupted();
-                    continue;
-                }
+            let pass = match pass {
+                Ok(pass) => pass,
                 Err(denied) => return Verdict::Released(denied.into()),
+            };
+            let turn = match self.turn(message, event, &pass, deadline).await {
+                Ok(Some(turn)) => turn,
+                Ok(None) => continue,
+                Err(denied) => return Verdict::Released(denied.into()),
+            };
+            let admitted = match admitted.take().map_or_else(|| self.destinations.admit(&event.project), Ok) {
+                Ok(admitted) => admitted,
+                Err(reason) => return parked(reason, None),
+            };
+            let Some(outcome) = self.call(message, event, &destination, &pass, turn, calls).await else {
+                pass.interrupted();
+                continue;
             };
             match outcome {
                 Outcome::Accepted(_) => {
+                    admitted.accepted();
                     pass.accepted();
                     self.observe_age(event);
                     return Verdict::Delivered;
                 }
                 Outcome::Repeated(Repeat { dispatch, .. }) => {
+                    admitted.accepted();
                     pass.accepted();
                     self.repeated(event, dispatch);
                     return Verdict::Duplicate;
                 }
                 // The sink works, and the event needs nothing but time: its next rung.
                 Outcome::Pending(cause) => {
+                    admitted.answered();
                     pass.answered();
                     return Verdict::Retry(cause);
                 }
-                Outcome::Dead { reason: DeadReason::Refused, cause } => match pass.refused(&destination, &cause) {
-                    Refused::TheEvent => return dead(DeadReason::Refused, cause),
-                    Refused::EveryEvent => standing = Standing::FailedItsProbe,
-                },
+                Outcome::Dead { reason: DeadReason::Refused, cause } => {
+                    let open = admitted.refused(&cause.detail);
+                    match pass.refused(&destination, &cause) {
+                        Refused::EveryEvent => standing = Standing::FailedItsProbe,
+                        Refused::TheEvent if open => return parked(ParkReason::CircuitOpen, Some(cause)),
+                        Refused::TheEvent => return dead(DeadReason::Refused, cause),
+                    }
+                }
                 Outcome::Dead { reason, cause } => {
+                    admitted.answered();
                     pass.answered();
                     return dead(reason, cause);
                 }
-                // From here on nothing is spent: the event is deferred, and tries again when the halt ends.
+                // Nothing is spent: the event is deferred, and tries again when the halt ends.
                 Outcome::Halt { reason, cause, wait } => pass.unusable(reason, &cause, wait),
                 Outcome::Failed { cause, wait } => {
-                    let others_accepted = self.halt.accepted_since(previous_attempt);
-                    pass.failed(&cause, wait);
-                    if !last_attempt {
-                        return Verdict::Retry(cause);
+                    // With no attempt left, and nothing accepted since the last one, it is an outage and not this event's fault.
+                    // The probe of a halt shows as much: others may be sent, but not this destination's.
+                    let outage = pass.is_probe() || last_attempt && !admitted.accepted_since(previous_attempt);
+                    let failure = admitted.failed(&cause.detail, wait, outage);
+                    match failure {
+                        Failure::Known => pass.interrupted(),
+                        Failure::OfTheEvent | Failure::OfTheDestination => pass.failed(&event.project, &cause),
                     }
-                    if others_accepted {
-                        return dead(DeadReason::Exhausted, cause);
-                    }
-                    // Nothing at all was accepted since its last attempt: an outage, not this event's fault.
-                    self.halt.begin(HaltReason::Failing, &cause, None);
-                    previous_attempt = Instant::now();
-                    standing = Standing::FailedItsProbe;
+                    return match failure {
+                        Failure::Known | Failure::OfTheDestination => parked(ParkReason::CircuitOpen, Some(cause)),
+                        Failure::OfTheEvent if last_attempt => dead(DeadReason::Exhausted, cause),
+                        Failure::OfTheEvent => Verdict::Retry(cause),
+                    };
                 }
             }
         }
     }
 
-    /// Leave to call, once neither the event's project nor everything is paused.
-    async fn pass(&self, event: &Event, standing: Standing, deadline: Instant) -> Result<Pass<'_>, Released> {
-        if self.board.is_paused(&event.project) {
-            return Err(Released::ProjectPaused);
-        }
-        tokio::select! {
-            biased;
-            pass = self.halt.pass(standing, deadline, &self.stop) => pass.map_err(Released::from),
-            () = self.board.until_paused(&event.project) => Err(Released::ProjectPaused),
-        }
+    /// Whether a further call of `event` may be made.
+    fn wanted(&self, event: &Event, pass: &Pass<'_>) -> bool {
+        pass.holds() && !self.board.is_paused(&event.project)
     }
 
-    /// The event's calls, in its turn; nothing if a halt has begun, or its project was paused,
-    /// before they were all made.
+    /// The event's turn; none if a halt has begun, or its project was paused, before it came.
+    async fn turn(
+        &self,
+        message: &Message,
+        event: &Event,
+        pass: &Pass<'_>,
+        deadline: Instant,
+    ) -> Result<Option<Turn<'_>>, Denied> {
+        let wanted = || self.wanted(event, pass);
+        let turn = self.pacer.turn(message.lane, wanted, deadline, &self.stop).await?;
+        Ok(turn.filter(|_| wanted()))
+    }
+
+    /// The event's calls; nothing if a halt has begun, or its project was paused, before they were all made.
     async fn call(
         &self,
         message: &Message,
         event: &Event,
         destination: &S::Destination,
         pass: &Pass<'_>,
-        deadline: Instant,
+        turn: Turn<'_>,
         calls: &mut Calls,
-    ) -> Result<Option<Outcome>, Denied> {
-        let wanted = || pass.holds() && !self.board.is_paused(&event.project);
-        let turn = self.pacer.turn(message.lane, wanted, deadline, &self.stop).await?;
-        let Some(turn) = turn.filter(|_| wanted()) else { return Ok(None) };
-        let goes_on = || wanted() && Instant::now() < deadline;
+    ) -> Option<Outcome> {
+        let deadline = Instant::from_std(message.deadline);
+        let goes_on = || self.wanted(event, pass) && Instant::now() < deadline;
         let terms = Terms { goes_on: &goes_on, last: message.next_delay.is_none() };
         let began = Instant::now();
-        let outcome = self.sink.deliver(event, destination, terms).await;
-        if let Some(outcome) = &outcome {
-            calls.came_to(outcome, began.elapsed());
-            turn.over(outcome);
-        }
-        Ok(outcome)
+        let outcome = turn.during(self.sink.deliver(event, destination, terms)).await?;
+        calls.came_to(&outcome, began.elapsed());
+        Some(outcome)
     }
 
     /// Counts and says what is to be known of a repeat.

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    event::{Attempt, ProjectId},
+    event::{Attempt, HaltReason, ProjectId},
     observe::health::Health,
     pipeline::{
         delivery::Unreadable,
@@ -26,6 +26,8 @@ fn handler(sink: FakeSink) -> Arc<Handler<FakeSink>> {
     Arc::new(Handler {
         sink: Arc::new(sink),
         halt: Arc::new(Halt::new(Arc::clone(&metrics), health)),
+        destinations: Destinations::new(Arc::clone(&metrics)),
+        announcements: Announcements::default(),
         pacer: Pacer::new(0, 288, 1, Arc::clone(&metrics)),
         projects: ProjectCounts::new([], &metrics),
         board: Arc::new(Board::new(Arc::clone(&metrics))),
@@ -68,7 +70,7 @@ fn check(body: &str, rung: u8, outcome: Outcome, expected: &str, calls: usize) -
     let message = message(body, rung);
     async move {
         let handler = handler(FakeSink::answering([outcome]));
-        let (verdict, _) = handler.handle(&message, &mut Calls::default()).await;
+        let (verdict, _) = handler.handle(&message, None, &mut Calls::default()).await;
         assert_eq!(named(&verdict), expected, "{place}: {verdict:?}");
         assert_eq!(handler.sink.calls().len(), calls, "{place}: {:?}", handler.sink.calls());
     }
@@ -81,14 +83,14 @@ async fn properties_that_cannot_be_read_stop_an_event_only_if_it_needs_them() {
         unreadable: Unreadable { needed: needed.into(), spare: spare.into() },
         ..message(BODY, 0)
     };
-    let (verdict, _) = handler.handle(&unreadable("headers", "message_id"), &mut Calls::default()).await;
+    let (verdict, _) = handler.handle(&unreadable("headers", "message_id"), None, &mut Calls::default()).await;
     let Verdict::Dead(dead) = verdict else { panic!("{verdict:?}") };
     assert_eq!(dead.reason, DeadReason::Malformed);
     assert!(dead.cause.detail.starts_with("unreadable_properties: the message's headers "), "{}", dead.cause.detail);
     assert!(dead.event_id.is_some() && dead.project.is_some(), "its body can be read");
     let odd = handler.metrics.events_odd.with_label_values(&["properties"]);
     assert_eq!((handler.sink.calls().len(), odd.get()), (0, 0));
-    let (verdict, _) = handler.handle(&unreadable("", "message_id"), &mut Calls::default()).await;
+    let (verdict, _) = handler.handle(&unreadable("", "message_id"), None, &mut Calls::default()).await;
     assert_eq!((named(&verdict).as_str(), handler.sink.calls().len(), odd.get()), ("delivered", 1, 1));
 }
 
@@ -107,31 +109,72 @@ async fn each_outcome_leads_to_its_verdict() {
     check(&long, 0, failed(), "dead too_large", 0).await;
 }
 
+/// Delivers one event of each of these projects.
+async fn deliver(handler: &Handler<FakeSink>, projects: &[&str]) -> Vec<String> {
+    let mut verdicts = Vec::new();
+    for project in projects {
+        let body = BODY.replace("\"gigs\"", &format!("\"{project}\""));
+        verdicts.push(named(&handler.handle(&message(&body, 0), None, &mut Calls::default()).await.0));
+    }
+    verdicts
+}
+
 #[tokio::test(start_paused = true)]
-async fn the_last_attempt_is_exhausted_only_if_others_were_accepted_since_the_one_before() {
-    let handler = handler(FakeSink::answering([failed()]));
-    handler.halt.pass(Standing::Ordinary, Instant::now(), &handler.stop).await.unwrap().accepted();
-    let (verdict, _) = handler.handle(&message(BODY, 1), &mut Calls::default()).await;
+async fn the_last_attempt_is_exhausted_only_if_its_destination_accepted_another_since_the_one_before() {
+    let script = [accepted(), failed(), accepted(), failed()];
+    let handler = handler(FakeSink::answering(script));
+    deliver(&handler, &["other"]).await;
+    let (verdict, _) = handler.handle(&message(BODY, 1), None, &mut Calls::default()).await;
+    assert_eq!(park_reason(&verdict), Some(ParkReason::CircuitOpen), "{verdict:?}");
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(deliver(&handler, &["gigs"]).await, ["delivered"]);
+    let (verdict, _) = handler.handle(&message(BODY, 1), None, &mut Calls::default()).await;
     assert_eq!(named(&verdict), "dead exhausted");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_destination_that_fails_is_parked_after_a_few_attempts_and_no_other_is() {
+    let handler = handler(FakeSink::answering([failed()]));
+    let retried = vec!["retried"; 9];
+    assert_eq!(deliver(&handler, &["gigs"; 9]).await, retried);
+    assert_eq!(deliver(&handler, &["gigs"; 3]).await, ["released"; 3]);
+    assert_eq!(handler.sink.calls().len(), 10, "what is parked is not sent");
+    handler.sink.answer_from_now_on([accepted()]);
+    assert_eq!(deliver(&handler, &["dev", "gigs"]).await, ["delivered", "released"]);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(deliver(&handler, &["gigs", "gigs"]).await, ["delivered"; 2], "the probe, and the one after it");
+    assert!(handler.halt.is_running());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_parked_event_goes_by_the_leave_that_it_came_with() {
+    let handler = handler(FakeSink::answering([failed(), accepted()]));
+    let gigs = ProjectId::try_new("gigs").unwrap();
+    let _ = handler.destinations.admit(&gigs).unwrap().failed("no", None, true);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let probe = handler.destinations.admit(&gigs).unwrap();
+    let (verdict, _) = handler.handle(&message(BODY, 0), Some(probe), &mut Calls::default()).await;
+    assert_eq!(
+        park_reason(&verdict),
+        Some(ParkReason::CircuitOpen),
+        "a probe that fails spends no attempt: {verdict:?}"
+    );
+}
+
+fn park_reason(verdict: &Verdict) -> Option<ParkReason> {
+    match verdict {
+        Verdict::Parked(parked) => Some(parked.reason),
+        _ => None,
+    }
 }
 
 /// Keeps the halt while `handle` runs to its end.
 async fn with_prober(handler: &Arc<Handler<FakeSink>>, message: &Message) -> Verdict {
     let (halt, sink) = (Arc::clone(&handler.halt), Arc::clone(&handler.sink));
     let prober = tokio::spawn(async move { crate::pipeline::prober::keep(&halt, &*sink).await });
-    let (verdict, _) = handler.handle(message, &mut Calls::default()).await;
+    let (verdict, _) = handler.handle(message, None, &mut Calls::default()).await;
     prober.abort();
     verdict
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_last_attempt_in_an_outage_is_held_and_delivered_when_it_ends() {
-    let script = [failed(), failed(), failed(), accepted()];
-    let handler = handler(FakeSink::answering(script));
-    let verdict = with_prober(&handler, &message(BODY, 1)).await;
-    assert_eq!(named(&verdict), "delivered");
-    assert_eq!(handler.sink.calls().len(), 4);
-    assert!(handler.halt.is_running());
 }
 
 #[tokio::test(start_paused = true)]
@@ -179,7 +222,7 @@ async fn new_credentials_are_tried_at_once() {
 async fn stopping_releases_what_is_held() {
     let handler = handler(FakeSink::answering([unusable(HaltReason::Auth)]));
     handler.stop.requested.cancel();
-    let (verdict, _) = handler.handle(&message(BODY, 0), &mut Calls::default()).await;
+    let (verdict, _) = handler.handle(&message(BODY, 0), None, &mut Calls::default()).await;
     assert_eq!(verdict, Verdict::Released(Released::Stopping));
 }
 
@@ -195,27 +238,27 @@ async fn an_event_of_a_paused_project_is_put_aside_without_a_call_and_others_are
     let handler = handler(FakeSink::answering([accepted()]));
     pause(&handler, true).await;
     for rung in [0, 1] {
-        let (verdict, _) = handler.handle(&message(BODY, rung), &mut Calls::default()).await;
-        assert_eq!(verdict, Verdict::Released(Released::ProjectPaused));
+        let (verdict, _) = handler.handle(&message(BODY, rung), None, &mut Calls::default()).await;
+        assert_eq!(park_reason(&verdict), Some(ParkReason::Paused));
     }
     assert!(handler.sink.calls().is_empty());
-    let (verdict, _) = handler.handle(&message("not json", 0), &mut Calls::default()).await;
+    let (verdict, _) = handler.handle(&message("not json", 0), None, &mut Calls::default()).await;
     assert_eq!(named(&verdict), "dead malformed", "nobody's event waits for nobody");
     let other = BODY.replace("\"gigs\"", "\"mapped\"");
-    assert_eq!(named(&handler.handle(&message(&other, 0), &mut Calls::default()).await.0), "delivered");
+    assert_eq!(named(&handler.handle(&message(&other, 0), None, &mut Calls::default()).await.0), "delivered");
     pause(&handler, false).await;
-    assert_eq!(named(&handler.handle(&message(BODY, 0), &mut Calls::default()).await.0), "delivered");
+    assert_eq!(named(&handler.handle(&message(BODY, 0), None, &mut Calls::default()).await.0), "delivered");
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_event_that_waits_at_the_closed_gate_is_put_aside_when_its_project_is_paused() {
     let handler = handler(FakeSink::answering([unusable(HaltReason::Auth)]));
     let waiting = Arc::clone(&handler);
-    let held = tokio::spawn(async move { waiting.handle(&message(BODY, 0), &mut Calls::default()).await.0 });
+    let held = tokio::spawn(async move { waiting.handle(&message(BODY, 0), None, &mut Calls::default()).await.0 });
     let mut states = handler.halt.states();
     states.wait_for(|state| state.reason() == Some(HaltReason::Auth)).await.unwrap();
     pause(&handler, true).await;
-    assert_eq!(held.await.unwrap(), Verdict::Released(Released::ProjectPaused));
+    assert_eq!(park_reason(&held.await.unwrap()), Some(ParkReason::Paused));
     assert_eq!(handler.sink.calls().len(), 1);
 }
 
@@ -225,7 +268,7 @@ async fn an_event_whose_turn_comes_after_the_pause_is_put_aside_and_spends_none_
     Arc::get_mut(&mut handler).unwrap().pacer = Pacer::new(1, 288, 1, Arc::new(Metrics::new().unwrap()));
     let tasks = (0..4).map(|_| {
         let handler = Arc::clone(&handler);
-        tokio::spawn(async move { handler.handle(&message(BODY, 0), &mut Calls::default()).await.0 })
+        tokio::spawn(async move { handler.handle(&message(BODY, 0), None, &mut Calls::default()).await.0 })
     });
     let tasks: Vec<_> = tasks.collect();
     tokio::time::sleep(Duration::from_millis(500)).await;

@@ -1,16 +1,18 @@
 //! Start and stop: what must stand before what, the sources one after another, and the order of the end.
 
 use super::{
+    announcements::Announcements,
     backoff::Backoff,
     consume::Pool,
+    destinations::Destinations,
     halt::Halt,
     handler::Handler,
     journal::Recorder,
+    lots::Lots,
     pacer::Pacer,
     parking::Parking,
     pauses::{PauseStore, Pauses},
-    prober,
-    resume::{self, Resumer},
+    prober, resume,
     sink::Sink,
     source::{Connect, Ended, NotOpen, Occasion, Source as _},
 };
@@ -47,6 +49,8 @@ pub struct Settings {
     pub grace: Duration,
     /// Deliveries that the source may have unsettled at once, of all lanes, and how many lanes there are.
     pub max_in_flight: usize,
+    /// Parked events that may be on their way at once, beside those.
+    pub max_from_lots: usize,
     pub lanes: usize,
 }
 
@@ -82,7 +86,14 @@ pub async fn run<C: Connect, S: Sink, K: Parking, P: PauseStore>(
     let handler = Handler {
         sink: Arc::clone(&sink),
         halt: Arc::clone(&halt),
-        pacer: Pacer::new(settings.rate_limit, settings.max_in_flight, settings.lanes, Arc::clone(&metrics)),
+        destinations: Destinations::new(Arc::clone(&metrics)),
+        announcements: Announcements::default(),
+        pacer: Pacer::new(
+            settings.rate_limit,
+            settings.max_in_flight + settings.max_from_lots,
+            settings.lanes,
+            Arc::clone(&metrics),
+        ),
         projects: ProjectCounts::new(settings.projects, &metrics),
         board: Arc::clone(pauses.board()),
         max_payload_bytes: settings.max_payload_bytes,
@@ -90,16 +101,11 @@ pub async fn run<C: Connect, S: Sink, K: Parking, P: PauseStore>(
         stop: stop.clone(),
     };
     let _prober = AbortOnDropHandle::new(tokio::spawn(async move { prober::keep(&halt, &*sink).await }));
-    let pool = Pool::new(handler, Arc::clone(&health), recorder);
+    let pool = Arc::new(Pool::new(handler, Arc::clone(&health), recorder));
 
-    let resumer = Resumer {
-        board: Arc::clone(pauses.board()),
-        parking: Arc::new(parking),
-        health: Arc::clone(&health),
-        stop: stop.clone(),
-    };
+    let lots = Lots::new(parking, Arc::clone(&pool), settings.max_from_lots);
     let _following = AbortOnDropHandle::new(tokio::spawn(resume::follow(Arc::clone(&pauses))));
-    let resuming = AbortOnDropHandle::new(tokio::spawn(resumer.run()));
+    let working = AbortOnDropHandle::new(tokio::spawn(Arc::clone(&lots).run()));
     health.beating(resume::known(pauses.board(), &stop)).await;
     let ended = sources(&pool, &connect).await;
     let deadline = tokio::time::Instant::now() + settings.grace.saturating_sub(CLOSE_TIMEOUT).max(settings.grace / 2);
@@ -120,10 +126,14 @@ pub async fn run<C: Connect, S: Sink, K: Parking, P: PauseStore>(
                 source.close().await;
             }
         };
-        // A pass that is cut off repeats what it sent, and loses none.
-        let (resumed, (), ()) = tokio::join!(resuming, connect.close(), close);
-        if let Err(broken) = resumed {
-            tracing::error!(error = %broken, "the release of parked events ended midway");
+        let give_back = async {
+            let worked = working.await;
+            lots.close().await;
+            worked
+        };
+        let (worked, (), ()) = tokio::join!(give_back, connect.close(), close);
+        if let Err(broken) = worked {
+            tracing::error!(error = %broken, "the work on parked events broke off");
         }
     };
     if tokio::time::timeout(CLOSE_TIMEOUT, closing).await.is_err() {

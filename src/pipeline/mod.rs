@@ -1,8 +1,10 @@
 //! From a delivery to its verdict: consume, handle, settle. Names no broker and no vendor.
 
+mod announcements;
 pub mod backoff;
 mod consume;
 pub mod delivery;
+mod destinations;
 #[cfg(test)]
 mod fake_sink;
 pub mod gradient;
@@ -12,6 +14,7 @@ mod handler;
 pub mod intake;
 pub mod journal;
 mod lifecycle;
+mod lots;
 mod pacer;
 pub mod parking;
 pub mod pauses;

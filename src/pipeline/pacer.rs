@@ -15,6 +15,10 @@ use std::{
 };
 use tokio::{sync::Semaphore, time::Instant};
 
+/// A call that takes longer gives its permit to another: calls to a destination that hangs must not keep others from theirs. How
+/// many of those there may be, its circuit says.
+const SLOW: Duration = Duration::from_secs(1);
+
 /// With a rate limit, so much of a second may go out at once after a quiet time.
 const BURST: Duration = Duration::from_millis(100);
 
@@ -134,27 +138,51 @@ impl Pacer {
         self.metrics.svix_in_flight_limit.set(gauge(limit));
     }
 
+    fn learn(&self, how: impl FnOnce(&mut Gradient, usize)) {
+        let mut state = self.lock();
+        let before = state.gradient.limit();
+        let in_flight = state.in_flight;
+        how(&mut state.gradient, in_flight);
+        if state.gradient.limit() != before {
+            self.adjust(&mut state);
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Turn<'_> {
+    /// Makes the event's calls, and learns from what they come to.
+    pub async fn during(self, calls: impl Future<Output = Option<Outcome>>) -> Option<Outcome> {
+        let (pacer, mut calls) = (self.pacer, std::pin::pin!(calls));
+        tokio::select! {
+            biased;
+            outcome = &mut calls => {
+                if let Some(outcome) = &outcome {
+                    self.over(outcome);
+                }
+                return outcome;
+            }
+            () = tokio::time::sleep(SLOW) => drop(self),
+        }
+        let outcome = calls.await?;
+        if is_throttled(&outcome) {
+            pacer.learn(|gradient, _| gradient.failed());
+        }
+        Some(outcome)
+    }
+
     /// The calls came to `outcome`.
     pub fn over(self, outcome: &Outcome) {
-        let mut state = self.pacer.lock();
-        let before = state.gradient.limit();
         match outcome {
             Outcome::Accepted(_) => {
-                let in_flight = state.in_flight;
-                state.gradient.answered(self.begun.elapsed(), in_flight);
+                self.pacer.learn(|gradient, in_flight| gradient.answered(self.begun.elapsed(), in_flight));
             }
-            Outcome::Halt { reason: HaltReason::RateLimited, .. } | Outcome::Failed { .. } => state.gradient.failed(),
-            // About one event, of several calls, or about everything: nothing about load.
-            Outcome::Repeated(_) | Outcome::Pending(_) | Outcome::Dead { .. } | Outcome::Halt { .. } => {}
-        }
-        if state.gradient.limit() != before {
-            self.pacer.adjust(&mut state);
+            throttled if is_throttled(throttled) => self.pacer.learn(|gradient, _| gradient.failed()),
+            // About one event, one destination, of several calls, or about everything: nothing about load.
+            _ => {}
         }
     }
 }
@@ -169,6 +197,11 @@ impl Drop for Turn<'_> {
             self.pacer.permits.add_permits(1);
         }
     }
+}
+
+/// Whether the sink says that it has too much to do.
+fn is_throttled(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Halt { reason: HaltReason::RateLimited, .. })
 }
 
 fn gauge(limit: usize) -> i64 {
@@ -251,14 +284,17 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn refusals_and_failures_leave_fewer_turns_even_to_those_under_way() {
+    async fn refusals_leave_fewer_turns_even_to_those_under_way() {
         let pacer = pacer(0, 10);
         let mut turns = Vec::new();
         for _ in 0..10 {
             turns.push(turn(&pacer).await);
         }
         assert!(is_full(&pacer).await);
-        for answer in [throttled(1), failed(), failed(), failed()] {
+        turns.pop().unwrap().over(&failed());
+        assert_eq!(pacer.metrics.svix_in_flight_limit.get(), 10, "one destination's failure is nobody else's");
+        turns.push(turn(&pacer).await);
+        for answer in [throttled(1), throttled(1), throttled(1), throttled(1)] {
             turns.pop().unwrap().over(&answer);
         }
         // 10, 9, 8.1, 7.29, 6.56: six are under way, and six is the limit.
@@ -272,7 +308,7 @@ mod tests {
     async fn the_limit_comes_back_with_acceptances() {
         let pacer = pacer(0, 10);
         for _ in 0..20 {
-            turn(&pacer).await.over(&failed());
+            turn(&pacer).await.over(&throttled(1));
         }
         assert_eq!(pacer.metrics.svix_in_flight_limit.get(), 4);
         for _ in 0..200 {
@@ -288,6 +324,27 @@ mod tests {
             turns.push(turn(&pacer).await);
         }
         assert_eq!(turns.len(), 10, "no permit was lost or made on the way");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_that_hangs_leaves_its_place_to_others_after_a_second() {
+        let pacer = pacer(0, 4);
+        let began = Instant::now();
+        let hang = async || {
+            let call = async {
+                tokio::time::sleep(Duration::from_secs(20)).await;
+                Some(accepted())
+            };
+            turn(&pacer).await.during(call).await
+        };
+        let other = async {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            turn(&pacer).await.over(&accepted());
+            began.elapsed()
+        };
+        let (_, _, _, _, waited) = tokio::join!(hang(), hang(), hang(), hang(), other);
+        assert_eq!(waited, SLOW);
+        assert_eq!(pacer.lock().in_flight, 0);
     }
 
     #[tokio::test(start_paused = true)]

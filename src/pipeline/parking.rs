@@ -1,49 +1,45 @@
-//! The seam to where events lie that may not be sent now.
+//! The seam to where events lie that may not be sent now: a lot for each project.
 //!
-//! A [`super::delivery::Receipt`] sets an event aside, since only it can tie the copy to the original; a [`Parking`] gives
-//! back what may go.
+//! A [`super::delivery::Receipt`] sets an event aside, since only it can tie the copy to the original; a [`Parking`] gives the
+//! events of one lot back, oldest first, one at a time and only when asked.
 
+use super::delivery::{Delivery, Receipt};
 use crate::event::ProjectId;
 use std::error::Error;
 
-/// What a pass over the parked events came to.
-#[must_use]
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Passed {
-    /// Events on their way again, each confirmed before it left its place.
-    pub released: u64,
-    /// Events that stay, since they may not go yet.
-    pub kept: u64,
-    /// Events that were not looked at, since the pass was to end.
-    pub left: u32,
-}
+/// Why a lot or the list of lots cannot be had now. Nothing is lost by it: what lay there still does.
+pub type NotNow = Box<dyn Error + Send + Sync>;
 
-/// Why a pass ended early. What was not confirmed on its way is where it was.
-#[derive(Debug, thiserror::Error)]
-pub enum NotPassed {
-    /// Another process releases parked events at this moment.
-    #[error("another process releases parked events")]
-    Busy,
-    /// More events stay than a pass can step over.
-    #[error(transparent)]
-    TooMany(Box<dyn Error + Send + Sync>),
-    #[error(transparent)]
-    Failed(Box<dyn Error + Send + Sync>),
-}
-
-/// Gives parked events back, in the order in which they were set aside.
+/// Where events are parked.
 pub trait Parking: Send + Sync + 'static {
-    /// One pass from the oldest event to the newest that lies there when it begins: `stays` says whose events it steps over,
-    /// `goes_on` whether it goes on. A released event begins with its first attempt again.
-    fn release(
-        &self,
-        stays: impl Fn(&ProjectId) -> bool + Send + Sync,
-        goes_on: impl Fn() -> bool + Send + Sync,
-    ) -> impl Future<Output = Result<Passed, NotPassed>> + Send;
+    type Receipt: Receipt;
+    type Lot: Lot<Receipt = Self::Receipt>;
 
-    /// Events that lie there, as far as this process knows.
-    fn parked(&self) -> u64;
+    /// The projects that have a lot, whoever made it. A lot may be empty.
+    fn lots(&self) -> impl Future<Output = Result<Vec<ProjectId>, NotNow>> + Send;
+
+    /// Opens a project's lot, to take events out of it.
+    fn open(&self, project: &ProjectId) -> impl Future<Output = Result<Self::Lot, NotNow>> + Send;
 
     /// Says goodbye.
     fn close(&self) -> impl Future<Output = ()> + Send;
+}
+
+/// The event of a lot that was parked first.
+#[derive(Debug)]
+pub struct Oldest<R: Receipt> {
+    pub delivery: Delivery<R>,
+    /// Events that are left in the lot.
+    pub left: u64,
+}
+
+/// The parked events of one project. Dropped, it takes no more; what it has given is settled all the same.
+pub trait Lot: Send + 'static {
+    type Receipt: Receipt;
+
+    /// The oldest event, with its first attempt before it; none if the lot is empty.
+    fn take(&mut self) -> impl Future<Output = Result<Option<Oldest<Self::Receipt>>, NotNow>> + Send;
+
+    /// How many events lie there and are not taken.
+    fn count(&mut self) -> impl Future<Output = Result<u64, NotNow>> + Send;
 }

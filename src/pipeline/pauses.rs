@@ -13,7 +13,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
 };
-use tokio::sync::{Mutex, Notify, watch};
+use tokio::sync::{Mutex, watch};
 
 /// Projects that may be paused at once: the board is read whole, every two seconds.
 pub const MOST_PAUSED: usize = 1_000;
@@ -49,14 +49,12 @@ pub struct Board {
     any: AtomicBool,
     /// Nothing until the store has answered for the first time.
     known: watch::Sender<Option<Arc<Paused>>>,
-    /// An event was parked after its project's pause was over.
-    late: Notify,
     metrics: Arc<Metrics>,
 }
 
 impl Board {
     pub fn new(metrics: Arc<Metrics>) -> Self {
-        Self { any: AtomicBool::new(false), known: watch::Sender::new(None), late: Notify::new(), metrics }
+        Self { any: AtomicBool::new(false), known: watch::Sender::new(None), metrics }
     }
 
     /// Whether `project` is paused, as far as is known.
@@ -72,16 +70,10 @@ impl Board {
         let _ = known.wait_for(|known| names(known, project)).await;
     }
 
-    /// An event of `project` was parked. If the pause ended in the meantime, nobody may have seen it there.
-    pub fn was_parked(&self, project: &ProjectId) {
-        if !self.is_paused(project) {
-            self.late.notify_one();
-        }
-    }
-
-    /// Waits until something may be parked unseen.
-    pub async fn something_parked_late(&self) {
-        self.late.notified().await;
+    /// Waits until `project` is not paused.
+    pub async fn until_resumed(&self, project: &ProjectId) {
+        let mut known = self.known.subscribe();
+        let _ = known.wait_for(|known| !names(known, project)).await;
     }
 
     /// The projects that are paused, as far as is known.

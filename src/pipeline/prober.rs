@@ -79,15 +79,20 @@ async fn try_again<S: Sink>(halt: &Halt, sink: &S, reason: HaltReason) -> Option
 /// Waits while an event may be tried, until one has told more or none has come for [`QUIET`].
 async fn until_tried_or_quiet(halt: &Halt, states: &mut watch::Receiver<State>) -> Result<(), watch::error::RecvError> {
     let is_at = |state: &State, step| matches!(state, State::Halted(closed) if closed.step == step);
+    let mut quiet_since = Instant::now();
     loop {
         let state = states.wait_for(|state| !is_at(state, Step::Probing)).await?.clone();
         if !is_at(&state, Step::HalfOpen) {
             return Ok(());
         }
-        match tokio::time::timeout(QUIET, states.wait_for(|state| !is_at(state, Step::HalfOpen))).await {
+        // One may come and prove nothing before this task can see it.
+        quiet_since = halt.last_tried().map_or(quiet_since, |tried| tried.max(quiet_since));
+        let changed = states.wait_for(|state| !is_at(state, Step::HalfOpen));
+        match tokio::time::timeout_at(quiet_since + QUIET, changed).await {
             Ok(tried) => drop(tried?),
+            Err(_) if halt.last_tried().is_some_and(|tried| tried > quiet_since) => {}
             Err(_) if halt.await_first_event() => return Ok(()),
-            Err(_) => {}
+            Err(_) => quiet_since = Instant::now(),
         }
     }
 }

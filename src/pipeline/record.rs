@@ -64,10 +64,14 @@ pub fn entry(origin: Origin, verdict: &Verdict, event: Option<Event>, calls: Cal
             (project, id) = (dead.project.clone(), dead.event_id.clone());
             (Some(dead.reason.as_str()), Some(dead.cause.clone()))
         }
-        Verdict::Released(why) => match (calls.halted, why.reason()) {
-            // Why it was held says more than that it went back.
-            (Some((reason, cause)), None) => (Some(reason.as_str()), Some(cause)),
-            (_, reason) => (reason, Some(Cause { status: None, detail: why.as_str().to_owned() })),
+        Verdict::Parked(parked) => {
+            let why = || Cause { status: None, detail: parked.reason.detail().to_owned() };
+            (Some(parked.reason.as_str()), Some(parked.cause.clone().unwrap_or_else(why)))
+        }
+        // Why it was deferred says more than that it went back.
+        Verdict::Released(why) => match calls.halted {
+            Some((reason, cause)) => (Some(reason.as_str()), Some(cause)),
+            None => (None, Some(Cause { status: None, detail: why.as_str().to_owned() })),
         },
     };
     let kind = event.as_ref().map(|event| event.kind.detached());

@@ -11,7 +11,7 @@ async fn verdicts(handler: &Arc<Handler<FakeSink>>, projects: &[&str]) -> Vec<St
     let mut verdicts = Vec::new();
     for project in projects {
         let message = message(&BODY.replace("\"gigs\"", &format!("\"{project}\"")), 0);
-        verdicts.push(named(&handler.handle(&message, &mut Calls::default()).await.0));
+        verdicts.push(named(&handler.handle(&message, None, &mut Calls::default()).await.0));
     }
     verdicts
 }
@@ -22,7 +22,8 @@ fn is_halted(handler: &Handler<FakeSink>) -> bool {
 
 #[tokio::test(start_paused = true)]
 async fn refusals_among_acceptances_are_dead_letters() {
-    let script = (0..19).map(|_| refused()).chain([accepted()]).cycle().take(200);
+    // An odd number, so that the acceptances take turns.
+    let script = (0..18).map(|_| refused()).chain([accepted()]).cycle().take(200);
     let handler = handler(FakeSink::answering(script));
     let projects: Vec<_> = ["gigs", "dev"].into_iter().cycle().take(200).collect();
     let verdicts = verdicts(&handler, &projects).await;
@@ -32,10 +33,11 @@ async fn refusals_among_acceptances_are_dead_letters() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_applications_refusals_halt_nobody() {
+async fn one_applications_refusals_open_its_circuit_and_halt_nobody() {
     let handler = handler(FakeSink::answering([refused()]));
     let verdicts = verdicts(&handler, &["gigs"; 60]).await;
-    assert!(verdicts.iter().all(|verdict| verdict == "dead refused"));
+    assert!(verdicts[..19].iter().all(|verdict| verdict == "dead refused"), "{verdicts:?}");
+    assert!(verdicts[19..].iter().all(|verdict| verdict == "released"), "{verdicts:?}");
     assert!(handler.halt.is_running());
 }
 
@@ -47,14 +49,12 @@ async fn twenty_in_a_row_of_several_halt_and_the_twentieth_waits_for_its_turn() 
     assert!(handler.halt.is_running());
     let (halt, sink) = (Arc::clone(&handler.halt), Arc::clone(&handler.sink));
     let prober = tokio::spawn(async move { crate::pipeline::prober::keep(&halt, &*sink).await });
-    let events = |project: &'static str, count: usize| {
-        let each = (0..count).map(|_| {
-            let handler = Arc::clone(&handler);
-            tokio::spawn(async move { verdicts(&handler, &[project]).await.remove(0) })
-        });
-        each.collect::<Vec<_>>()
-    };
-    let waiting = events("dev", 30);
+    // Of many applications: none of them refuses so often that its circuit opens.
+    let waiting = (0..30).map(|nth| {
+        let handler = Arc::clone(&handler);
+        tokio::spawn(async move { verdicts(&handler, &[&format!("project{nth}")]).await.remove(0) })
+    });
+    let waiting: Vec<_> = waiting.collect();
     tokio::time::sleep(Duration::from_secs(40)).await;
     assert!(is_halted(&handler), "probes go on, and their refusals end nothing");
     let ended = waiting.iter().filter(|each| each.is_finished()).count();

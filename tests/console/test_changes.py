@@ -107,7 +107,7 @@ class Deciding(Console):
                 self.assertIn(part, main.inner_text())
             watched.open("/")
             page.locator("#paused").get_by_role("link", name="rested").wait_for()
-            counter = page.locator("#counters div").filter(has=page.get_by_text("parked (paused projects)")).last
+            counter = page.locator("#counters div").filter(has=page.get_by_text("parked", exact=True)).last
             counter.get_by_text("1", exact=True).wait_for()
             self.assertEqual(self.world.delivered("evt_rested_1"), 0)
             watched.open("/events/evt_rested_1")

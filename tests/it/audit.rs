@@ -2,14 +2,13 @@
 
 use crate::support::{
     SOON,
-    events::{Sample, generated},
+    events::generated,
     hookbro::{Hookbro, command},
     until,
     world::World,
 };
 use serde_json::{Value, json};
 use std::process::{Command, Output, Stdio};
-use svix_sandbox::Fault;
 
 fn output(args: &[&str], settings: &[(String, String)]) -> Output {
     command(args, settings).output().unwrap()
@@ -25,15 +24,6 @@ fn me() -> String {
     format!("cli:{}", String::from_utf8(id.stdout).unwrap().trim())
 }
 
-async fn all_dead(world: &World, samples: &[Sample]) {
-    let refused = Fault { status: Some(422), body: Some(r#"{"detail":"no"}"#.into()), ..Fault::default() };
-    world.svix.sandbox.add_fault(refused);
-    world.publish(samples).await;
-    let all = u32::try_from(samples.len()).unwrap();
-    until("all are dead", SOON, async || (world.broker.ready_dead().await == all).then_some(())).await;
-    world.svix.sandbox.clear_faults();
-}
-
 async fn changes(hookbro: &Hookbro) -> Vec<Value> {
     let (status, audit) = hookbro.api("/audit?limit=200", None).await;
     assert_eq!(status, 200, "{audit}");
@@ -45,7 +35,7 @@ async fn a_command_is_audited_beside_a_hookbro_that_writes_its_journal() {
     let world = World::new("auditcli").await;
     let hookbro = Hookbro::ready(world.settings()).await;
     let samples = generated("ac", &["again", "gone"], 20);
-    all_dead(&world, &samples).await;
+    world.all_too_large(&samples).await;
     let planned = output(&["dead", "replay", "--project", "again"], world.settings());
     assert!(planned.status.success(), "{}", stderr(&planned));
     assert!(changes(&hookbro).await.is_empty(), "what is only said is no change");
@@ -94,7 +84,7 @@ async fn a_command_is_audited_beside_a_hookbro_that_writes_its_journal() {
 async fn without_its_store_a_command_changes_nothing_unless_told_so() {
     let world = World::new("auditno").await;
     let hookbro = Hookbro::ready(world.settings()).await;
-    all_dead(&world, &generated("an", &["gigs"], 3)).await;
+    world.all_too_large(&generated("an", &["gigs"], 3)).await;
     let folder = tempfile::tempdir().unwrap();
     let replay = ["dead", "replay", "--all", "--yes"];
     for (url, says) in [
@@ -141,7 +131,7 @@ async fn an_interrupted_replay_says_how_many_went_and_so_does_the_audit() {
     let world = World::new("auditstop").await;
     let hookbro = Hookbro::ready(world.settings()).await;
     let samples = generated("as", &["a"], 40);
-    all_dead(&world, &samples).await;
+    world.all_too_large(&samples).await;
     // Two events a second: it is in the middle for many seconds.
     let mut slow = command(&["dead", "replay", "--all", "--yes", "--rate", "2"], world.settings());
     let slow = slow.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();

@@ -20,6 +20,7 @@ mod events;
 mod fuzz;
 mod hostile;
 mod ingest;
+mod isolation;
 mod journal;
 mod journal_size;
 mod ladder;

@@ -31,16 +31,6 @@ async fn changed(hookbro: &Hookbro, path: &str, body: Value) -> (u16, Value) {
     asked(hookbro, path, &body.to_string(), &headers).await
 }
 
-/// Everything in `samples` is refused by Svix for ever, as long as the fault lasts.
-async fn all_dead(world: &World, samples: &[Sample]) {
-    let refused = Fault { status: Some(422), body: Some(r#"{"detail":"no"}"#.into()), ..Fault::default() };
-    world.svix.sandbox.add_fault(refused);
-    world.publish(samples).await;
-    let all = u32::try_from(samples.len()).unwrap();
-    until("all are dead", SOON, async || (world.broker.ready_dead().await == all).then_some(())).await;
-    world.svix.sandbox.clear_faults();
-}
-
 fn ids(events: &Value) -> Vec<&str> {
     let mut ids: Vec<_> = events.as_array().unwrap().iter().map(|event| event["id"].as_str().unwrap()).collect();
     ids.sort_unstable();
@@ -60,7 +50,7 @@ async fn dead_letters_are_read_replayed_and_discarded_each_once_and_written_down
     let environment = [("STATE_DIRECTORY", state.path().to_str().unwrap())];
     let hookbro = Hookbro::ready_with(world.settings(), &environment).await;
     let samples = generated("op", &["keep", "again", "gone"], 90);
-    all_dead(&world, &samples).await;
+    world.all_too_large(&samples).await;
     // Reading: by filter, page by page, and nothing is moved by it.
     let (status, page) = hookbro.api("/dead?project=again&limit=20", Some("two")).await;
     assert_eq!((status, &page["total"], page["events"].as_array().unwrap().len()), (200, &json!(30), 20), "{page}");
@@ -68,12 +58,12 @@ async fn dead_letters_are_read_replayed_and_discarded_each_once_and_written_down
     let (_, rest) = hookbro.api(&format!("/dead?project=again&limit=20&cursor={next}"), Some("two")).await;
     let both = [page["events"].as_array().unwrap().clone(), rest["events"].as_array().unwrap().clone()].concat();
     assert_eq!((ids(&json!(both)), &rest["next"]), (of(&samples, "again"), &Value::Null));
-    assert_eq!(page["events"][0]["reason"], "refused");
+    assert_eq!(page["events"][0]["reason"], "too_large");
     assert!(page["events"][0].get("body").is_none(), "{page}");
     let one = &samples[0];
     let (_, shown) = hookbro.api(&format!("/dead/{}", one.id), Some("one")).await;
     assert_eq!(shown["events"][0]["id"], one.id.as_str());
-    assert_eq!(shown["events"][0]["properties"]["headers"]["x-hookbro-reason"], "refused", "{shown}");
+    assert_eq!(shown["events"][0]["properties"]["headers"]["x-hookbro-reason"], "too_large", "{shown}");
     assert_eq!(hookbro.api("/dead/nobody", Some("one")).await.0, 404);
 
     // Without `confirm` it is only said.
@@ -126,7 +116,7 @@ async fn a_change_is_refused_without_a_token_and_where_it_is_unclear_what_is_mea
     let world = World::new("opauth").await.with("admin.tokens", "one");
     let hookbro = Hookbro::ready(world.settings()).await;
     let samples = generated("oa", &["a"], 3);
-    all_dead(&world, &samples).await;
+    world.all_too_large(&samples).await;
     let all = r#"{"all": true, "confirm": true}"#;
     let one = ("authorization", "Bearer one");
     for (body, headers, expected) in [
@@ -160,7 +150,7 @@ async fn without_tokens_no_web_page_changes_anything_and_without_a_journal_nobod
     let world = World::new("oplocal").await;
     let hookbro = Hookbro::ready(world.settings()).await;
     let samples = generated("ol", &["a"], 2);
-    all_dead(&world, &samples).await;
+    world.all_too_large(&samples).await;
     let all = r#"{"all": true, "confirm": true}"#;
     for headers in
         [&[("sec-fetch-site", "cross-site")][..], &[("host", "evil.example")], &[("x-forwarded-for", "192.0.2.1")]]
@@ -193,7 +183,7 @@ async fn two_replicas_tell_one_story_of_who_did_what_in_postgres() {
     let world = World::new("oppg").await.with("journal.url", &store.url);
     let replicas = [Hookbro::ready(world.settings()).await, Hookbro::ready(world.settings()).await];
     let samples = generated("pg", &["a", "b"], 4);
-    all_dead(&world, &samples).await;
+    world.all_too_large(&samples).await;
     for (replica, project) in replicas.iter().zip(["a", "b"]) {
         let body = json!({"filter": {"project": [project]}, "confirm": true});
         let (status, answered) =
@@ -225,7 +215,7 @@ async fn a_read_of_the_command_line_keeps_the_api_waiting_and_takes_nothing_from
     let world = World::new("opbusy").await;
     let hookbro = Hookbro::ready(world.settings()).await;
     let samples = generated("ob", &["a"], 40);
-    all_dead(&world, &samples).await;
+    world.all_too_large(&samples).await;
     // Two events a second: the queue is in its hand for many seconds.
     let mut slow = command(&["dead", "replay", "--all", "--yes", "--rate", "2"], world.settings()).spawn().unwrap();
     until("some are replayed", SOON, async || (!world.svix.sandbox.messages().is_empty()).then_some(())).await;

@@ -10,15 +10,11 @@ use crate::support::{
     until,
     world::World,
 };
-use hookbro::{
-    process::secret::Secret,
-    sources::rabbitmq::{EventProperties, Publisher},
-};
 use serde_json::{Value, json};
 use svix_sandbox::Fault;
 
-fn held(world: &World) -> String {
-    format!("{}.parked", world.broker.queue)
+fn lot(world: &World, project: &str) -> String {
+    format!("{}.parked.{project}", world.broker.queue)
 }
 
 async fn order(hookbro: &Hookbro, project: &str, what: &str) -> (u16, Value) {
@@ -39,23 +35,13 @@ async fn resume(hookbro: &Hookbro, project: &str) {
     assert_eq!(status, 200, "{answer}");
 }
 
-async fn lying(world: &World) -> u32 {
-    world.broker.ready(&held(world)).await.unwrap_or(0)
+async fn lying(world: &World, project: &str) -> u32 {
+    world.broker.ready(&lot(world, project)).await.unwrap_or(0)
 }
 
-/// As hookbro does with events of a paused project, one after another.
-async fn put_aside(world: &World, samples: &[Sample]) {
-    let publisher = Publisher::new(Secret::fixed(&world.broker.url), "hookbro test");
-    for sample in samples {
-        let properties = EventProperties { id: Some(sample.id.clone()), ..EventProperties::default() }.to_amqp();
-        publisher.publish(&held(world), &sample.routing_key(), properties, &sample.body).await.unwrap();
-    }
-    publisher.close().await;
-}
-
-async fn aside(world: &World, count: usize) {
-    let what = format!("{count} events lie aside");
-    until(&what, SOON, async || (lying(world).await == count as u32).then_some(())).await;
+async fn parked(world: &World, project: &str, count: usize) {
+    let what = format!("{count} events of {project} are parked");
+    until(&what, SOON, async || (lying(world, project).await == count as u32).then_some(())).await;
 }
 
 fn of(samples: &[Sample], project: &str) -> Vec<Sample> {
@@ -75,10 +61,10 @@ fn ids(samples: &[Sample]) -> Vec<String> {
 
 /// Takes out what lies aside.
 #[track_caller]
-fn keep_their_order<'w>(world: &'w World, expected: &'w [Sample]) -> impl Future<Output = ()> + 'w {
+fn keep_their_order<'w>(world: &'w World, project: &'w str, expected: &'w [Sample]) -> impl Future<Output = ()> + 'w {
     let place = std::panic::Location::caller();
     async move {
-        let lying = world.broker.drain(&held(world)).await;
+        let lying = world.broker.drain(&lot(world, project)).await;
         let nth = |body: &[u8]| expected.iter().position(|sample| sample.body == body);
         let order: Vec<_> = lying.iter().map(|lying| nth(&lying.body)).collect();
         let first = order.iter().enumerate().find(|(at, nth)| **nth != Some(*at));
@@ -95,7 +81,7 @@ async fn events_of_a_paused_project_wait_while_others_flow_and_go_out_once_when_
     let (gigs, dev) = (of(&samples, "gigs"), of(&samples, "dev"));
     world.publish(&samples).await;
     world.arrive(&dev).await;
-    aside(&world, gigs.len()).await;
+    parked(&world, "gigs", gigs.len()).await;
     assert_eq!(ledger::missing(&world.svix, &gigs), gigs.len(), "none of them was sent");
     assert_eq!(hookbro.metric("hookbro_projects_paused").await, 1.0);
     assert_eq!(hookbro.metric("hookbro_events_settled_total{outcome=\"released\"}").await, gigs.len() as f64);
@@ -105,7 +91,7 @@ async fn events_of_a_paused_project_wait_while_others_flow_and_go_out_once_when_
     })
     .await;
     let attempt = &story["attempts"][0];
-    assert_eq!((&attempt["outcome"], &attempt["reason"]), (&"released".into(), &"project_paused".into()), "{story}");
+    assert_eq!((&attempt["outcome"], &attempt["reason"]), (&"released".into(), &"paused".into()), "{story}");
     let (_, page) = hookbro.api("/projects?project=gigs", None).await;
     assert_eq!(page["projects"][0]["paused"]["reason"], "asked by test", "{page}");
     resume(&hookbro, "gigs").await;
@@ -115,7 +101,7 @@ async fn events_of_a_paused_project_wait_while_others_flow_and_go_out_once_when_
     ledger::check(&world.svix, &samples);
     assert_eq!(world.svix.answered(202), samples.len());
     assert_eq!(hookbro.metric("hookbro_events_settled_total{outcome=\"duplicate\"}").await, 0.0, "each was sent once");
-    aside(&world, 0).await;
+    parked(&world, "gigs", 0).await;
     hookbro.stop().await;
     world.end().await;
 }
@@ -131,55 +117,15 @@ async fn what_is_resumed_goes_out_in_its_order_and_what_is_not_keeps_its_own() {
     for sample in &samples {
         world.publish_one(sample).await;
     }
-    aside(&world, samples.len()).await;
-    resume(&hookbro, "gigs").await;
     let (gigs, dev) = (of(&samples, "gigs"), of(&samples, "dev"));
+    parked(&world, "gigs", gigs.len()).await;
+    parked(&world, "dev", dev.len()).await;
+    resume(&hookbro, "gigs").await;
     world.arrive(&gigs).await;
     assert_eq!(called(&world), ids(&gigs));
-    aside(&world, dev.len()).await;
+    parked(&world, "dev", dev.len()).await;
     hookbro.stop().await;
-    keep_their_order(&world, &dev).await;
-    world.end().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn more_than_one_consumer_may_hold_keeps_its_order_too() {
-    let world = World::new("holdmany").await;
-    let hookbro = Hookbro::ready(world.settings()).await;
-    pause(&hookbro, "dev").await;
-    pause(&hookbro, "gigs").await;
-    let samples = generated("many", &["dev", "dev", "dev", "gigs"], 4_400);
-    put_aside(&world, &samples).await;
-    resume(&hookbro, "gigs").await;
-    let (gigs, dev) = (of(&samples, "gigs"), of(&samples, "dev"));
-    world.arrive(&gigs).await;
-    ledger::check(&world.svix, &gigs);
-    aside(&world, dev.len()).await;
-    hookbro.stop().await;
-    keep_their_order(&world, &dev).await;
-    world.end().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_is_put_aside_while_the_broker_takes_others_back_stays_behind_them() {
-    let world = World::new("holdlate").await;
-    let hookbro = Hookbro::ready(world.settings()).await;
-    pause(&hookbro, "dev").await;
-    let samples = generated("late", &["dev"], 1_500);
-    // Each looks through all that lies there.
-    let looking = async {
-        loop {
-            pause(&hookbro, "gigs").await;
-            resume(&hookbro, "gigs").await;
-        }
-    };
-    tokio::select! {
-        () = put_aside(&world, &samples) => {}
-        () = looking => {}
-    }
-    aside(&world, samples.len()).await;
-    hookbro.stop().await;
-    keep_their_order(&world, &samples).await;
+    keep_their_order(&world, "dev", &dev).await;
     world.end().await;
 }
 
@@ -193,7 +139,7 @@ async fn a_pause_survives_kills_and_no_kill_loses_an_event() {
     world.publish(&samples[..COUNT / 2]).await;
     let publishing = world.publish(&samples[COUNT / 2..]);
     let killing = async {
-        until("many lie aside", SOON, async || (lying(&world).await > 500).then_some(())).await;
+        until("many lie aside", SOON, async || (lying(&world, "gigs").await > 500).then_some(())).await;
         hookbro.kill();
     };
     tokio::join!(publishing, killing);
@@ -201,16 +147,17 @@ async fn a_pause_survives_kills_and_no_kill_loses_an_event() {
     let mut hookbro = Hookbro::ready(world.settings()).await;
     until("all lie aside", SOON, async || {
         let waiting = world.broker.ready(&world.broker.queue).await.unwrap_or(0);
-        (waiting == 0 && lying(&world).await >= COUNT as u32).then_some(())
+        (waiting == 0 && lying(&world, "gigs").await >= COUNT as u32).then_some(())
     })
     .await;
     assert_eq!(ledger::missing(&world.svix, &samples), COUNT, "the pause was heeded from the first event on");
     resume(&hookbro, "gigs").await;
-    until("many are under way", SOON, async || (lying(&world).await < COUNT as u32 * 3 / 4).then_some(())).await;
+    until("many are under way", SOON, async || (lying(&world, "gigs").await < COUNT as u32 * 3 / 4).then_some(()))
+        .await;
     hookbro.kill();
     let hookbro = Hookbro::ready(world.settings()).await;
     world.arrive(&samples).await;
-    aside(&world, 0).await;
+    parked(&world, "gigs", 0).await;
     ledger::check(&world.svix, &samples);
     hookbro.stop().await;
     world.end().await;
@@ -230,7 +177,7 @@ async fn replicas_share_a_pause(name: &str, url: &str) {
     let samples = generated(name, &["gigs", "dev"], 200);
     world.publish(&samples).await;
     let gigs = of(&samples, "gigs");
-    aside(&world, gigs.len()).await;
+    parked(&world, "gigs", gigs.len()).await;
     let (_, page) = other.api("/paused", None).await;
     let found = &page["paused"][0];
     assert_eq!((&found["project"], &found["reason"]), (&"gigs".into(), &"asked by test".into()), "{page}");
@@ -246,7 +193,7 @@ async fn replicas_share_a_pause(name: &str, url: &str) {
     })
     .await;
     ledger::check(&world.svix, &samples);
-    aside(&world, 0).await;
+    parked(&world, "gigs", 0).await;
     one.stop().await;
     other.stop().await;
     world.end().await;
@@ -265,7 +212,7 @@ async fn replicas_share_a_pause_in_postgres() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_retry_and_an_event_that_svix_keeps_waiting_are_put_aside_too_and_enter_by_their_lane() {
+async fn a_retry_and_an_event_that_svix_keeps_waiting_are_parked_too_and_climb_the_ladder_of_their_lane() {
     let mut world = World::new("holdrungs").await.with("retry.delays", "2s").with("lanes.bulk.keys", "gigs.#");
     let hookbro = Hookbro::ready(world.settings()).await;
     let (sick, waiting) = (one("sick", "gigs"), one("waiting", "gigs"));
@@ -278,7 +225,7 @@ async fn a_retry_and_an_event_that_svix_keeps_waiting_are_put_aside_too_and_ente
     world.publish_one(&sick).await;
     until("its first attempt failed", SOON, async || (world.svix.answered(503) == 1).then_some(())).await;
     pause(&hookbro, "gigs").await;
-    aside(&world, 1).await;
+    parked(&world, "gigs", 1).await;
     resume(&hookbro, "gigs").await;
     world.arrive(std::slice::from_ref(&sick)).await;
 
@@ -289,7 +236,7 @@ async fn a_retry_and_an_event_that_svix_keeps_waiting_are_put_aside_too_and_ente
     })
     .await;
     pause(&hookbro, "gigs").await;
-    aside(&world, 1).await;
+    parked(&world, "gigs", 1).await;
     world.svix.come_back().await;
     resume(&hookbro, "gigs").await;
     world.arrive(std::slice::from_ref(&waiting)).await;
@@ -300,7 +247,7 @@ async fn a_retry_and_an_event_that_svix_keeps_waiting_are_put_aside_too_and_ente
     .await;
     let queue = |attempt: usize| story["attempts"][attempt]["queue"].as_str().unwrap_or_default().to_owned();
     let lane = format!("{}.lane.bulk", world.broker.queue);
-    let expected = [lane.clone(), format!("{lane}.retry.1"), lane];
+    let expected = [lane.clone(), format!("{lane}.retry.1"), lot(&world, "gigs")];
     assert_eq!([queue(0), queue(1), queue(2)], expected, "{story}");
     ledger::check(&world.svix, &[sick, waiting]);
     hookbro.stop().await;

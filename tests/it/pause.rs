@@ -148,12 +148,12 @@ async fn svix_away_for_20_seconds_loses_and_spends_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn twenty_failures_in_a_row_pause_and_an_acceptance_resumes() {
+async fn failures_of_several_applications_halt_and_an_acceptance_resumes() {
     let world = World::new("inarow").await.with("retry.delays", "1s,1s,1s").with("broker.prefetch", "8");
     let hookbro = Hookbro::ready(world.settings()).await;
     // The probe is answered all the while: only message calls fail.
     let fault = world.svix.sandbox.add_fault(Fault { status: Some(500), body: Some("{}".into()), ..Fault::default() });
-    let events = generated("inarow", &["gigs"], 400);
+    let events = generated("inarow", &["gigs", "dev", "test"], 400);
     world.publish(&events).await;
     paused(&hookbro, "failing").await;
     let calls = world.svix.calls().len();
@@ -281,8 +281,8 @@ async fn a_rate_limit_is_kept_and_an_overloaded_svix_gets_fewer_calls_at_once() 
         (10.0..=320.0).contains(&before),
         "{before}: prefetch 256, and an eighth of it for each of two retry queues"
     );
-    // Fewer than make a pause.
-    world.svix.sandbox.add_fault(Fault { status: Some(503), times: Some(15), ..Fault::default() });
+    let throttled = Fault { status: Some(429), retry_after: Some("1".into()), ..Fault::default() };
+    world.svix.sandbox.add_fault(Fault { times: Some(15), ..throttled });
     let more = generated("more", &["gigs"], 50);
     world.publish(&more).await;
     until("the limit falls", SOON, async || (limit().await < before * 0.5).then_some(())).await;

@@ -10,7 +10,7 @@ use super::{
     swim_lanes, timeline,
 };
 use crate::{
-    event::{PROJECT_PAUSED, ProjectId},
+    event::{ParkReason, ProjectId},
     http::api::{events, query::read},
     operate::{
         api_types::Story,
@@ -93,8 +93,11 @@ fn content(story: &Story, forms: &Forms, paused: &Paused) -> Markup {
 
 /// That it is parked, where the journal and the pauses agree on that.
 fn parked(story: &Story, paused: &Paused) -> Markup {
-    let kept =
-        story.attempts.last().and_then(|last| last.reason.as_ref()).is_some_and(|why| why.as_str() == PROJECT_PAUSED);
+    let kept = story
+        .attempts
+        .last()
+        .and_then(|last| last.reason.as_ref())
+        .is_some_and(|why| why.as_str() == ParkReason::Paused.as_str());
     let project = story.project.as_ref().and_then(|project| ProjectId::try_new(project.to_string()).ok());
     let pause = project.as_ref().filter(|_| kept).and_then(|project| paused.get_key_value(project));
     html! {

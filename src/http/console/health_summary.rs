@@ -58,8 +58,8 @@ fn lost(ops: &Ops, counts: Counts) -> Answer {
         number(counts.dead)
     )];
     if counts.parked > 0 {
-        let held = count(counts.parked, "event is", "events are");
-        detail.push(format!("{held} parked because their project is paused."));
+        let parked = count(counts.parked, "event is", "events are");
+        detail.push(format!("{parked} parked: their project is paused, or its application cannot take them now."));
     }
     let dropped = ops.metrics.unsettled_drops.get();
     if dropped > 0 {

@@ -82,7 +82,7 @@ fn now<T, M>(console: &Console<T, M>) -> Markup {
 
 fn counters(ops: &Ops) -> Markup {
     let Counts { ready, outstanding, delayed, dead, parked, .. } = ops.counts();
-    let parked_row = (parked > 0).then_some(("parked (paused projects)", parked));
+    let parked_row = (parked > 0).then_some(("parked", parked));
     let counts =
         [("ready", ready), ("in progress", outstanding), ("waiting for retry", delayed), ("dead letters", dead)]
             .into_iter();

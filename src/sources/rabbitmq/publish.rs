@@ -8,7 +8,6 @@ use super::{
     topology::entrance::{Entrance, LastProof, NotProved, Proof},
 };
 use crate::event::Event;
-use bytes::Bytes;
 use lapin::{
     BasicProperties, Channel, Confirmation, Connection,
     options::{BasicPublishOptions, ConfirmSelectOptions},
@@ -89,15 +88,6 @@ impl EventProperties {
     }
 }
 
-/// One message of a run.
-#[derive(Debug)]
-pub(super) struct Outgoing {
-    pub exchange: String,
-    pub routing_key: String,
-    pub properties: BasicProperties,
-    pub body: Bytes,
-}
-
 /// One publishing connection, opened when first needed and again after a failure.
 ///
 /// Each publish has a channel to itself until it is confirmed: lapin 4.12 hands a returned message to whichever confirm of
@@ -146,45 +136,6 @@ impl Publisher {
             tokio::time::timeout(CONFIRM_TIMEOUT, publish).await.unwrap_or(Err(PublishError::Unconfirmed))?;
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(channel);
         taken(confirmation, exchange, routing_key)
-    }
-
-    /// Publishes a run in its order, on one channel; returns once the broker has taken responsibility for all of it. After an
-    /// error some of it may have arrived.
-    ///
-    /// Among several, a return may be attributed to another message; but the broker sends it before the confirm of its own
-    /// message, so that it arrives before the run is over, and fails all of it.
-    pub(super) async fn publish_run(&self, run: &[Outgoing]) -> Result<(), PublishError> {
-        let _slot = self.slots.acquire().await;
-        let publish = self.run_on_own_channel(run);
-        let channel = tokio::time::timeout(CONFIRM_TIMEOUT, publish).await.unwrap_or(Err(PublishError::Unconfirmed))?;
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).extend(channel);
-        Ok(())
-    }
-
-    /// The channel, if there was anything to publish; after an error it is not used again.
-    async fn run_on_own_channel(&self, run: &[Outgoing]) -> Result<Option<Channel>, PublishError> {
-        let Some(first) = run.first() else { return Ok(None) };
-        let (channel, _) = self.channel(&first.exchange).await?;
-        let mut confirms = Vec::with_capacity(run.len());
-        for message in run {
-            let failed = |source| PublishError::Channel { exchange: message.exchange.clone(), source };
-            let confirm = channel
-                .basic_publish(
-                    message.exchange.as_str().into(),
-                    message.routing_key.as_str().into(),
-                    mandatory(),
-                    &message.body,
-                    message.properties.clone(),
-                )
-                .await;
-            confirms.push(confirm.map_err(failed)?);
-        }
-        for (message, confirm) in run.iter().zip(confirms) {
-            let (exchange, routing_key) = (&message.exchange, &message.routing_key);
-            let failed = |source| PublishError::Channel { exchange: exchange.clone(), source };
-            taken(confirm.await.map_err(failed)?, exchange, routing_key)?;
-        }
-        Ok(Some(channel))
     }
 
     pub async fn close(&self) {

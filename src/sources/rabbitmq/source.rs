@@ -9,6 +9,8 @@ use super::{
         shared::{Permits, Shared},
     },
     dead_letters::republish::Republisher,
+    parked_queues::ParkedQueues,
+    parking::RabbitParking,
     publish::Publisher,
     settings::Settings,
     topology::{Topology, changeover::ApplyError, declare::DeclareError},
@@ -28,6 +30,7 @@ pub struct RabbitMq {
     connector: Connector,
     topology: Topology,
     shared: Shared,
+    parked: Arc<ParkedQueues>,
 }
 
 impl RabbitMq {
@@ -41,15 +44,27 @@ impl RabbitMq {
     ) -> Self {
         let topology = Topology::new(settings);
         let publisher = Publisher::new(settings.access.clone(), "hookbro publisher");
+        let parked = Arc::new(ParkedQueues::new(settings));
         let shared = Shared {
             permits: Arc::new(Permits::new(&topology)),
-            republisher: Arc::new(Republisher::new(publisher, &topology, Arc::clone(metrics), cut)),
+            republisher: Arc::new(Republisher::new(
+                publisher,
+                &topology,
+                Arc::clone(&parked),
+                Arc::clone(metrics),
+                cut,
+            )),
             metrics: Arc::clone(metrics),
             health: Arc::clone(health),
             traces,
             watchdog: settings.watchdog,
         };
-        Self { connector: Connector::new(settings.access.clone()), topology, shared }
+        Self { connector: Connector::new(settings.access.clone()), topology, shared, parked }
+    }
+
+    /// Where this source's events are parked.
+    pub fn parking(&self) -> RabbitParking {
+        RabbitParking::new(Arc::clone(&self.parked), self.shared.clone())
     }
 }
 

@@ -4,11 +4,11 @@ use super::{DELAYS, PREFETCH, Rig};
 use crate::support::events::Sample;
 use bytes::Bytes;
 use hookbro::{
-    event::{Attempt, Event, ProjectId, Released, Verdict},
+    event::{Attempt, ProjectId, Released, Verdict},
     observe::metrics::Metrics,
     pipeline::{
         delivery::{Delivery, Message, Receipt, Unsettled},
-        parking::{NotPassed, Parking, Passed},
+        parking::{Lot, NotNow, Oldest, Parking},
         source::{Connect, Demand, Ended, NotOpen, Occasion, Source},
     },
 };
@@ -39,15 +39,22 @@ struct Stored {
     body: Bytes,
 }
 
+/// Where a delivery came from.
+#[derive(Clone, PartialEq)]
+enum Place {
+    Rung(usize),
+    Lot(ProjectId),
+}
+
 #[derive(Default)]
 struct State {
     /// By attempt, from the first.
     ready: [VecDeque<Stored>; DELAYS.len() + 1],
     /// When each is ready again, and for which attempt.
     delayed: Vec<(tokio::time::Instant, usize, Stored)>,
-    unsettled: BTreeMap<u64, (usize, Stored)>,
+    unsettled: BTreeMap<u64, (Place, Stored)>,
     dead: Vec<(Stored, String)>,
-    parked: VecDeque<Stored>,
+    parked: BTreeMap<ProjectId, VecDeque<Stored>>,
     next_tag: u64,
     /// Counts the sources: a receipt of an earlier one settles nothing.
     session: u64,
@@ -65,6 +72,12 @@ pub(super) struct MemoryReceipt {
     tag: u64,
 }
 
+/// The events of one project that are parked in memory.
+pub(super) struct MemoryLot {
+    broker: Arc<Broker>,
+    project: ProjectId,
+}
+
 impl MemoryRig {
     pub(super) fn new() -> Self {
         let metrics = Arc::new(Metrics::new().unwrap());
@@ -75,6 +88,36 @@ impl MemoryRig {
 impl Broker {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap()
+    }
+
+    fn delivery(
+        self: &Arc<Self>,
+        session: u64,
+        tag: u64,
+        queue: String,
+        rung: usize,
+        stored: Stored,
+    ) -> Delivery<MemoryReceipt> {
+        let received = Instant::now();
+        let message = Message {
+            body: stored.body,
+            attempt: Attempt::from_rung(rung as u8),
+            content_type: None,
+            content_encoding: None,
+            header_bytes: 0,
+            replayed: 0,
+            queue: queue.into(),
+            routing_key: stored.routing_key,
+            received,
+            deadline: received + DEADLINE,
+            trace: Default::default(),
+            unreadable: Default::default(),
+            waited: rung.checked_sub(1).map_or(Duration::ZERO, |before| DELAYS[before]),
+            next_delay: DELAYS.get(rung).copied(),
+            lane: 0,
+        };
+        let receipt = MemoryReceipt { broker: Arc::clone(self), session, tag };
+        Delivery { message, token: Unsettled::new(receipt, Arc::clone(&self.metrics)) }
     }
 }
 
@@ -97,20 +140,31 @@ impl State {
             Demand::Full => usize::from(PREFETCH),
         };
         let rung = (0..self.ready.len()).find(|rung| {
-            let taken = self.unsettled.values().filter(|(of, _)| of == rung).count();
+            let taken = self.unsettled.values().filter(|(of, _)| *of == Place::Rung(*rung)).count();
             taken < room && !self.ready[*rung].is_empty()
         })?;
         let stored = self.ready[rung].pop_front()?;
+        Some((self.took(Place::Rung(rung), &stored), rung, stored))
+    }
+
+    fn took(&mut self, place: Place, stored: &Stored) -> u64 {
         self.next_tag += 1;
-        self.unsettled.insert(self.next_tag, (rung, stored.clone()));
-        Some((self.next_tag, rung, stored))
+        self.unsettled.insert(self.next_tag, (place, stored.clone()));
+        self.next_tag
+    }
+
+    fn put_back(&mut self, place: Place, stored: Stored) {
+        match place {
+            Place::Rung(rung) => self.ready[rung].push_front(stored),
+            Place::Lot(project) => self.parked.entry(project).or_default().push_front(stored),
+        }
     }
 
     /// What the source that ends has not settled comes back, oldest first.
     fn give_all_back(&mut self) {
         self.session += 1;
-        for (_, (rung, stored)) in std::mem::take(&mut self.unsettled).into_iter().rev() {
-            self.ready[rung].push_front(stored);
+        for (_, (place, stored)) in std::mem::take(&mut self.unsettled).into_iter().rev() {
+            self.put_back(place, stored);
         }
     }
 }
@@ -121,8 +175,12 @@ impl Receipt for MemoryReceipt {
         if state.session != self.session {
             return Verdict::Released(Released::SessionEnded);
         }
-        let Some((rung, stored)) = state.unsettled.remove(&self.tag) else {
+        let Some((place, stored)) = state.unsettled.remove(&self.tag) else {
             panic!("tag {} is settled twice", self.tag)
+        };
+        let rung = match place {
+            Place::Rung(rung) => rung,
+            Place::Lot(_) => 0,
         };
         match &verdict {
             Verdict::Delivered | Verdict::Duplicate => {}
@@ -131,8 +189,8 @@ impl Receipt for MemoryReceipt {
                 None => state.dead.push((stored, "exhausted".to_owned())),
             },
             Verdict::Dead(dead) => state.dead.push((stored, dead.reason.as_str().to_owned())),
-            Verdict::Released(Released::ProjectPaused) => state.parked.push_back(stored),
-            Verdict::Released(_) => state.ready[rung].push_front(stored),
+            Verdict::Parked(parked) => state.parked.entry(parked.project.clone()).or_default().push_back(stored),
+            Verdict::Released(_) => state.put_back(place, stored),
         }
         drop(state);
         self.broker.changed.notify_one();
@@ -142,9 +200,9 @@ impl Receipt for MemoryReceipt {
     fn give_back(self) {
         let mut state = self.broker.state();
         if state.session == self.session
-            && let Some((rung, stored)) = state.unsettled.remove(&self.tag)
+            && let Some((place, stored)) = state.unsettled.remove(&self.tag)
         {
-            state.ready[rung].push_front(stored);
+            state.put_back(place, stored);
         }
         self.broker.changed.notify_one();
     }
@@ -175,26 +233,7 @@ impl Source for MemorySource {
         let mut state = self.broker.state();
         state.wake();
         let (tag, rung, stored) = state.take(self.demand)?;
-        let received = Instant::now();
-        let message = Message {
-            body: stored.body,
-            attempt: Attempt::from_rung(rung as u8),
-            content_type: None,
-            content_encoding: None,
-            header_bytes: 0,
-            replayed: 0,
-            queue: format!("attempt {}", rung + 1).into(),
-            routing_key: stored.routing_key,
-            received,
-            deadline: received + DEADLINE,
-            trace: Default::default(),
-            unreadable: Default::default(),
-            waited: rung.checked_sub(1).map_or(Duration::ZERO, |before| DELAYS[before]),
-            next_delay: DELAYS.get(rung).copied(),
-            lane: 0,
-        };
-        let receipt = MemoryReceipt { broker: Arc::clone(&self.broker), session: self.session, tag };
-        Some(Delivery { message, token: Unsettled::new(receipt, Arc::clone(&self.broker.metrics)) })
+        Some(self.broker.delivery(self.session, tag, format!("attempt {}", rung + 1), rung, stored))
     }
 
     fn connected(&self) -> bool {
@@ -223,36 +262,36 @@ impl Connect for MemoryRig {
 }
 
 impl Parking for MemoryRig {
-    async fn release(
-        &self,
-        stays: impl Fn(&ProjectId) -> bool + Send + Sync,
-        goes_on: impl Fn() -> bool + Send + Sync,
-    ) -> Result<Passed, NotPassed> {
-        let mut state = self.0.state();
-        let mut passed = Passed { released: 0, kept: 0, left: 0 };
-        for stored in std::mem::take(&mut state.parked) {
-            let project = Event::parse(stored.body.clone(), usize::MAX).ok().map(|event| event.project);
-            if passed.left > 0 || !goes_on() {
-                passed.left += 1;
-                state.parked.push_back(stored);
-            } else if project.is_some_and(|project| stays(&project)) {
-                passed.kept += 1;
-                state.parked.push_back(stored);
-            } else {
-                passed.released += 1;
-                state.ready[0].push_back(stored);
-            }
-        }
-        drop(state);
-        self.0.changed.notify_one();
-        Ok(passed)
+    type Receipt = MemoryReceipt;
+    type Lot = MemoryLot;
+
+    async fn lots(&self) -> Result<Vec<ProjectId>, NotNow> {
+        Ok(self.0.state().parked.keys().cloned().collect())
     }
 
-    fn parked(&self) -> u64 {
-        self.0.state().parked.len() as u64
+    async fn open(&self, project: &ProjectId) -> Result<MemoryLot, NotNow> {
+        Ok(MemoryLot { broker: Arc::clone(&self.0), project: project.clone() })
     }
 
     async fn close(&self) {}
+}
+
+impl Lot for MemoryLot {
+    type Receipt = MemoryReceipt;
+
+    async fn take(&mut self) -> Result<Option<Oldest<MemoryReceipt>>, NotNow> {
+        let mut state = self.broker.state();
+        let Some(lot) = state.parked.get_mut(&self.project) else { return Ok(None) };
+        let (taken, left) = (lot.pop_front(), lot.len() as u64);
+        let Some(stored) = taken else { return Ok(None) };
+        let tag = state.took(Place::Lot(self.project.clone()), &stored);
+        let delivery = self.broker.delivery(state.session, tag, format!("lot of {}", self.project), 0, stored);
+        Ok(Some(Oldest { delivery, left }))
+    }
+
+    async fn count(&mut self) -> Result<u64, NotNow> {
+        Ok(self.broker.state().parked.get(&self.project).map_or(0, VecDeque::len) as u64)
+    }
 }
 
 impl Rig for MemoryRig {

@@ -5,109 +5,162 @@ use super::{
     source::{next, open, quiet},
 };
 use crate::support::{
+    SOON,
     events::{Sample, generated},
     until,
 };
 use hookbro::{
-    event::{Event, Released, Verdict},
+    event::{Attempt, Cause, Dead, DeadReason, Event, ParkReason, Parked, ProjectId, Released, Verdict},
     pipeline::{
-        delivery::Delivery,
-        parking::{NotPassed, Parking, Passed},
+        delivery::{Delivery, Receipt},
+        parking::{Lot, Oldest, Parking},
         source::{Connect as _, Demand, Source},
     },
 };
-use std::time::Duration;
 
 conforms! {
     parked_events_come_back_in_their_order_with_the_first_attempt
-    what_stays_keeps_its_order_and_comes_with_a_later_pass
-    a_pass_that_is_to_end_leaves_the_rest_where_it_is
+    the_lots_of_two_projects_are_apart
+    what_goes_back_comes_first_and_what_is_parked_again_comes_last
+    a_parked_event_that_fails_enters_the_ladder_of_its_lane
+    a_parked_event_may_become_a_dead_letter
 }
 
-/// Another test's pass over a broker may take a moment.
-const SOON: Duration = Duration::from_secs(60);
+fn project(name: &str) -> ProjectId {
+    ProjectId::try_new(name.to_owned()).unwrap()
+}
+
+fn parked(name: &str) -> Verdict {
+    Verdict::Parked(Parked { project: project(name), reason: ParkReason::Paused, cause: None })
+}
 
 /// Publishes these, and parks them in their order.
 async fn park<S: Source>(rig: &impl Rig, source: &mut S, samples: &[Sample]) {
     rig.publish(samples).await;
     for _ in samples {
         let Delivery { message, token } = next(source).await;
-        let parked = Verdict::Released(Released::ProjectPaused);
-        assert_eq!(token.settle(parked.clone(), message.body).await, parked);
+        let project = Event::parse(message.body.clone(), usize::MAX).unwrap().project;
+        let verdict = parked(project.as_str());
+        assert_eq!(token.settle(verdict.clone(), message.body).await, verdict);
     }
     quiet(source).await;
 }
 
-async fn release(parking: &impl Parking, stays: &str, goes_on: impl Fn() -> bool + Send + Sync) -> Passed {
-    until("a pass is made", SOON, async || match parking.release(|project| project.as_str() == stays, &goes_on).await {
-        Ok(passed) => Some(passed),
-        Err(NotPassed::Busy) => None,
-        Err(error) => panic!("{error}"),
+/// Opens a lot once the list has it.
+async fn lot<P: Parking>(parking: &P, name: &str) -> P::Lot {
+    until("the list of lots has the project", SOON, async || {
+        parking.lots().await.unwrap().contains(&project(name)).then_some(())
     })
-    .await
+    .await;
+    parking.open(&project(name)).await.unwrap()
 }
 
-/// The ids of the next `count` events, each with its first attempt and settled as delivered.
-async fn ids<S: Source>(source: &mut S, count: usize) -> Vec<String> {
-    let mut ids = Vec::new();
-    for _ in 0..count {
-        let Delivery { message, token } = next(source).await;
-        assert_eq!(message.attempt.get(), 1);
-        ids.push(Event::parse(message.body.clone(), usize::MAX).unwrap().id.to_string());
-        let _ = token.settle(Verdict::Delivered, message.body).await;
+/// The next event of a lot, once it has one.
+async fn take<L: Lot>(lot: &mut L) -> Oldest<L::Receipt> {
+    for _ in 0..500 {
+        if let Some(taken) = lot.take().await.unwrap() {
+            return taken;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }
-    ids
+    panic!("the lot stays empty")
 }
 
-fn expected<'a>(samples: impl IntoIterator<Item = &'a Sample>) -> Vec<String> {
-    samples.into_iter().map(|sample| sample.id.clone()).collect()
+/// Settles a delivery that is the first attempt at `sample`.
+async fn settle<R: Receipt>(delivery: Delivery<R>, sample: &Sample, verdict: Verdict) {
+    let Delivery { message, token } = delivery;
+    assert_eq!((message.attempt, &message.body), (Attempt::FIRST, &sample.body));
+    assert_eq!(message.routing_key, sample.routing_key());
+    assert_eq!(token.settle(verdict.clone(), message.body).await, verdict);
+}
+
+async fn empty<L: Lot>(lot: &mut L) {
+    assert!(lot.take().await.unwrap().is_none());
+    assert_eq!(lot.count().await.unwrap(), 0);
+}
+
+/// A source with these parked, and their lot.
+async fn begin<'r, R: Rig>(rig: &'r R, samples: &[Sample]) -> (impl Source + use<'r, R>, impl Parking + use<'r, R>) {
+    let mut source = open(&rig.connect()).await;
+    source.set_demand(Demand::Full).await.unwrap();
+    park(rig, &mut source, samples).await;
+    (source, rig.parking())
+}
+
+async fn end(rig: impl Rig, source: impl Source, parking: impl Parking) {
+    source.close().await;
+    parking.close().await;
+    rig.connect().close().await;
+    rig.end().await;
 }
 
 async fn parked_events_come_back_in_their_order_with_the_first_attempt(rig: impl Rig) {
-    let (connect, parking) = (rig.connect(), rig.parking());
-    let mut source = open(&connect).await;
-    source.set_demand(Demand::Full).await.unwrap();
     let samples = generated("parked", &["gigs"], 12);
-    park(&rig, &mut source, &samples).await;
-    assert_eq!(release(&parking, "nobody", || true).await, Passed { released: 12, kept: 0, left: 0 });
-    assert_eq!(ids(&mut source, 12).await, expected(&samples));
+    let (mut source, parking) = begin(&rig, &samples).await;
+    let mut lot = lot(&parking, "gigs").await;
+    assert_eq!(lot.count().await.unwrap(), 12);
+    for (sample, left) in samples.iter().zip((0..12).rev()) {
+        let Oldest { delivery, left: lies } = take(&mut lot).await;
+        assert_eq!(lies, left);
+        settle(delivery, sample, Verdict::Delivered).await;
+    }
+    empty(&mut lot).await;
     quiet(&mut source).await;
-    assert_eq!(release(&parking, "nobody", || true).await, Passed { released: 0, kept: 0, left: 0 });
-    source.close().await;
-    parking.close().await;
-    connect.close().await;
-    rig.end().await;
+    drop(lot);
+    end(rig, source, parking).await;
 }
 
-async fn what_stays_keeps_its_order_and_comes_with_a_later_pass(rig: impl Rig) {
-    let (connect, parking) = (rig.connect(), rig.parking());
-    let mut source = open(&connect).await;
-    source.set_demand(Demand::Full).await.unwrap();
-    let samples = generated("stays", &["gigs", "dev"], 12);
-    park(&rig, &mut source, &samples).await;
-    assert_eq!(release(&parking, "gigs", || true).await, Passed { released: 6, kept: 6, left: 0 });
-    assert_eq!(ids(&mut source, 6).await, expected(samples.iter().filter(|sample| sample.project == "dev")));
-    quiet(&mut source).await;
-    assert_eq!(release(&parking, "nobody", || true).await, Passed { released: 6, kept: 0, left: 0 });
-    assert_eq!(ids(&mut source, 6).await, expected(samples.iter().filter(|sample| sample.project == "gigs")));
-    source.close().await;
-    parking.close().await;
-    connect.close().await;
-    rig.end().await;
+async fn the_lots_of_two_projects_are_apart(rig: impl Rig) {
+    let samples = generated("apart", &["gigs", "dev"], 12);
+    let (source, parking) = begin(&rig, &samples).await;
+    for name in ["dev", "gigs"] {
+        let mut lot = lot(&parking, name).await;
+        for sample in samples.iter().filter(|sample| sample.project == name) {
+            settle(take(&mut lot).await.delivery, sample, Verdict::Delivered).await;
+        }
+        empty(&mut lot).await;
+    }
+    end(rig, source, parking).await;
 }
 
-async fn a_pass_that_is_to_end_leaves_the_rest_where_it_is(rig: impl Rig) {
-    let (connect, parking) = (rig.connect(), rig.parking());
-    let mut source = open(&connect).await;
-    source.set_demand(Demand::Full).await.unwrap();
-    let samples = generated("early", &["gigs"], 12);
-    park(&rig, &mut source, &samples).await;
-    assert_eq!(release(&parking, "nobody", || false).await, Passed { released: 0, kept: 0, left: 12 });
-    quiet(&mut source).await;
-    assert_eq!(release(&parking, "nobody", || true).await.released, 12);
-    assert_eq!(ids(&mut source, 12).await, expected(&samples));
-    source.close().await;
-    parking.close().await;
-    connect.close().await;
-    rig.end().await;
+async fn what_goes_back_comes_first_and_what_is_parked_again_comes_last(rig: impl Rig) {
+    let samples = generated("again", &["gigs"], 3);
+    let (source, parking) = begin(&rig, &samples).await;
+    let mut lot = lot(&parking, "gigs").await;
+    settle(take(&mut lot).await.delivery, &samples[0], Verdict::Released(Released::Stopping)).await;
+    until("it lies there again", SOON, async || (lot.count().await.unwrap() == 3).then_some(())).await;
+    settle(take(&mut lot).await.delivery, &samples[0], parked("gigs")).await;
+    for nth in [1, 2, 0] {
+        settle(take(&mut lot).await.delivery, &samples[nth], Verdict::Delivered).await;
+    }
+    empty(&mut lot).await;
+    drop(lot);
+    end(rig, source, parking).await;
+}
+
+async fn a_parked_event_that_fails_enters_the_ladder_of_its_lane(rig: impl Rig) {
+    let samples = generated("fails", &["gigs"], 1);
+    let (mut source, parking) = begin(&rig, &samples).await;
+    let mut lot = lot(&parking, "gigs").await;
+    let failed = Verdict::Retry(Cause { status: Some(503), detail: "no".into() });
+    settle(take(&mut lot).await.delivery, &samples[0], failed).await;
+    let Delivery { message, token } = next(&mut source).await;
+    assert_eq!((message.attempt.get(), &message.body), (2, &samples[0].body));
+    let _ = token.settle(Verdict::Delivered, message.body).await;
+    empty(&mut lot).await;
+    drop(lot);
+    end(rig, source, parking).await;
+}
+
+async fn a_parked_event_may_become_a_dead_letter(rig: impl Rig) {
+    let samples = generated("dead", &["gigs"], 1);
+    let (source, parking) = begin(&rig, &samples).await;
+    let mut lot = lot(&parking, "gigs").await;
+    let cause = Cause { status: Some(422), detail: "no".into() };
+    let dead = Dead { reason: DeadReason::Refused, cause, project: None, event_id: None };
+    settle(take(&mut lot).await.delivery, &samples[0], Verdict::Dead(dead)).await;
+    assert_eq!(rig.take_dead().await, [(samples[0].body.to_vec(), "refused".to_owned())]);
+    empty(&mut lot).await;
+    drop(lot);
+    end(rig, source, parking).await;
 }

@@ -10,7 +10,7 @@ use hookbro::{
         source::{Connect, NotOpen, Occasion},
     },
     process::secret::Secret,
-    sources::rabbitmq::{Access, ParkedQueue, RabbitMq, Settings},
+    sources::rabbitmq::{Access, RabbitMq, Settings},
 };
 use lapin::BasicProperties;
 use std::{sync::Arc, time::Duration};
@@ -66,7 +66,7 @@ impl Rig for RabbitRig {
     }
 
     fn parking(&self) -> impl Parking {
-        ParkedQueue::new(&self.settings, &self.health)
+        self.rabbitmq().parking()
     }
 
     async fn publish(&self, samples: &[Sample]) {

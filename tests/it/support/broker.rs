@@ -155,7 +155,13 @@ impl Broker {
             rungs.map(|rung| format!("{}{stem}{rung}", self.queue)).collect::<Vec<_>>()
         };
         let others = [".dead", ".parked", ".lanes"].map(|name| format!("{}{name}", self.queue));
-        for name in stems.into_iter().flat_map(ladder).chain(others) {
+        let index = format!("{}.parked", self.queue);
+        let mut lots = Vec::new();
+        while let Ok(Some(entry)) = channel.basic_get(index.as_str().into(), BasicGetOptions { no_ack: true }).await {
+            lots.push(format!("{index}.{}", String::from_utf8_lossy(&entry.data)));
+        }
+        let channel = connection.create_channel().await.unwrap();
+        for name in stems.into_iter().flat_map(ladder).chain(others).chain(lots) {
             channel.queue_delete(name.as_str().into(), QueueDeleteOptions::default()).await.unwrap();
             channel.exchange_delete(name.as_str().into(), ExchangeDeleteOptions::default()).await.unwrap();
         }

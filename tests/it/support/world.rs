@@ -10,6 +10,7 @@ use super::{
 };
 use futures_util::{StreamExt as _, stream};
 use lapin::BasicProperties;
+use svix_sandbox::Fault;
 
 /// Publishes that wait for their confirm at once.
 const WINDOW: usize = 128;
@@ -81,6 +82,16 @@ impl World {
     /// Waits until Svix holds every one of these events.
     pub async fn arrive(&self, events: &[Sample]) {
         until("all arrive", SOON, async || (ledger::missing(&self.svix, events) == 0).then_some(())).await;
+    }
+
+    /// Publishes these, and waits until all are dead letters: Svix takes none of them for too large, one by one. Of refusals so
+    /// many in a row would open a circuit.
+    pub async fn all_too_large(&self, events: &[Sample]) {
+        self.svix.sandbox.add_fault(Fault { status: Some(413), ..Fault::default() });
+        self.publish(events).await;
+        let all = u32::try_from(events.len()).unwrap();
+        until("all are dead letters", SOON, async || (self.broker.ready_dead().await == all).then_some(())).await;
+        self.svix.sandbox.clear_faults();
     }
 
     /// Waits for the one event in the dead-letter queue, and takes it out.

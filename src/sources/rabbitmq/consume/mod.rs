@@ -2,12 +2,13 @@
 
 mod arrivals;
 mod depths;
+pub(super) mod message;
 pub(super) mod open;
 mod plan;
 mod rung;
 pub(super) mod session;
 pub(super) mod settle;
-mod share;
+pub(super) mod share;
 pub(super) mod shared;
 mod stall_detector;
 mod trace;

@@ -5,22 +5,20 @@
 
 use super::{
     depths::{Depths, Unknown, watch_depths},
+    message::{self, Origin},
     open::{OPEN_TIMEOUT, OpenError, apply_without_spare},
     rung::{Arrived, Done, NotDone, ORDER_TIMEOUT, OpenRung, Order},
     settle::AmqpReceipt,
     shared::Shared,
     stall_detector::Flow,
-    trace,
 };
 use crate::{
     pipeline::{
-        delivery::{Delivery, Message, Unsettled},
+        delivery::Delivery,
         source::{Demand, Occasion},
     },
     sources::rabbitmq::{
         connect::{Connector, close, is_of_a_channel},
-        dead_letters::republish::{DEFER_LIMIT, Original},
-        headers::{header_bytes, replays, unreadable},
         topology::Topology,
     },
 };
@@ -29,7 +27,7 @@ use futures_util::{
     future::join_all,
     stream::{self, BoxStream, FuturesUnordered, SelectAll},
 };
-use lapin::{Connection, Consumer, Event, types::ShortString};
+use lapin::{Connection, Consumer, Event};
 use std::{sync::Arc, time::Duration, time::Instant};
 use tokio::sync::{Notify, OwnedSemaphorePermit};
 use tokio_util::task::AbortOnDropHandle;
@@ -348,43 +346,20 @@ impl Session {
     fn delivery(
         &mut self,
         from: From,
-        mut delivery: Box<lapin::message::Delivery>,
+        delivery: Box<lapin::message::Delivery>,
         permit: Option<OwnedSemaphorePermit>,
     ) -> Option<Delivery<AmqpReceipt>> {
-        let received = Instant::now();
         let open = &mut self.rungs[from.rung];
-        let Arrived { settler, taken } = open.arrived(from.number, delivery.delivery_tag, received)?;
-        let attempt = open.rung.attempt;
-        let trace = trace::begin(&self.shared.traces, &delivery, &open.queue, attempt);
-        let body = std::mem::take(&mut delivery.data).into();
-        let properties = &delivery.properties;
-        let owned = |text: &Option<ShortString>| text.as_ref().map(|t| t.as_str().to_owned());
-        let message = Message {
-            body,
-            attempt,
-            content_type: owned(properties.content_type()),
-            content_encoding: owned(properties.content_encoding()),
-            unreadable: unreadable(properties),
-            header_bytes: header_bytes(properties),
-            replayed: replays(properties),
-            queue: Arc::clone(&open.queue),
-            routing_key: delivery.routing_key.as_str().to_owned(),
-            received,
-            deadline: received + DEFER_LIMIT,
-            trace,
+        let Arrived { settler, taken } = open.arrived(from.number, delivery.delivery_tag, Instant::now())?;
+        let origin = Origin {
+            queue: &open.queue,
+            lane: open.rung.lane,
+            attempt: open.rung.attempt,
             waited: open.rung.waited,
             next_delay: open.rung.next_delay,
-            lane: open.rung.lane,
+            retry_by: None,
         };
-        let receipt = AmqpReceipt {
-            tag: delivery.delivery_tag,
-            settler,
-            republisher: Arc::clone(&self.shared.republisher),
-            original: Original { delivery, queue: Arc::clone(&open.queue), attempt, received },
-            taken,
-            _permit: permit,
-        };
-        Some(Delivery { message, token: Unsettled::new(receipt, Arc::clone(&self.shared.metrics)) })
+        Some(message::delivery(origin, self.shared.context(), delivery, settler, taken, permit))
     }
 
     /// Ends a session that is of no use any more. Unsettled deliveries keep their channel, and a channel its

@@ -3,7 +3,7 @@
 
 use super::{share::Taken, window::Window};
 use crate::{
-    event::{Released, Verdict},
+    event::{Parked, Released, Verdict},
     observe::metrics::Metrics,
     pipeline::delivery::Receipt,
     sources::rabbitmq::dead_letters::republish::{Original, Republished, Republisher},
@@ -59,7 +59,7 @@ struct Settlement {
 /// The writing end towards one channel's settling task. Unbounded, yet never longer than the prefetch: each entry is one
 /// unsettled delivery.
 #[derive(Debug)]
-pub(super) struct Settler {
+pub(in crate::sources::rabbitmq) struct Settler {
     inbox: UnboundedSender<Settlement>,
     channel: Channel,
 }
@@ -81,16 +81,26 @@ impl Receipt for AmqpReceipt {
         // Dropped before its end (the process stops): the delivery stays unsettled, and the broker delivers it again.
         let (settled, operation) = match verdict {
             Verdict::Delivered | Verdict::Duplicate => (verdict, Operation::Ack),
-            Verdict::Retry(_) => (verdict, Operation::Retry),
             // Copies are rare: boxed, they leave the task of every other event small.
+            Verdict::Retry(_) => match &self.original.retry_by {
+                None => (verdict, Operation::Retry),
+                Some(exchange) => {
+                    let from = &self.settler.channel;
+                    match Box::pin(self.republisher.to_retry(exchange, &self.original, &body, from)).await {
+                        Republished::Confirmed => (verdict, Operation::Ack),
+                        Republished::Not(why) => (Verdict::Released(why), Operation::Requeue),
+                    }
+                }
+            },
             Verdict::Dead(dead) => {
                 match Box::pin(self.republisher.to_dead(&self.original, &dead, &body, &self.settler.channel)).await {
                     Republished::Confirmed => (Verdict::Dead(dead), Operation::Ack),
                     Republished::Not(why) => (Verdict::Released(why), Operation::Requeue),
                 }
             }
-            Verdict::Released(Released::ProjectPaused) => {
-                match Box::pin(self.republisher.to_parked(&self.original, &body, &self.settler.channel)).await {
+            Verdict::Parked(Parked { ref project, .. }) => {
+                match Box::pin(self.republisher.to_parked(&self.original, project, &body, &self.settler.channel)).await
+                {
                     Republished::Confirmed => (verdict, Operation::Ack),
                     Republished::Not(why) => (Verdict::Released(why), Operation::Requeue),
                 }
@@ -114,7 +124,7 @@ impl Receipt for AmqpReceipt {
 
 impl Settler {
     /// Starts the settling task of `channel`. It ends once every sender is gone and all is written.
-    pub(super) fn start(
+    pub(in crate::sources::rabbitmq) fn start(
         channel: Channel,
         prefetch: u16,
         metrics: Arc<Metrics>,

@@ -12,7 +12,7 @@ const FORGOTTEN: i64 = i64::MIN / 2;
 
 /// The prefetch of one consumer.
 #[derive(Debug)]
-pub(super) struct Share {
+pub(in crate::sources::rabbitmq) struct Share {
     size: u16,
     unsettled: AtomicI64,
     /// Somebody waits for what is settled of it.
@@ -24,11 +24,11 @@ pub(super) struct Share {
 
 /// One delivery of a share, unsettled until this is dropped.
 #[derive(Debug)]
-pub(super) struct Taken(Arc<Share>);
+pub(in crate::sources::rabbitmq) struct Taken(Arc<Share>);
 
 impl Share {
     /// `settled` hears of each settlement once [`Share::await_settlements`] was called.
-    pub(super) fn new(size: u16, settled: &Arc<Notify>, outstanding: &IntGauge) -> Arc<Self> {
+    pub(in crate::sources::rabbitmq) fn new(size: u16, settled: &Arc<Notify>, outstanding: &IntGauge) -> Arc<Self> {
         Arc::new(Self {
             size,
             unsettled: AtomicI64::new(0),
@@ -51,7 +51,7 @@ impl Share {
     }
 
     /// A delivery has arrived.
-    pub(super) fn take(self: &Arc<Self>) -> Taken {
+    pub(in crate::sources::rabbitmq) fn take(self: &Arc<Self>) -> Taken {
         if self.unsettled.fetch_add(1, Ordering::AcqRel) >= 0 {
             self.outstanding.inc();
         }
@@ -59,7 +59,7 @@ impl Share {
     }
 
     /// Its channel is gone.
-    pub(super) fn forget(&self) {
+    pub(in crate::sources::rabbitmq) fn forget(&self) {
         self.outstanding.sub(self.unsettled.swap(FORGOTTEN, Ordering::AcqRel).max(0));
     }
 }

@@ -1,5 +1,6 @@
 //! What outlives a session.
 
+use super::message::Context;
 use crate::{
     observe::{health::Health, metrics::Metrics, trace::Traces},
     sources::rabbitmq::{dead_letters::republish::Republisher, topology::Topology},
@@ -28,4 +29,11 @@ pub struct Shared {
     pub traces: Traces,
     /// How long a queue may owe a delivery before the stall detector ends its session.
     pub watchdog: Duration,
+}
+
+impl Shared {
+    /// The part of it that deliveries need.
+    pub(in crate::sources::rabbitmq) fn context(&self) -> Context<'_> {
+        Context { republisher: &self.republisher, metrics: &self.metrics, traces: &self.traces }
+    }
 }

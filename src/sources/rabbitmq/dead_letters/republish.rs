@@ -1,13 +1,14 @@
-//! Republishing: a copy takes the place of a delivery, in the dead-letter queue, in the queue of parked events, or back at the end
-//! of the queue that it came from. A copy is always confirmed before the original is acknowledged, so a crash repeats and never
+//! Republishing: a copy takes the place of a delivery, in the dead-letter queue, in its project's queue of parked events, in a
+//! delay queue, or back at the end of the queue that it came from. A copy is always confirmed before the original is acknowledged, so a crash repeats and never
 //! loses.
 
 use crate::{
-    event::{Attempt, Dead, Released},
+    event::{Attempt, Dead, ProjectId, Released},
     observe::metrics::Metrics,
     pipeline::backoff::Backoff,
     sources::rabbitmq::{
-        headers::{dead_properties, portable},
+        headers::{dead_properties, fresh_properties, portable},
+        parked_queues::{NoLot, ParkedQueues},
         publish::{PublishError, Publisher},
         topology::Topology,
     },
@@ -28,7 +29,9 @@ pub const DEFER_LIMIT: Duration = Duration::from_secs(10 * 60);
 pub struct Republisher {
     publisher: Publisher,
     dead_exchange: String,
-    parked_exchange: String,
+    /// The label under which copies to queues of parked events are counted: each has a name of its own.
+    parked_label: String,
+    parked: Arc<ParkedQueues>,
     metrics: Arc<Metrics>,
     /// No more waiting: the process ends now.
     cut: CancellationToken,
@@ -42,15 +45,23 @@ pub struct Original {
     pub queue: Arc<str>,
     pub attempt: Attempt,
     pub received: Instant,
+    /// The exchange to which a retry is copied; `None`: the queue dead-letters to its next delay itself.
+    pub retry_by: Option<Arc<str>>,
 }
 
 impl Republisher {
-    pub fn new(publisher: Publisher, topology: &Topology, metrics: Arc<Metrics>, cut: CancellationToken) -> Self {
-        let (dead_exchange, parked_exchange) = (topology.dead().to_owned(), topology.parked().to_owned());
-        for queue in [&dead_exchange, &parked_exchange] {
+    pub fn new(
+        publisher: Publisher,
+        topology: &Topology,
+        parked: Arc<ParkedQueues>,
+        metrics: Arc<Metrics>,
+        cut: CancellationToken,
+    ) -> Self {
+        let (dead_exchange, parked_label) = (topology.dead().to_owned(), topology.parked().to_owned());
+        for queue in [&dead_exchange, &parked_label] {
             metrics.copies_failed.with_label_values(&[queue]);
         }
-        Self { publisher, dead_exchange, parked_exchange, metrics, cut }
+        Self { publisher, dead_exchange, parked_label, parked, metrics, cut }
     }
 
     pub async fn close(&self) {
@@ -59,44 +70,78 @@ impl Republisher {
 
     /// Publishes a copy to the dead-letter queue; `from` is the delivery's channel.
     pub async fn to_dead(&self, original: &Original, dead: &Dead, body: &[u8], from: &Channel) -> Republished {
-        let properties = || dead_properties(&original.delivery.properties, dead, original.attempt.get());
-        self.to(&self.dead_exchange, Released::DeadLettersAway, original, properties, body, from).await
+        self.until_published(&Place::DeadLetters(dead), original, body, from).await
     }
 
-    /// Publishes a copy to the queue of parked events, where it waits for the end of its project's pause.
-    pub async fn to_parked(&self, original: &Original, body: &[u8], from: &Channel) -> Republished {
-        let properties = || portable(&original.delivery.properties);
-        self.to(&self.parked_exchange, Released::ParkingAway, original, properties, body, from).await
-    }
-
-    /// Tries again until [`DEFER_LIMIT`] after the delivery arrived: an event returned at once would come back at once.
-    async fn to(
+    /// Publishes a copy to the queue of the project's parked events.
+    pub async fn to_parked(
         &self,
-        exchange: &str,
-        away: Released,
         original: &Original,
-        properties: impl Fn() -> BasicProperties,
+        project: &ProjectId,
         body: &[u8],
         from: &Channel,
     ) -> Republished {
+        self.until_published(&Place::Parked(project), original, body, from).await
+    }
+
+    /// Publishes a copy of a parked event to the delay queue that `exchange` leads to.
+    pub async fn to_retry(&self, exchange: &str, original: &Original, body: &[u8], from: &Channel) -> Republished {
+        self.until_published(&Place::Delay(exchange), original, body, from).await
+    }
+
+    /// Tries again until [`DEFER_LIMIT`] after the delivery arrived: an event returned at once would come back at once.
+    async fn until_published(&self, to: &Place<'_>, original: &Original, body: &[u8], from: &Channel) -> Republished {
         let mut backoff = Backoff::new();
+        let (queue, away) = match to {
+            Place::DeadLetters(_) => (&*self.dead_exchange, Released::DeadLettersAway),
+            Place::Parked(_) => (&*self.parked_label, Released::ParkingAway),
+            Place::Delay(exchange) => (*exchange, Released::DelayAway),
+        };
         loop {
-            let error = match self.publish_copy(exchange, original, properties(), body, from).await {
+            let error = match self.publish_to(to, original, body, from).await {
                 Ok(()) => return Republished::Confirmed,
                 Err(NotPublished::Why(why)) => return Republished::Not(why),
                 Err(NotPublished::Failed(error)) => error,
             };
-            // The fanout exchange has the name of its queue.
-            self.metrics.copies_failed.with_label_values(&[exchange]).inc();
+            self.metrics.copies_failed.with_label_values(&[queue]).inc();
             let wait = backoff.next_wait();
             if original.received.elapsed() + wait > DEFER_LIMIT {
-                tracing::error!(%error, exchange, "copy of an event could not be published in time; the event returns to its queue");
+                tracing::error!(%error, queue, "copy of an event could not be published in time; the event returns to its queue");
                 return Republished::Not(away);
             }
-            tracing::warn!(%error, exchange, wait_ms = wait.as_millis(), "copy of an event could not be published; trying again");
+            tracing::warn!(%error, queue, wait_ms = wait.as_millis(), "copy of an event could not be published; trying again");
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
                 () = self.cut.cancelled() => return Republished::Not(Released::Stopping),
+            }
+        }
+    }
+
+    async fn publish_to(
+        &self,
+        to: &Place<'_>,
+        original: &Original,
+        body: &[u8],
+        from: &Channel,
+    ) -> Result<(), NotPublished> {
+        let properties = &original.delivery.properties;
+        match to {
+            Place::DeadLetters(dead) => {
+                let properties = dead_properties(properties, dead, original.attempt.get());
+                self.publish_copy(&self.dead_exchange, original, properties, body, from).await
+            }
+            Place::Parked(project) => {
+                let lot = self.parked.lot(project).await;
+                let lot = lot.map_err(|error| NotPublished::Failed(Failed::NoLot(error)))?;
+                let published = self.publish_copy(&lot, original, fresh_properties(properties), body, from).await;
+                if matches!(published, Err(NotPublished::Failed(_))) {
+                    // It may be gone; if not, it is declared and entered once more.
+                    self.parked.forget(project);
+                }
+                published
+            }
+            Place::Delay(exchange) => {
+                self.publish_copy(exchange, original, fresh_properties(properties), body, from).await
             }
         }
     }
@@ -129,10 +174,19 @@ impl Republisher {
         }
         let routing_key = original.delivery.routing_key.as_str();
         tokio::select! {
-            done = self.publisher.publish(exchange, routing_key, properties, body) => done.map_err(NotPublished::Failed),
+            done = self.publisher.publish(exchange, routing_key, properties, body) => done.map_err(|error| NotPublished::Failed(Failed::Publish(error))),
             () = self.cut.cancelled() => Err(NotPublished::Why(Released::Stopping)),
         }
     }
+}
+
+/// Where a copy goes.
+enum Place<'a> {
+    DeadLetters(&'a Dead),
+    /// The queue of this project's parked events.
+    Parked(&'a ProjectId),
+    /// The delay queue behind this exchange.
+    Delay(&'a str),
 }
 
 /// The result of a republish.
@@ -144,8 +198,17 @@ pub enum Republished {
     Not(Released),
 }
 
+/// Why a copy was not published.
+#[derive(Debug, thiserror::Error)]
+enum Failed {
+    #[error(transparent)]
+    Publish(#[from] PublishError),
+    #[error(transparent)]
+    NoLot(#[from] NoLot),
+}
+
 #[derive(Debug)]
 enum NotPublished {
-    Failed(PublishError),
+    Failed(Failed),
     Why(Released),
 }

@@ -161,7 +161,7 @@ impl<'t> Migration<'t> {
 
     /// Takes the lock of `queue`, as every reader does. Held until the migration closes.
     async fn lock(&self, queue: &str) -> Result<(), MigrateError> {
-        let locked = lock(&self.connection, &format!("{queue}.lock"), LOCK_TIMEOUT).await;
+        let locked = lock(&self.connection, &self.topology.lock(queue), LOCK_TIMEOUT).await;
         locked.map(drop).map_err(|not_held| match not_held {
             NotHeld::ByOther => MigrateError::Locked { queue: queue.to_owned() },
             NotHeld::Refused(source) => broker(queue)(source),

@@ -13,7 +13,7 @@ pub(super) mod policies;
 pub mod topic;
 
 use super::settings::{Lane, Settings};
-use crate::event::{Attempt, RetryLadder};
+use crate::event::{Attempt, ProjectId, RetryLadder};
 use lapin::types::{AMQPValue, FieldTable, LongString};
 use ring::digest::{SHA256, digest};
 use std::{collections::BTreeMap, time::Duration};
@@ -25,6 +25,11 @@ const RETRY_PREFETCH_PART: u16 = 8;
 
 /// Bytes of the hash in a fork's name: two arrangements of one installation must not meet.
 const FORK_HASH: usize = 8;
+
+/// Bytes of the hash in the name of a queue of parked events whose project's id is too long for it.
+const LOT_HASH: usize = 16;
+/// Longest name of an object, in bytes (AMQP 0-9-1, short strings).
+const MAX_NAME: usize = 255;
 
 /// One queue argument, in the few types that are used.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,6 +65,17 @@ pub struct Rung {
     /// The delay after it; `None` on the last rung.
     pub next_delay: Option<Duration>,
     pub prefetch: u16,
+}
+
+/// Where an event's first attempt on its lane would leave it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct LaneOf {
+    /// Counted from the default lane.
+    pub number: usize,
+    /// The delay after the first attempt; `None`: there is no second.
+    pub next_delay: Option<Duration>,
+    /// The exchange that leads to that delay, or to the dead-letter queue.
+    pub beyond: String,
 }
 
 /// Routes events to their lanes: an internal topic exchange. An event that matches no lane's keys goes to Q.
@@ -140,9 +156,49 @@ impl Topology {
         &self.dead
     }
 
-    /// The fanout exchange and queue of events whose project is paused.
+    /// The fanout exchange and queue of the index of parked events: which projects have a queue of their own.
     pub fn parked(&self) -> &str {
         &self.parked
+    }
+
+    /// The lock under which a queue's messages are taken out and given back.
+    pub(super) fn lock(&self, queue: &str) -> String {
+        // A project may be called `lock`, and none has a tilde in its id.
+        let ending = if queue == self.parked { "~lock" } else { ".lock" };
+        format!("{queue}{ending}")
+    }
+
+    /// The fanout exchange and queue of a project's parked events.
+    pub(super) fn lot(&self, project: &ProjectId) -> String {
+        let name = format!("{}.{project}", self.parked);
+        if name.len() <= MAX_NAME {
+            return name;
+        }
+        // No project has a tilde in its id.
+        format!("{}.~{}", self.parked, hex(project.as_str().as_bytes(), LOT_HASH))
+    }
+
+    /// The objects of a project's parked events.
+    pub(super) fn of_lot(&self, project: &ProjectId) -> Self {
+        let name = self.lot(project);
+        Self {
+            fanouts: vec![name.clone()],
+            bindings: vec![bind(&name, &name, "")],
+            queues: vec![keeping_queue(name)],
+            fork: None,
+            rungs: Vec::new(),
+            unbound: Vec::new(),
+            ..self.clone()
+        }
+    }
+
+    /// The lane of an event that is not in it.
+    pub(super) fn lane_of(&self, routing_key: &str) -> LaneOf {
+        let entry = self.entry(routing_key);
+        let first = self.rungs.iter().find(|rung| rung.queue == entry);
+        let (number, next_delay) = first.map_or((0, None), |rung| (rung.lane, rung.next_delay));
+        let beyond = if next_delay.is_some() { delay_name(entry, 1) } else { self.dead.clone() };
+        LaneOf { number, next_delay, beyond }
     }
 
     /// The part of the topology that is about one queue.
@@ -207,7 +263,12 @@ impl Topology {
         forked.chain(direct.map(|binding| binding.routing_key.as_str()))
     }
 
-    /// Most deliveries that can be unsettled at once.
+    /// Most parked events that are on their way at once: as many as fresh ones.
+    pub fn max_from_lots(&self) -> usize {
+        self.rungs.first().map_or(1, |rung| rung.prefetch.into())
+    }
+
+    /// Most deliveries that can be unsettled at once, parked ones not counted.
     pub fn max_in_flight(&self) -> usize {
         self.rungs.iter().map(|r| usize::from(r.prefetch)).sum()
     }
@@ -231,8 +292,7 @@ fn fork(settings: &Settings) -> Option<Fork> {
     }
     // Neither a lane's name nor a key that AMQP carries has a line break inside.
     let lanes = settings.lanes.iter().map(|lane| format!("{}\n{}\n\n", lane.name, lane.keys.join("\n")));
-    let hash = digest(&SHA256, lanes.collect::<String>().as_bytes());
-    let name: String = hash.as_ref().iter().take(FORK_HASH).map(|byte| format!("{byte:02x}")).collect();
+    let name = hex(lanes.collect::<String>().as_bytes(), FORK_HASH);
     Some(Fork {
         exchange: format!("{}.lanes.{name}", settings.queue),
         otherwise: settings.queue.clone(),
@@ -278,12 +338,21 @@ impl Ladder<'_> {
     }
 
     fn delay(&self, rung: usize) -> String {
-        format!("{}.delay.{rung}", self.stem)
+        delay_name(&self.stem, rung)
     }
 
     fn retry(&self, rung: usize) -> String {
         format!("{}.retry.{rung}", self.stem)
     }
+}
+
+fn delay_name(stem: &str, rung: usize) -> String {
+    format!("{stem}.delay.{rung}")
+}
+
+/// The first `bytes` of the SHA-256 of `text`, as hexadecimal digits.
+fn hex(text: &[u8], bytes: usize) -> String {
+    digest(&SHA256, text).as_ref().iter().take(bytes).map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn bind(queue: &str, exchange: &str, routing_key: &str) -> Binding {

@@ -1,0 +1,294 @@
+//! Gives parked events back: a worker for each lot takes its events, oldest first, as its destination, the halt and the
+//! operators allow.
+//!
+//! A worker takes leave of the destination before it takes an event, so that no event is moved that may not go.
+
+use super::{
+    backoff::Backoff,
+    consume::Pool,
+    destinations::Admitted,
+    handler::Handler,
+    parking::{Lot, NotNow, Oldest, Parking},
+    sink::Sink,
+};
+use crate::{
+    event::{ParkReason, ProjectId},
+    observe::health::Broker,
+};
+use std::{
+    collections::HashMap,
+    convert::Infallible,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use tokio::{
+    sync::{Notify, OwnedSemaphorePermit, Semaphore},
+    time::Instant,
+};
+use tokio_util::task::TaskTracker;
+
+/// How often the list of lots is read again: another process may have made one and ended.
+const LIST_EVERY: Duration = Duration::from_secs(60);
+/// How often an empty lot is asked again, for the same reason. What this process parks is announced.
+const EMPTY_EVERY: Duration = Duration::from_secs(30);
+/// How often a lot that waits is counted.
+const COUNT_EVERY: Duration = Duration::from_secs(5);
+/// How often all lots are added up, however many events are parked meanwhile.
+const SHOW_EVERY: Duration = Duration::from_secs(1);
+/// A lot may have this part of the deliveries that all lots may, as its divisor: one cannot keep the others from theirs.
+const SHARE_OF_A_LOT: usize = 2;
+
+/// What all workers of a process share.
+pub struct Lots<K, S> {
+    parking: K,
+    pool: Arc<Pool<S>>,
+    /// Deliveries from lots that may be unsettled at once.
+    room: Arc<Semaphore>,
+    room_of_one: usize,
+    known: Mutex<HashMap<ProjectId, Arc<Known>>>,
+}
+
+/// One lot, as its worker shows it.
+struct Known {
+    /// An event was parked there.
+    parked: Notify,
+    lies: Mutex<Lies>,
+}
+
+/// What lies in one lot.
+#[derive(Clone, Copy)]
+struct Lies {
+    events: u64,
+    reason: ParkReason,
+}
+
+impl<K: Parking, S: Sink> Lots<K, S> {
+    /// `room`: deliveries from lots that may be unsettled at once.
+    pub fn new(parking: K, pool: Arc<Pool<S>>, room: usize) -> Arc<Self> {
+        let (all, one) = (Arc::new(Semaphore::new(room.max(1))), (room / SHARE_OF_A_LOT).max(1));
+        Arc::new(Self { parking, pool, room: all, room_of_one: one, known: Mutex::default() })
+    }
+
+    /// Until the process stops. Reads the list of lots at once, for what processes before this one have left.
+    pub async fn run(self: Arc<Self>) {
+        let workers = TaskTracker::new();
+        let stop = self.pool.handler.stop.requested.clone();
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => {}
+            () = self.begin_workers(&workers) => {}
+        }
+        workers.close();
+        workers.wait().await;
+    }
+
+    /// Begins a worker for each lot that is listed or announced, for ever.
+    async fn begin_workers(self: &Arc<Self>, workers: &TaskTracker) {
+        let mut backoff = Backoff::new();
+        let (mut list_at, mut shown) = (Instant::now(), Instant::now());
+        loop {
+            self.ready().await;
+            let listing = async move {
+                tokio::time::sleep_until(list_at).await;
+                self.parking.lots().await
+            };
+            let mut listing = std::pin::pin!(listing);
+            // What is announced does not wait for the list, which another process may be reading.
+            let listed = loop {
+                tokio::select! {
+                    biased;
+                    listed = &mut listing => break listed,
+                    () = self.pool.handler.announcements.next() => {
+                        for project in self.pool.handler.announcements.take() {
+                            self.worker(&project, workers).parked.notify_one();
+                        }
+                    }
+                    () = tokio::time::sleep(COUNT_EVERY) => {}
+                }
+                if shown.elapsed() >= SHOW_EVERY {
+                    self.show();
+                    shown = Instant::now();
+                }
+            };
+            let wait = match listed {
+                Ok(lots) => {
+                    backoff = Backoff::new();
+                    for project in lots {
+                        self.worker(&project, workers);
+                    }
+                    LIST_EVERY
+                }
+                Err(error) => {
+                    let wait = backoff.next_wait();
+                    tracing::warn!(%error, wait_ms = wait.as_millis(), "the list of parked events cannot be read now; trying again");
+                    wait
+                }
+            };
+            list_at = Instant::now() + wait;
+        }
+    }
+
+    /// Says goodbye, once every delivery is settled.
+    pub async fn close(&self) {
+        self.parking.close().await;
+    }
+
+    /// Waits for pauses that are known, and a broker with the topology in place.
+    async fn ready(&self) {
+        let (mut known, mut broker) = (self.pool.handler.board.known(), self.pool.health.broker.subscribe());
+        // Both senders live as long as the process.
+        let _ = known.wait_for(Option::is_some).await;
+        let _ = broker.wait_for(|broker| matches!(broker, Broker::Connected { .. })).await;
+    }
+
+    /// The lot of `project`, with a worker begun if it had none.
+    fn worker(self: &Arc<Self>, project: &ProjectId, workers: &TaskTracker) -> Arc<Known> {
+        let mut known = self.known();
+        if let Some(lot) = known.get(project) {
+            return Arc::clone(lot);
+        }
+        let lot = Arc::new(Known {
+            parked: Notify::new(),
+            lies: Mutex::new(Lies { events: 0, reason: ParkReason::OverLimit }),
+        });
+        known.insert(project.clone(), Arc::clone(&lot));
+        workers.spawn(Worker { of: Arc::clone(self), project: project.clone(), lot: Arc::clone(&lot) }.run());
+        lot
+    }
+
+    /// Shows how many events are parked, and why.
+    fn show(&self) {
+        let mut sum = HashMap::new();
+        for lot in self.known().values() {
+            let Lies { events, reason } = *lock(&lot.lies);
+            *sum.entry(reason).or_insert(0) += events;
+        }
+        let metrics = &self.pool.handler.metrics;
+        for reason in ParkReason::ALL {
+            let events: u64 = sum.get(&reason).copied().unwrap_or(0);
+            metrics.events_parked.with_label_values(&[reason.as_str()]).set(i64::try_from(events).unwrap_or(i64::MAX));
+        }
+        self.pool.health.parked.send_replace(sum.into_values().sum());
+        let circuits = &self.pool.health.circuits;
+        // To find them, all destinations are read.
+        if metrics.circuits_open.get() > 0 || !circuits.borrow().is_empty() {
+            circuits.send_replace(self.pool.handler.destinations.open());
+        }
+    }
+
+    fn known(&self) -> MutexGuard<'_, HashMap<ProjectId, Arc<Known>>> {
+        lock(&self.known)
+    }
+}
+
+/// Works one lot.
+struct Worker<K, S> {
+    of: Arc<Lots<K, S>>,
+    project: ProjectId,
+    lot: Arc<Known>,
+}
+
+impl<K: Parking, S: Sink> Worker<K, S> {
+    async fn run(self) {
+        let stop = self.of.pool.handler.stop.requested.clone();
+        let mut backoff = Backoff::new();
+        loop {
+            let worked = tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                worked = self.work(&mut backoff) => worked,
+            };
+            let Err(error) = worked;
+            let wait = backoff.next_wait();
+            let project = self.project.as_str();
+            tracing::warn!(project, %error, wait_ms = wait.as_millis(), "parked events of the project cannot be taken; trying again");
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+    }
+
+    /// Takes events, and waits where the lot is empty. Ends with an error only.
+    async fn work(&self, backoff: &mut Backoff) -> Result<Infallible, NotNow> {
+        let mut lot = self.of.parking.open(&self.project).await?;
+        let room = Arc::new(Semaphore::new(self.of.room_of_one));
+        loop {
+            let parked = self.lot.parked.notified();
+            if self.count(&mut lot).await? > 0 {
+                self.empty(&mut lot, &room).await?;
+                continue;
+            }
+            *backoff = Backoff::new();
+            tokio::select! {
+                () = parked => {}
+                () = tokio::time::sleep(EMPTY_EVERY) => {}
+            }
+        }
+    }
+
+    /// Takes events until there is none.
+    async fn empty(&self, lot: &mut K::Lot, room: &Arc<Semaphore>) -> Result<(), NotNow> {
+        loop {
+            let May { admitted, places } = loop {
+                tokio::select! {
+                    biased;
+                    may = self.may_go(room) => break may,
+                    () = tokio::time::sleep(COUNT_EVERY) => drop(self.count(lot).await?),
+                }
+            };
+            let Some(Oldest { delivery, left }) = lot.take().await? else { return Ok(()) };
+            self.lies(left);
+            self.of.pool.begin(delivery, Some(admitted), places);
+        }
+    }
+
+    async fn count(&self, lot: &mut K::Lot) -> Result<u64, NotNow> {
+        let events = lot.count().await?;
+        self.lies(events);
+        Ok(events)
+    }
+
+    fn lies(&self, events: u64) {
+        let handler = &self.of.pool.handler;
+        let paused = handler.board.is_paused(&self.project).then_some(ParkReason::Paused);
+        let reason = paused.or_else(|| handler.destinations.refusal(&self.project)).unwrap_or(ParkReason::OverLimit);
+        *lock(&self.lot.lies) = Lies { events, reason };
+    }
+
+    /// Waits until one more event may go: its project is not paused, nothing is halted, its destination takes one, and there is
+    /// room. Holds no place while it waits for anything but a place.
+    async fn may_go(&self, room: &Arc<Semaphore>) -> May {
+        let Handler { board, halt, destinations, .. } = &*self.of.pool.handler;
+        loop {
+            board.until_resumed(&self.project).await;
+            halt.until_wanted().await;
+            destinations.until_chance(&self.project).await;
+            // Neither is ever closed.
+            let one = Arc::clone(room).acquire_owned().await.ok();
+            let all = Arc::clone(&self.of.room).acquire_owned().await.ok();
+            if board.is_paused(&self.project) || !halt.wants_more() {
+                continue;
+            }
+            if let Ok(admitted) = destinations.admit(&self.project) {
+                return May { admitted, places: Places { _one: one, _all: all } };
+            }
+        }
+    }
+}
+
+/// Leave for one event of a lot, and its places.
+struct May {
+    admitted: Admitted,
+    places: Places,
+}
+
+/// What a delivery from a lot takes up until it is settled.
+struct Places {
+    _one: Option<OwnedSemaphorePermit>,
+    _all: Option<OwnedSemaphorePermit>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
