@@ -81,6 +81,7 @@ pub async fn serve(settings: Settings, stop: Stop) -> Result<(), AppError> {
         rate_limit: settings.rate_limit,
         grace,
         max_in_flight: topology.max_in_flight(),
+        fresh_from: topology.entries().map(str::to_owned).collect(),
         max_from_lots: topology.max_from_lots(),
         lanes: topology.lanes(),
     };

@@ -105,6 +105,7 @@ async fn check_svix(settings: &Settings) -> Result<Vec<String>, Failure> {
         Err(
             Outcome::Halt { cause, .. }
             | Outcome::Failed { cause, .. }
+            | Outcome::NotNow { cause, .. }
             | Outcome::Dead { cause, .. }
             | Outcome::Pending(cause),
         ) => Err(Failure::Svix(cause.detail)),

@@ -63,16 +63,19 @@ pub enum ParkReason {
     CircuitOpen,
     /// Its destination has as many events in flight as it may have now.
     OverLimit,
+    /// Its destination is to be created, and no more may be created now.
+    Provisioning,
 }
 
 impl ParkReason {
-    pub const ALL: [Self; 3] = [Self::Paused, Self::CircuitOpen, Self::OverLimit];
+    pub const ALL: [Self; 4] = [Self::Paused, Self::CircuitOpen, Self::OverLimit, Self::Provisioning];
 
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Paused => "paused",
             Self::CircuitOpen => "circuit_open",
             Self::OverLimit => "over_limit",
+            Self::Provisioning => "provisioning",
         }
     }
 
@@ -81,6 +84,9 @@ impl ParkReason {
         match self {
             Self::Paused => "its project is paused; it is parked until that is resumed",
             Self::CircuitOpen => "its destination fails; it is parked until a probe is accepted",
+            Self::Provisioning => {
+                "the limit of new destinations is reached; it is parked until one more may be created"
+            }
             Self::OverLimit => "its destination has as much to do as it may; it is parked until there is room",
         }
     }

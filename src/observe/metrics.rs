@@ -216,6 +216,13 @@ impl Metrics {
         }
     }
 
+    /// Attempts that have ended: what was given back or parked is not among them.
+    pub fn ended(&self) -> u64 {
+        let ended = ["delivered", "duplicate", "retried", "dead"]
+            .map(|outcome| self.events_settled.with_label_values(&[outcome]).get());
+        ended.iter().sum()
+    }
+
     /// The counter of deliveries that are this attempt.
     pub fn received(&self, attempt: Attempt) -> IntCounter {
         self.events_received.with_label_values(&[attempt.get().to_string()])

@@ -226,7 +226,7 @@ pub fn of_reason(reason: &str) -> Option<&'static str> {
         "rate_limited" => "Svix asked for a pause",
         "failing" => "Svix kept failing",
         "refusing" => "Svix refused event after event and accepted none",
-        "provisioning" => "applications were missing that should not be",
+        "provisioning" => "its application is missing, and cannot be created now",
         "paused" => "its project is paused, and its events wait until it is resumed",
         "circuit_open" => "the project's application fails, and its events wait until it accepts one again",
         "over_limit" => "the project's application has as much to do as it may, and further events wait",

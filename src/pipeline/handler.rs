@@ -110,6 +110,7 @@ impl<S: Sink> Handler<S> {
         calls: &mut Calls,
     ) -> Verdict {
         let destination = self.sink.destination(event);
+        let place = self.destinations.place(&event.project);
         let deadline = Instant::from_std(message.deadline);
         let previous_attempt =
             Instant::from_std(message.received.checked_sub(message.waited).unwrap_or(message.received));
@@ -126,7 +127,7 @@ impl<S: Sink> Handler<S> {
             }
             // Asked before the halt too: what cannot go anyway must not wait there.
             if admitted.is_none()
-                && let Some(reason) = self.destinations.refusal(&event.project)
+                && let Some(reason) = place.refusal()
             {
                 return parked(reason, None);
             }
@@ -144,7 +145,7 @@ impl<S: Sink> Handler<S> {
                 Ok(None) => continue,
                 Err(denied) => return Verdict::Released(denied.into()),
             };
-            let admitted = match admitted.take().map_or_else(|| self.destinations.admit(&event.project), Ok) {
+            let admitted = match admitted.take().map_or_else(|| place.admit(), Ok) {
                 Ok(admitted) => admitted,
                 Err(reason) => return parked(reason, None),
             };
@@ -183,6 +184,11 @@ impl<S: Sink> Handler<S> {
                     admitted.answered();
                     pass.answered();
                     return dead(reason, cause);
+                }
+                Outcome::NotNow { reason, cause, wait } => {
+                    admitted.hold_off(&cause.detail, reason, wait);
+                    pass.answered();
+                    return parked(reason, Some(cause));
                 }
                 // Nothing is spent: the event is deferred, and tries again when the halt ends.
                 Outcome::Halt { reason, cause, wait } => pass.unusable(reason, &cause, wait),

@@ -26,7 +26,7 @@ fn handler(sink: FakeSink) -> Arc<Handler<FakeSink>> {
     Arc::new(Handler {
         sink: Arc::new(sink),
         halt: Arc::new(Halt::new(Arc::clone(&metrics), health)),
-        destinations: Destinations::new(Arc::clone(&metrics)),
+        destinations: Destinations::new(288, Arc::clone(&metrics)),
         announcements: Announcements::default(),
         pacer: Pacer::new(0, 288, 1, Arc::clone(&metrics)),
         projects: ProjectCounts::new([], &metrics),

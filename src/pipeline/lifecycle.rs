@@ -2,6 +2,7 @@
 
 use super::{
     announcements::Announcements,
+    backlog,
     backoff::Backoff,
     consume::Pool,
     destinations::Destinations,
@@ -49,7 +50,9 @@ pub struct Settings {
     pub grace: Duration,
     /// Deliveries that the source may have unsettled at once, of all lanes, and how many lanes there are.
     pub max_in_flight: usize,
-    /// Parked events that may be on their way at once, beside those.
+    /// The queues that fresh events come from.
+    pub fresh_from: Vec<String>,
+    /// Parked events that may be on their way at once, beside those; as many as fresh events of one lane.
     pub max_from_lots: usize,
     pub lanes: usize,
 }
@@ -86,7 +89,7 @@ pub async fn run<C: Connect, S: Sink, K: Parking, P: PauseStore>(
     let handler = Handler {
         sink: Arc::clone(&sink),
         halt: Arc::clone(&halt),
-        destinations: Destinations::new(Arc::clone(&metrics)),
+        destinations: Destinations::new(settings.max_from_lots, Arc::clone(&metrics)),
         announcements: Announcements::default(),
         pacer: Pacer::new(
             settings.rate_limit,
@@ -105,6 +108,7 @@ pub async fn run<C: Connect, S: Sink, K: Parking, P: PauseStore>(
 
     let lots = Lots::new(parking, Arc::clone(&pool), settings.max_from_lots);
     let _following = AbortOnDropHandle::new(tokio::spawn(resume::follow(Arc::clone(&pauses))));
+    let _watching = AbortOnDropHandle::new(tokio::spawn(backlog::watch(Arc::clone(&pool), settings.fresh_from)));
     let working = AbortOnDropHandle::new(tokio::spawn(Arc::clone(&lots).run()));
     health.beating(resume::known(pauses.board(), &stop)).await;
     let ended = sources(&pool, &connect).await;

@@ -8,7 +8,7 @@ use super::{
     consume::Pool,
     destinations::Admitted,
     handler::Handler,
-    parking::{Lot, NotNow, Oldest, Parking},
+    parking::{Lot, NotNow, Oldest, Parking, Whose},
     sink::Sink,
 };
 use crate::{
@@ -18,7 +18,10 @@ use crate::{
 use std::{
     collections::HashMap,
     convert::Infallible,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 use tokio::{
@@ -33,10 +36,15 @@ const LIST_EVERY: Duration = Duration::from_secs(60);
 const EMPTY_EVERY: Duration = Duration::from_secs(30);
 /// How often a lot that waits is counted.
 const COUNT_EVERY: Duration = Duration::from_secs(5);
+/// Events of projects without a lot of their own that are taken in one round, and the first and longest wait after a round that
+/// did not make them fewer: each costs a copy.
+const MOST_IN_A_ROUND: u64 = 1_000;
+const ROUND_EVERY: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(60));
 /// How often all lots are added up, however many events are parked meanwhile.
 const SHOW_EVERY: Duration = Duration::from_secs(1);
-/// A lot may have this part of the deliveries that all lots may, as its divisor: one cannot keep the others from theirs.
-const SHARE_OF_A_LOT: usize = 2;
+/// This part of the deliveries that all lots may have, as its divisor, is left to others by each: one cannot keep the others
+/// from theirs, and alone has nearly all.
+const LEFT_TO_OTHERS: usize = 8;
 
 /// What all workers of a process share.
 pub struct Lots<K, S> {
@@ -46,6 +54,8 @@ pub struct Lots<K, S> {
     room: Arc<Semaphore>,
     room_of_one: usize,
     known: Mutex<HashMap<ProjectId, Arc<Known>>>,
+    /// Events of projects without a lot of their own.
+    others: AtomicU64,
 }
 
 /// One lot, as its worker shows it.
@@ -65,8 +75,15 @@ struct Lies {
 impl<K: Parking, S: Sink> Lots<K, S> {
     /// `room`: deliveries from lots that may be unsettled at once.
     pub fn new(parking: K, pool: Arc<Pool<S>>, room: usize) -> Arc<Self> {
-        let (all, one) = (Arc::new(Semaphore::new(room.max(1))), (room / SHARE_OF_A_LOT).max(1));
-        Arc::new(Self { parking, pool, room: all, room_of_one: one, known: Mutex::default() })
+        let (all, one) = (Arc::new(Semaphore::new(room.max(1))), (room - room / LEFT_TO_OTHERS).max(1));
+        Arc::new(Self {
+            parking,
+            pool,
+            room: all,
+            room_of_one: one,
+            known: Mutex::default(),
+            others: AtomicU64::new(0),
+        })
     }
 
     /// Until the process stops. Reads the list of lots at once, for what processes before this one have left.
@@ -77,9 +94,52 @@ impl<K: Parking, S: Sink> Lots<K, S> {
             biased;
             () = stop.cancelled() => {}
             () = self.begin_workers(&workers) => {}
+            () = self.work_others() => {}
         }
         workers.close();
         workers.wait().await;
+    }
+
+    /// Takes events of projects without a lot of their own, for ever.
+    async fn work_others(&self) {
+        let mut backoff = Backoff::new();
+        loop {
+            self.ready().await;
+            let Err(error) = self.rounds_of_others(&mut backoff).await;
+            let wait = backoff.next_wait();
+            tracing::warn!(%error, wait_ms = wait.as_millis(), "parked events of projects without a queue of their own cannot be taken; trying again");
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    /// Round by round takes all that lies there and sees who may go; the rest comes back by being parked again.
+    async fn rounds_of_others(&self, backoff: &mut Backoff) -> Result<Infallible, NotNow> {
+        let mut lot = self.parking.open(Whose::Others).await?;
+        let room = Arc::new(Semaphore::new(self.room_of_one));
+        let mut wait = ROUND_EVERY.0;
+        loop {
+            let events = lot.count().await?;
+            self.others.store(events, Ordering::Relaxed);
+            for _ in 0..events.min(MOST_IN_A_ROUND) {
+                self.pool.handler.halt.until_wanted().await;
+                let one = Arc::clone(&room).acquire_owned().await.ok();
+                let all = Arc::clone(&self.room).acquire_owned().await.ok();
+                let Some(Oldest { delivery, .. }) = lot.take().await? else { break };
+                self.pool.begin(delivery, None, Places { _one: one, _all: all });
+            }
+            // Neither is ever closed.
+            drop(room.acquire_many(u32::try_from(self.room_of_one).unwrap_or(u32::MAX)).await);
+            *backoff = Backoff::new();
+            let left = lot.count().await?;
+            self.others.store(left, Ordering::Relaxed);
+            if left == 0 || left < events {
+                wait = ROUND_EVERY.0;
+            }
+            if left == 0 || left >= events {
+                tokio::time::sleep(wait).await;
+                wait = (wait * 2).min(ROUND_EVERY.1);
+            }
+        }
     }
 
     /// Begins a worker for each lot that is listed or announced, for ever.
@@ -163,6 +223,7 @@ impl<K: Parking, S: Sink> Lots<K, S> {
             let Lies { events, reason } = *lock(&lot.lies);
             *sum.entry(reason).or_insert(0) += events;
         }
+        *sum.entry(ParkReason::Provisioning).or_insert(0) += self.others.load(Ordering::Relaxed);
         let metrics = &self.pool.handler.metrics;
         for reason in ParkReason::ALL {
             let events: u64 = sum.get(&reason).copied().unwrap_or(0);
@@ -211,7 +272,7 @@ impl<K: Parking, S: Sink> Worker<K, S> {
 
     /// Takes events, and waits where the lot is empty. Ends with an error only.
     async fn work(&self, backoff: &mut Backoff) -> Result<Infallible, NotNow> {
-        let mut lot = self.of.parking.open(&self.project).await?;
+        let mut lot = self.of.parking.open(Whose::Project(&self.project)).await?;
         let room = Arc::new(Semaphore::new(self.of.room_of_one));
         loop {
             let parked = self.lot.parked.notified();

@@ -1,6 +1,7 @@
 //! From a delivery to its verdict: consume, handle, settle. Names no broker and no vendor.
 
 mod announcements;
+mod backlog;
 pub mod backoff;
 mod consume;
 pub mod delivery;

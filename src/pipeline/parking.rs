@@ -10,16 +10,25 @@ use std::error::Error;
 /// Why a lot or the list of lots cannot be had now. Nothing is lost by it: what lay there still does.
 pub type NotNow = Box<dyn Error + Send + Sync>;
 
+/// Whose lot it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whose<'a> {
+    Project(&'a ProjectId),
+    /// All projects that have none of their own: new ones that may not be created yet, and those beyond what the far side can
+    /// bear.
+    Others,
+}
+
 /// Where events are parked.
 pub trait Parking: Send + Sync + 'static {
     type Receipt: Receipt;
     type Lot: Lot<Receipt = Self::Receipt>;
 
-    /// The projects that have a lot, whoever made it. A lot may be empty.
+    /// The projects that have a lot of their own, whoever made it. A lot may be empty.
     fn lots(&self) -> impl Future<Output = Result<Vec<ProjectId>, NotNow>> + Send;
 
-    /// Opens a project's lot, to take events out of it.
-    fn open(&self, project: &ProjectId) -> impl Future<Output = Result<Self::Lot, NotNow>> + Send;
+    /// Opens a lot, to take events out of it.
+    fn open(&self, whose: Whose<'_>) -> impl Future<Output = Result<Self::Lot, NotNow>> + Send;
 
     /// Says goodbye.
     fn close(&self) -> impl Future<Output = ()> + Send;
@@ -33,7 +42,7 @@ pub struct Oldest<R: Receipt> {
     pub left: u64,
 }
 
-/// The parked events of one project. Dropped, it takes no more; what it has given is settled all the same.
+/// The parked events of one lot. Dropped, it takes no more; what it has given is settled all the same.
 pub trait Lot: Send + 'static {
     type Receipt: Receipt;
 

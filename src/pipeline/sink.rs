@@ -1,7 +1,7 @@
 //! The seam to whatever takes events: a service of the far side, or a script in tests.
 
 use crate::{
-    event::{Cause, DeadReason, Dispatch, Event, HaltReason},
+    event::{Cause, DeadReason, Dispatch, Event, HaltReason, ParkReason},
     process::secret::Generation,
 };
 use std::{fmt::Debug, hash::Hash, time::Duration};
@@ -39,6 +39,8 @@ pub enum Outcome {
     Dead { reason: DeadReason, cause: Cause },
     /// It may work later. `wait`, if any, holds back every call.
     Failed { cause: Cause, wait: Option<Duration> },
+    /// No event of its destination may be sent for `wait`, though nothing failed.
+    NotNow { reason: ParkReason, cause: Cause, wait: Duration },
     /// Nothing can be sent, whatever the event; for `wait`, if the far side says how long.
     Halt { reason: HaltReason, cause: Cause, wait: Option<Duration> },
 }
@@ -58,7 +60,7 @@ impl Outcome {
     pub fn scope(&self) -> Scope {
         match self {
             Self::Accepted(_) | Self::Repeated(_) | Self::Pending(_) | Self::Dead { .. } => Scope::Event,
-            Self::Failed { .. } => Scope::Destination,
+            Self::Failed { .. } | Self::NotNow { .. } => Scope::Destination,
             Self::Halt { .. } => Scope::Sink,
         }
     }
@@ -68,9 +70,11 @@ impl Outcome {
         match self {
             Self::Accepted(stored) => stored.status,
             Self::Repeated(repeat) => repeat.status,
-            Self::Pending(cause) | Self::Dead { cause, .. } | Self::Failed { cause, .. } | Self::Halt { cause, .. } => {
-                cause.status
-            }
+            Self::Pending(cause)
+            | Self::Dead { cause, .. }
+            | Self::Failed { cause, .. }
+            | Self::NotNow { cause, .. }
+            | Self::Halt { cause, .. } => cause.status,
         }
     }
 }

@@ -151,3 +151,29 @@ async fn one_poisonous_event_among_good_ones_is_exhausted_and_the_others_go_on()
     hookbro.stop().await;
     world.end().await;
 }
+
+/// Alone, the flood takes half a minute, and without isolation the others wait for all of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_healthy_project_that_floods_does_not_hold_up_the_others() {
+    let world = World::new("isoflood").await.with("broker.prefetch", "32");
+    let slow = Fault { app: Some("flood".into()), delay: Duration::from_millis(250), ..Fault::default() };
+    world.svix.sandbox.add_fault(slow);
+    let hookbro = Hookbro::ready(world.settings()).await;
+    let others = generated("others", &["one", "two"], 40);
+    pass(&world, &others[..20]).await;
+    let flood = generated("flood", &["flood"], 4_000);
+    let began = Instant::now();
+    world.publish(&flood).await;
+    let took = pass(&world, &others[20..]).await;
+    assert!(took < OTHERS_WAIT, "{took:?} for others behind a flood");
+    let all = [others, flood].concat();
+    until("the flood is over", Duration::from_secs(120), async || {
+        (ledger::missing(&world.svix, &all) == 0).then_some(())
+    })
+    .await;
+    println!("others behind a flood of {:?} took {took:?}", began.elapsed());
+    ledger::check(&world.svix, &all);
+    assert_eq!(world.broker.ready_dead().await, 0);
+    hookbro.stop().await;
+    world.end().await;
+}

@@ -218,22 +218,35 @@ async fn unknown_projects_are_given_up_where_the_operator_wants_that() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn more_new_projects_than_the_limit_pause_instead_of_being_created() {
-    let world = World::new("limit").await.with("routing.provision_limit", "3");
+async fn events_of_more_new_projects_than_the_limit_are_parked_and_others_go_on() {
+    let mut world = World::new("limit").await.with("routing.provision_limit", "3");
     let hookbro = Hookbro::ready(world.settings()).await;
-    let projects: Vec<String> = (0..6).map(|n| format!("new{n}")).collect();
+    let known = generated("known", &["known"], 40);
+    world.publish(&known[..20]).await;
+    world.arrive(&known[..20]).await;
+    let projects: Vec<String> = (0..30).map(|n| format!("new{n}")).collect();
     let names: Vec<&str> = projects.iter().map(String::as_str).collect();
-    let events = generated("limit", &names, 6);
-    world.publish(&events).await;
-    paused(&hookbro, "provisioning").await;
+    let new = generated("limit", &names, 60);
+    world.publish(&new).await;
+    world.publish(&known[20..]).await;
+    world.arrive(&known).await;
+    let parked = async |hookbro: &Hookbro| hookbro.metric("hookbro_events_parked{reason=\"provisioning\"}").await;
+    until("all but those of two projects are parked", SOON, async || (parked(&hookbro).await == 56.0).then_some(()))
+        .await;
     assert_eq!(world.svix.sandbox.applications().len(), 3);
-    nothing_was_spent(&world, &hookbro).await;
+    assert_eq!(hookbro.metric("hookbro_paused{reason=\"provisioning\"}").await, 0.0);
+    assert_eq!(hookbro.metric("hookbro_circuits_open").await, 0.0, "no application fails");
+    assert_eq!(world.broker.ready_dead().await, 0);
     hookbro.stop().await;
     assert_eq!(world.svix.sandbox.applications().len(), 3, "and so it stays");
-    until("deferred events are back", SOON, async || {
-        (world.broker.ready(&world.broker.queue).await == Some(3)).then_some(())
-    })
-    .await;
+    // Another process, which may create more, finds them.
+    world = world.with("routing.provision_limit", "100");
+    let hookbro = Hookbro::ready(world.settings()).await;
+    let all = [known, new].concat();
+    world.arrive(&all).await;
+    ledger::check(&world.svix, &all);
+    until("nothing is parked", SOON, async || (parked(&hookbro).await == 0.0).then_some(())).await;
+    hookbro.stop().await;
     world.end().await;
 }
 

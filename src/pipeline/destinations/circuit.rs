@@ -205,6 +205,12 @@ impl Circuit {
         true
     }
 
+    /// No event may go until then, though the destination has not failed; the next one is a probe.
+    pub fn hold_off(&mut self, now: Instant, until: Instant) {
+        self.came_home(now);
+        self.open(now, PROBE_EVERY.0, Some(until));
+    }
+
     /// Nothing was learned: the event's calls were not made, or broke off.
     pub fn abandoned(&mut self, leave: Leave) {
         self.in_flight -= 1;

@@ -4,7 +4,7 @@ use super::*;
 use std::task::Poll;
 
 fn destinations() -> Destinations {
-    Destinations::new(Arc::new(Metrics::new().unwrap()))
+    Destinations::new(10, Arc::new(Metrics::new().unwrap()))
 }
 
 fn project(name: &str) -> ProjectId {
@@ -15,6 +15,10 @@ fn fail(destinations: &Destinations, name: &str) {
     while let Ok(admitted) = destinations.admit(&project(name)) {
         let _ = admitted.failed("answered 500", None, false);
     }
+}
+
+fn fail_once(destinations: &Destinations, name: &str) {
+    let _ = destinations.admit(&project(name)).unwrap().failed("answered 500", None, false);
 }
 
 #[tokio::test(start_paused = true)]
@@ -56,6 +60,46 @@ async fn a_last_failure_with_nothing_accepted_opens_the_circuit_and_parks_the_ev
     assert!(!admitted.accepted_since(Instant::now()));
     assert_eq!(admitted.failed("answered 500", None, true), Failure::OfTheDestination);
     assert_eq!(destinations.open().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_events_wait_long_the_destination_with_most_places_gets_no_more_of_them() {
+    let destinations = destinations();
+    let (flood, other) = (project("flood"), project("other"));
+    destinations.admit(&other).unwrap().accepted();
+    let taken: Vec<_> = (0..6).map(|_| destinations.place(&flood)).collect();
+    assert_eq!(destinations.place(&flood).refusal(), None, "nobody waits");
+    destinations.set_crowded(true);
+    assert_eq!(destinations.place(&flood).refusal(), Some(ParkReason::OverLimit));
+    assert_eq!(destinations.place(&other).refusal(), None);
+    assert!(destinations.admit(&flood).is_ok(), "what is parked has places of its own");
+    drop(taken);
+    assert_eq!(destinations.place(&flood).refusal(), None);
+    let alone = Destinations::new(10, Arc::new(Metrics::new().unwrap()));
+    let _taken: Vec<_> = (0..10).map(|_| alone.place(&flood)).collect();
+    alone.set_crowded(true);
+    assert_eq!(alone.place(&flood).refusal(), None, "alone, it may have everything");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_destination_that_is_held_off_has_not_failed_and_is_asked_when_the_time_is_over() {
+    let destinations = destinations();
+    let new = project("new");
+    let hold =
+        || destinations.admit(&new).unwrap().hold_off("limit", ParkReason::Provisioning, Duration::from_secs(90));
+    hold();
+    assert_eq!(destinations.admit(&new).map(drop), Err(ParkReason::Provisioning));
+    assert_eq!((destinations.metrics.circuits_open.get(), destinations.open()), (0, Vec::new()));
+    let began = Instant::now();
+    destinations.until_chance(&new).await;
+    assert_eq!(began.elapsed(), Duration::from_secs(90));
+    hold();
+    destinations.until_chance(&new).await;
+    fail_once(&destinations, "new");
+    assert_eq!(destinations.metrics.circuits_open.get(), 1, "now it has failed");
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    destinations.admit(&new).unwrap().accepted();
+    assert_eq!(destinations.metrics.circuits_open.get(), 0);
 }
 
 #[tokio::test(start_paused = true)]

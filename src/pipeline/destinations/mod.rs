@@ -13,18 +13,27 @@ use circuit::{Chance, Circuit, Leave, Refusal};
 use jiff::Timestamp;
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, RwLock,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
     time::Duration,
 };
 use tokio::{sync::Notify, time::Instant};
 
-/// Destinations remembered; those that are idle are forgotten beyond it. Some 300 bytes each.
+/// The part of the places, as numerator and denominator, with which one destination keeps the others waiting.
+const MOST_OF_PLACES: (usize, usize) = (3, 5);
+/// Destinations remembered; those that are idle or held off are forgotten beyond it. Some 300 bytes each.
 const MOST: usize = 50_000;
 
 /// All destinations that events went to lately.
 #[derive(Debug)]
 pub struct Destinations {
     known: RwLock<HashMap<ProjectId, Arc<Destination>>>,
+    /// Whether events wait long for their turn.
+    crowded: AtomicBool,
+    /// Places that make a destination the one that the others wait for.
+    most: u32,
     metrics: Arc<Metrics>,
 }
 
@@ -33,6 +42,8 @@ pub struct Destinations {
 pub struct Destination {
     project: ProjectId,
     state: Mutex<State>,
+    /// Events of it that this process has and that are not settled, parked ones on their way among them.
+    places: AtomicU32,
     /// Somebody else's turn may have come.
     changed: Notify,
 }
@@ -40,8 +51,33 @@ pub struct Destination {
 #[derive(Debug, Default)]
 struct State {
     circuit: Circuit,
-    /// Since when the circuit is open, and what opened it.
-    open: Option<(Timestamp, String)>,
+    open: Option<Opened>,
+}
+
+/// What opened a circuit.
+#[derive(Debug)]
+struct Opened {
+    since: Timestamp,
+    /// For people.
+    cause: String,
+    /// Why its events are parked.
+    reason: ParkReason,
+}
+
+impl State {
+    fn can_be_forgotten(&self) -> bool {
+        match &self.open {
+            Some(open) => open.reason != ParkReason::CircuitOpen,
+            None => self.circuit.is_idle(),
+        }
+    }
+
+    fn park_reason(&self, refusal: Refusal) -> ParkReason {
+        match refusal {
+            Refusal::Open => self.open.as_ref().map_or(ParkReason::CircuitOpen, |open| open.reason),
+            Refusal::Ramping | Refusal::Stalled => ParkReason::OverLimit,
+        }
+    }
 }
 
 /// What a failure is about, as far as its destination is concerned.
@@ -66,18 +102,39 @@ pub struct Admitted {
 }
 
 impl Destinations {
-    pub fn new(metrics: Arc<Metrics>) -> Self {
-        Self { known: RwLock::default(), metrics }
+    /// `places`: fresh events that may be in flight at once, of all destinations.
+    pub fn new(places: usize, metrics: Arc<Metrics>) -> Self {
+        let most = u32::try_from(places * MOST_OF_PLACES.0 / MOST_OF_PLACES.1).unwrap_or(u32::MAX).max(1);
+        Self { known: RwLock::default(), crowded: AtomicBool::new(false), most, metrics }
     }
 
-    /// Leave for an event of `project`, or why it is to be parked.
-    pub fn admit(&self, project: &ProjectId) -> Result<Admitted, ParkReason> {
-        let destination = self.get(project);
-        let admitted = destination.lock().circuit.admit(Instant::now());
-        match admitted {
-            Ok(leave) => Ok(Admitted { destination, metrics: Arc::clone(&self.metrics), leave: Some(leave) }),
-            Err(refusal) => Err(park_reason(refusal)),
+    /// Says whether events wait long for their turn.
+    pub fn set_crowded(&self, crowded: bool) {
+        // Alone, nobody keeps anybody waiting.
+        let others = || self.known.read().unwrap_or_else(PoisonError::into_inner).len() > 1;
+        let crowded = crowded && others();
+        if self.crowded.swap(crowded, Ordering::Relaxed) != crowded {
+            tracing::info!(crowded, "whether a project that keeps others waiting has its events parked");
         }
+    }
+
+    /// Takes a place for an event of `project`, until the answer is dropped.
+    pub fn place(&self, project: &ProjectId) -> Place<'_> {
+        let destination = self.get(project);
+        destination.places.fetch_add(1, Ordering::Relaxed);
+        Place { of: self, destination }
+    }
+
+    /// Leave for an event of `project`, or why it is to be parked, or stays so.
+    pub fn admit(&self, project: &ProjectId) -> Result<Admitted, ParkReason> {
+        self.admit_to(self.get(project))
+    }
+
+    fn admit_to(&self, destination: Arc<Destination>) -> Result<Admitted, ParkReason> {
+        let mut state = destination.lock();
+        let admitted = state.circuit.admit(Instant::now()).map_err(|refusal| state.park_reason(refusal));
+        drop(state);
+        admitted.map(|leave| Admitted { destination, metrics: Arc::clone(&self.metrics), leave: Some(leave) })
     }
 
     /// Waits until [`Destinations::admit`] has a chance to give leave.
@@ -100,17 +157,19 @@ impl Destinations {
         }
     }
 
-    /// Why an event of `project` would be parked now, if it would.
+    /// Why a parked event of `project` stays parked now, if it does.
     pub fn refusal(&self, project: &ProjectId) -> Option<ParkReason> {
-        self.get(project).lock().circuit.refusal(Instant::now()).map(park_reason)
+        self.get(project).refusal()
     }
 
     /// The open circuits, by project.
     pub fn open(&self) -> Vec<OpenCircuit> {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         let open = known.values().filter_map(|destination| {
-            let (since, cause) = destination.lock().open.clone()?;
-            Some(OpenCircuit { project: destination.project.to_string(), since, cause })
+            let state = destination.lock();
+            let Opened { since, cause, .. } =
+                state.open.as_ref().filter(|open| open.reason == ParkReason::CircuitOpen)?;
+            Some(OpenCircuit { project: destination.project.to_string(), since: *since, cause: cause.clone() })
         });
         let mut open: Vec<_> = open.collect();
         open.sort_by(|one, other| one.project.cmp(&other.project));
@@ -123,8 +182,8 @@ impl Destinations {
         }
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= MOST {
-            // One that somebody holds is in use, whatever it says.
-            known.retain(|_, each| Arc::strong_count(each) > 1 || !each.lock().circuit.is_idle());
+            // One that somebody holds is in use, whatever it says. One that is held off without a failure is asked again.
+            known.retain(|_, each| Arc::strong_count(each) > 1 || !each.lock().can_be_forgotten());
         }
         // Detached: it must not keep the body of an event in memory.
         let project = project.detached();
@@ -133,20 +192,47 @@ impl Destinations {
     }
 }
 
-fn park_reason(refusal: Refusal) -> ParkReason {
-    match refusal {
-        Refusal::Open => ParkReason::CircuitOpen,
-        Refusal::Ramping | Refusal::Stalled => ParkReason::OverLimit,
-    }
-}
-
 impl Destination {
     fn new(project: ProjectId) -> Self {
-        Self { project, state: Mutex::default(), changed: Notify::new() }
+        Self { project, state: Mutex::default(), places: AtomicU32::new(0), changed: Notify::new() }
+    }
+
+    fn refusal(&self) -> Option<ParkReason> {
+        let state = self.lock();
+        state.circuit.refusal(Instant::now()).map(|refusal| state.park_reason(refusal))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The place of one event that this process has.
+#[derive(Debug)]
+pub struct Place<'d> {
+    of: &'d Destinations,
+    destination: Arc<Destination>,
+}
+
+impl Place<'_> {
+    /// Why the event, a fresh one, is to be parked now, if it is.
+    pub fn refusal(&self) -> Option<ParkReason> {
+        let has_most = || self.destination.places.load(Ordering::Relaxed) > self.of.most;
+        if self.of.crowded.load(Ordering::Relaxed) && has_most() {
+            return Some(ParkReason::OverLimit);
+        }
+        self.destination.refusal()
+    }
+
+    /// Leave for the event, or why it is to be parked.
+    pub fn admit(&self) -> Result<Admitted, ParkReason> {
+        self.of.admit_to(Arc::clone(&self.destination))
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.destination.places.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -168,7 +254,7 @@ impl Admitted {
         let was_open = state.circuit.is_open();
         let parks = state.circuit.refused(leave, Instant::now());
         if state.circuit.is_open() {
-            self.opened(&mut state, cause);
+            self.opened(&mut state, cause, ParkReason::CircuitOpen);
         } else if was_open {
             self.closed(&mut state);
         }
@@ -190,7 +276,7 @@ impl Admitted {
         }
         let is_open = state.circuit.is_open();
         if is_open {
-            self.opened(&mut state, cause);
+            self.opened(&mut state, cause, ParkReason::CircuitOpen);
         }
         drop(state);
         self.destination.changed.notify_waiters();
@@ -201,20 +287,41 @@ impl Admitted {
         }
     }
 
-    /// Shows that the circuit is open, and by what.
-    fn opened(&self, state: &mut State, cause: &str) {
-        if let Some((_, last)) = &mut state.open {
-            cause.clone_into(last);
+    /// No event of the destination may be sent for `wait`, though nothing failed.
+    pub fn hold_off(mut self, cause: &str, reason: ParkReason, wait: Duration) {
+        if self.leave.take().is_none() {
             return;
         }
-        state.open = Some((Timestamp::now(), cause.to_owned()));
-        self.metrics.circuits_open.inc();
+        let now = Instant::now();
+        let mut state = self.destination.lock();
+        state.circuit.hold_off(now, now + wait);
+        self.opened(&mut state, cause, reason);
+        drop(state);
+        self.destination.changed.notify_waiters();
+    }
+
+    /// Shows that the circuit is open, and by what.
+    fn opened(&self, state: &mut State, cause: &str, reason: ParkReason) {
+        if let Some(open) = state.open.as_mut().filter(|open| open.reason == reason) {
+            cause.clone_into(&mut open.cause);
+            return;
+        }
+        self.closed(state);
+        state.open = Some(Opened { since: Timestamp::now(), cause: cause.to_owned(), reason });
         let project = self.destination.project.as_str();
-        tracing::warn!(project, cause, "circuit open: the project's events are parked until a probe is accepted");
+        if reason == ParkReason::CircuitOpen {
+            self.metrics.circuits_open.inc();
+            tracing::warn!(project, cause, "circuit open: the project's events are parked until a probe is accepted");
+        } else {
+            tracing::warn!(project, cause, reason = reason.as_str(), "the project's events are parked");
+        }
     }
 
     fn closed(&self, state: &mut State) {
-        let Some((since, _)) = state.open.take() else { return };
+        let Some(Opened { since, reason, .. }) = state.open.take() else { return };
+        if reason != ParkReason::CircuitOpen {
+            return;
+        }
         self.metrics.circuits_open.dec();
         let open_for = Timestamp::now().duration_since(since);
         let project = self.destination.project.as_str();

@@ -2,7 +2,7 @@
 
 use super::route::AppId;
 use crate::{
-    event::{Cause, DeadReason, Event, HaltReason},
+    event::{Cause, DeadReason, Event, HaltReason, ParkReason},
     pipeline::sink::{Outcome, Repeat, Stored},
     process::secret::Generation,
 };
@@ -26,6 +26,11 @@ pub(super) enum Answer {
     NotFound(Cause),
     /// No such application, or it belongs to another organisation.
     AppMissing(Cause),
+    /// Its application is missing, and none may be created before the wait is over.
+    NotYet {
+        cause: Cause,
+        wait: Duration,
+    },
     /// This event will never be taken.
     Refused(Cause),
     /// This event will never be taken, for its size.
@@ -60,6 +65,7 @@ impl From<Answer> for Outcome {
             }
             Answer::NotFound(cause) => Self::Halt { reason: HaltReason::NotSvix, cause, wait: None },
             Answer::AppMissing(cause) => dead(DeadReason::Unroutable, cause),
+            Answer::NotYet { cause, wait } => Self::NotNow { reason: ParkReason::Provisioning, cause, wait },
             Answer::Refused(cause) => dead(DeadReason::Refused, cause),
             Answer::TooLarge(cause) => dead(DeadReason::TooLarge, cause),
             Answer::Unusable { reason, cause } => Self::Halt { reason, cause, wait: None },

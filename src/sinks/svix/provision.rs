@@ -191,8 +191,8 @@ impl Provisioner {
         app: &AppId,
         mut created: tokio::sync::MutexGuard<'_, Created>,
     ) -> Answer {
-        if let Err(pause) = self.reserve(app) {
-            return pause;
+        if let Err(not_yet) = self.reserve(app) {
+            return not_yet;
         }
         let answer = calls.post(event, app, Create::IfMissing).await;
         match answer {
@@ -217,11 +217,13 @@ impl Provisioner {
             created.pop_front();
         }
         if created.len() >= self.limit {
-            return Err(implausible(format!(
+            let wait = created.front().map_or(WINDOW, |oldest| WINDOW.saturating_sub(oldest.elapsed()));
+            let detail = format!(
                 "application {app} is missing, and routing.provision_limit = {} an hour is reached: is the token the \
                  right organisation's?",
                 self.limit
-            )));
+            );
+            return Err(Answer::NotYet { cause: Cause { status: Some(404), detail }, wait });
         }
         created.push_back(Instant::now());
         Ok(())

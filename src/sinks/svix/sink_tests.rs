@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    event::{Cause, Dispatch, HaltReason, ProjectId},
+    event::{Cause, Dispatch, HaltReason, ParkReason, ProjectId},
     pipeline::sink::{Repeat, Stored},
     process::secret::{Secret, SecretSource},
     sinks::svix::{
@@ -106,6 +106,7 @@ fn named(outcome: &Outcome) -> String {
         Outcome::Pending(_) => "pending".to_owned(),
         Outcome::Dead { reason, .. } => format!("dead {}", reason.as_str()),
         Outcome::Failed { .. } => "failed".to_owned(),
+        Outcome::NotNow { reason, .. } => format!("not now, {}", reason.as_str()),
         Outcome::Halt { reason, .. } => format!("halt {reason}"),
     }
 }
@@ -250,7 +251,7 @@ async fn a_burst_for_a_new_project_that_is_throttled_makes_no_further_call() {
 }
 
 #[tokio::test]
-async fn a_failing_creation_does_not_use_up_the_limit_and_a_reached_one_halts() {
+async fn a_failing_creation_does_not_use_up_the_limit_and_a_reached_one_parks() {
     let (svix, _) = svix([missing(), failed()], UnknownProject::Provision, 1);
     for _ in 0..3 {
         svix.client.answer_from_now_on([missing(), failed()]);
@@ -261,7 +262,7 @@ async fn a_failing_creation_does_not_use_up_the_limit_and_a_reached_one_halts() 
     svix.client.answer_from_now_on([missing()]);
     let other = BODY.replace("\"gigs\"", "\"dev\"");
     let outcome = deliver(&svix, &other, &|| true).await.unwrap();
-    assert!(matches!(&outcome, Outcome::Halt { reason: HaltReason::Provisioning, .. }), "{outcome:?}");
+    assert!(matches!(&outcome, Outcome::NotNow { reason: ParkReason::Provisioning, .. }), "{outcome:?}");
 }
 
 #[tokio::test]

@@ -9,14 +9,17 @@ use super::{
         declare::{DeclareError, declare},
     },
 };
-use crate::event::ProjectId;
+use crate::event::{ParkReason, Parked, ProjectId};
 use lapin::{Channel, Connection};
 use std::{
     collections::HashSet,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
-/// Queues of parked events. Each is a quorum queue, which costs every node of the broker some memory and a process for as long
+/// Projects with a queue of their own; further ones share one. Each is a quorum queue, which costs every node of the broker some memory and a process for as long
 /// as it exists, and none is ever deleted: RabbitMQ cannot delete a quorum queue only if it is empty.
 pub const MOST_LOTS: usize = 1_000;
 
@@ -31,10 +34,6 @@ pub enum NoLot {
     Channel(lapin::Error),
     #[error("cannot enter the queue of project {project} in the index `{index}`: {source}")]
     Index { project: ProjectId, index: String, source: PublishError },
-    #[error(
-        "{MOST_LOTS} projects have a queue of parked events, and no more may have one; docs/operations.md has the remedy"
-    )]
-    TooMany,
 }
 
 /// The queues of parked events on one broker, as far as this process knows them.
@@ -47,6 +46,8 @@ pub struct ParkedQueues {
     connection: tokio::sync::Mutex<Option<Connection>>,
     /// Projects whose queue exists and is in the index.
     known: Mutex<HashSet<ProjectId>>,
+    /// Whether the queue of all others exists.
+    others_declared: AtomicBool,
     /// One declaration at a time: events of a project come in bursts.
     declaring: tokio::sync::Mutex<()>,
 }
@@ -59,12 +60,13 @@ impl ParkedQueues {
             publisher: Publisher::new(settings.access.clone(), "hookbro parked index"),
             connection: tokio::sync::Mutex::default(),
             known: Mutex::default(),
+            others_declared: AtomicBool::new(false),
             declaring: tokio::sync::Mutex::default(),
         }
     }
 
-    /// The fanout exchange and queue of a project's parked events, declared and entered in the index if it is new.
-    pub(super) async fn lot(&self, project: &ProjectId) -> Result<String, NoLot> {
+    /// The fanout exchange and queue in which an event is parked, declared and entered in the index if it is new.
+    pub(super) async fn lot(&self, Parked { project, reason, .. }: &Parked) -> Result<String, NoLot> {
         let name = self.topology.lot(project);
         if self.known().contains(project) {
             return Ok(name);
@@ -73,10 +75,16 @@ impl ParkedQueues {
         if self.known().contains(project) {
             return Ok(name);
         }
-        if self.known().len() >= MOST_LOTS {
-            return Err(NoLot::TooMany);
+        // Anybody can invent projects.
+        if *reason == ParkReason::Provisioning || self.known().len() >= MOST_LOTS {
+            let others = self.topology.lot_of_others();
+            if !self.others_declared.load(Ordering::Relaxed) {
+                self.declare(&others).await?;
+                self.others_declared.store(true, Ordering::Relaxed);
+            }
+            return Ok(others);
         }
-        self.declare(project).await?;
+        self.declare(&name).await?;
         let entry = EventProperties::default().to_amqp();
         let entered = self.publisher.publish(self.topology.parked(), "", entry, project.as_str().as_bytes()).await;
         entered.map_err(|source| NoLot::Index {
@@ -88,9 +96,10 @@ impl ParkedQueues {
         Ok(name)
     }
 
-    /// The queue turned out to be gone.
+    /// The queue may be gone.
     pub(super) fn forget(&self, project: &ProjectId) {
         self.known().remove(project);
+        self.others_declared.store(false, Ordering::Relaxed);
     }
 
     /// These have a queue, and are in the index.
@@ -98,18 +107,18 @@ impl ParkedQueues {
         self.known().extend(projects.iter().map(ProjectId::detached));
     }
 
-    /// A channel to take events of a project on. Its queue exists then, even if an operator has deleted it.
-    pub(super) async fn open(&self, project: &ProjectId) -> Result<Channel, NoLot> {
+    /// A channel to take events out of `queue` on. It exists then, even if an operator has deleted it.
+    pub(super) async fn open(&self, queue: &str) -> Result<Channel, NoLot> {
         let mut connection = self.connection.lock().await;
         let connection = self.connected(&mut connection).await?;
-        declare(connection, &self.topology.of_lot(project)).await?;
+        declare(connection, &self.topology.of_lot(queue)).await?;
         connection.create_channel().await.map_err(NoLot::Channel)
     }
 
-    async fn declare(&self, project: &ProjectId) -> Result<(), NoLot> {
+    async fn declare(&self, queue: &str) -> Result<(), NoLot> {
         let mut connection = self.connection.lock().await;
         let connection = self.connected(&mut connection).await?;
-        Ok(declare(connection, &self.topology.of_lot(project)).await?)
+        Ok(declare(connection, &self.topology.of_lot(queue)).await?)
     }
 
     async fn connected<'c>(&self, kept: &'c mut Option<Connection>) -> Result<&'c Connection, ConnectError> {

@@ -4,11 +4,11 @@ use super::{DELAYS, PREFETCH, Rig};
 use crate::support::events::Sample;
 use bytes::Bytes;
 use hookbro::{
-    event::{Attempt, ProjectId, Released, Verdict},
+    event::{Attempt, ParkReason, Parked, ProjectId, Released, Verdict},
     observe::metrics::Metrics,
     pipeline::{
         delivery::{Delivery, Message, Receipt, Unsettled},
-        parking::{Lot, NotNow, Oldest, Parking},
+        parking::{Lot, NotNow, Oldest, Parking, Whose},
         source::{Connect, Demand, Ended, NotOpen, Occasion, Source},
     },
 };
@@ -43,7 +43,7 @@ struct Stored {
 #[derive(Clone, PartialEq)]
 enum Place {
     Rung(usize),
-    Lot(ProjectId),
+    Lot(Option<ProjectId>),
 }
 
 #[derive(Default)]
@@ -55,6 +55,7 @@ struct State {
     unsettled: BTreeMap<u64, (Place, Stored)>,
     dead: Vec<(Stored, String)>,
     parked: BTreeMap<ProjectId, VecDeque<Stored>>,
+    others: VecDeque<Stored>,
     next_tag: u64,
     /// Counts the sources: a receipt of an earlier one settles nothing.
     session: u64,
@@ -75,7 +76,7 @@ pub(super) struct MemoryReceipt {
 /// The events of one project that are parked in memory.
 pub(super) struct MemoryLot {
     broker: Arc<Broker>,
-    project: ProjectId,
+    project: Option<ProjectId>,
 }
 
 impl MemoryRig {
@@ -153,10 +154,18 @@ impl State {
         self.next_tag
     }
 
+    /// The events of a project that are parked, or of all others.
+    fn lot(&mut self, project: Option<ProjectId>) -> &mut VecDeque<Stored> {
+        match project {
+            Some(project) => self.parked.entry(project).or_default(),
+            None => &mut self.others,
+        }
+    }
+
     fn put_back(&mut self, place: Place, stored: Stored) {
         match place {
             Place::Rung(rung) => self.ready[rung].push_front(stored),
-            Place::Lot(project) => self.parked.entry(project).or_default().push_front(stored),
+            Place::Lot(project) => self.lot(project).push_front(stored),
         }
     }
 
@@ -189,6 +198,7 @@ impl Receipt for MemoryReceipt {
                 None => state.dead.push((stored, "exhausted".to_owned())),
             },
             Verdict::Dead(dead) => state.dead.push((stored, dead.reason.as_str().to_owned())),
+            Verdict::Parked(Parked { reason: ParkReason::Provisioning, .. }) => state.others.push_back(stored),
             Verdict::Parked(parked) => state.parked.entry(parked.project.clone()).or_default().push_back(stored),
             Verdict::Released(_) => state.put_back(place, stored),
         }
@@ -269,8 +279,12 @@ impl Parking for MemoryRig {
         Ok(self.0.state().parked.keys().cloned().collect())
     }
 
-    async fn open(&self, project: &ProjectId) -> Result<MemoryLot, NotNow> {
-        Ok(MemoryLot { broker: Arc::clone(&self.0), project: project.clone() })
+    async fn open(&self, whose: Whose<'_>) -> Result<MemoryLot, NotNow> {
+        let project = match whose {
+            Whose::Project(project) => Some(project.clone()),
+            Whose::Others => None,
+        };
+        Ok(MemoryLot { broker: Arc::clone(&self.0), project })
     }
 
     async fn close(&self) {}
@@ -281,16 +295,16 @@ impl Lot for MemoryLot {
 
     async fn take(&mut self) -> Result<Option<Oldest<MemoryReceipt>>, NotNow> {
         let mut state = self.broker.state();
-        let Some(lot) = state.parked.get_mut(&self.project) else { return Ok(None) };
+        let lot = state.lot(self.project.clone());
         let (taken, left) = (lot.pop_front(), lot.len() as u64);
         let Some(stored) = taken else { return Ok(None) };
         let tag = state.took(Place::Lot(self.project.clone()), &stored);
-        let delivery = self.broker.delivery(state.session, tag, format!("lot of {}", self.project), 0, stored);
+        let delivery = self.broker.delivery(state.session, tag, format!("lot of {:?}", self.project), 0, stored);
         Ok(Some(Oldest { delivery, left }))
     }
 
     async fn count(&mut self) -> Result<u64, NotNow> {
-        Ok(self.broker.state().parked.get(&self.project).map_or(0, VecDeque::len) as u64)
+        Ok(self.broker.state().lot(self.project.clone()).len() as u64)
     }
 }
 

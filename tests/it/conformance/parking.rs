@@ -13,7 +13,7 @@ use hookbro::{
     event::{Attempt, Cause, Dead, DeadReason, Event, ParkReason, Parked, ProjectId, Released, Verdict},
     pipeline::{
         delivery::{Delivery, Receipt},
-        parking::{Lot, Oldest, Parking},
+        parking::{Lot, Oldest, Parking, Whose},
         source::{Connect as _, Demand, Source},
     },
 };
@@ -24,6 +24,7 @@ conforms! {
     what_goes_back_comes_first_and_what_is_parked_again_comes_last
     a_parked_event_that_fails_enters_the_ladder_of_its_lane
     a_parked_event_may_become_a_dead_letter
+    projects_that_are_not_provisioned_share_a_lot_and_are_not_listed
 }
 
 fn project(name: &str) -> ProjectId {
@@ -52,7 +53,7 @@ async fn lot<P: Parking>(parking: &P, name: &str) -> P::Lot {
         parking.lots().await.unwrap().contains(&project(name)).then_some(())
     })
     .await;
-    parking.open(&project(name)).await.unwrap()
+    parking.open(Whose::Project(&project(name))).await.unwrap()
 }
 
 /// The next event of a lot, once it has one.
@@ -161,6 +162,28 @@ async fn a_parked_event_may_become_a_dead_letter(rig: impl Rig) {
     settle(take(&mut lot).await.delivery, &samples[0], Verdict::Dead(dead)).await;
     assert_eq!(rig.take_dead().await, [(samples[0].body.to_vec(), "refused".to_owned())]);
     empty(&mut lot).await;
+    drop(lot);
+    end(rig, source, parking).await;
+}
+
+async fn projects_that_are_not_provisioned_share_a_lot_and_are_not_listed(rig: impl Rig) {
+    let samples = generated("new", &["new1", "new2"], 4);
+    let mut source = open(&rig.connect()).await;
+    source.set_demand(Demand::Full).await.unwrap();
+    rig.publish(&samples).await;
+    for _ in &samples {
+        let Delivery { message, token } = next(&mut source).await;
+        let project = Event::parse(message.body.clone(), usize::MAX).unwrap().project;
+        let verdict = Verdict::Parked(Parked { project, reason: ParkReason::Provisioning, cause: None });
+        assert_eq!(token.settle(verdict.clone(), message.body).await, verdict);
+    }
+    let parking = rig.parking();
+    let mut lot = parking.open(Whose::Others).await.unwrap();
+    for sample in &samples {
+        settle(take(&mut lot).await.delivery, sample, Verdict::Delivered).await;
+    }
+    empty(&mut lot).await;
+    assert!(parking.lots().await.unwrap().is_empty());
     drop(lot);
     end(rig, source, parking).await;
 }

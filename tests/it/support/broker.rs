@@ -154,7 +154,7 @@ impl Broker {
             let rungs = (1..=6).flat_map(|n| [format!(".delay.{n}"), format!(".retry.{n}")]).chain([String::new()]);
             rungs.map(|rung| format!("{}{stem}{rung}", self.queue)).collect::<Vec<_>>()
         };
-        let others = [".dead", ".parked", ".lanes"].map(|name| format!("{}{name}", self.queue));
+        let others = [".dead", ".parked", ".parked.~others", ".lanes"].map(|name| format!("{}{name}", self.queue));
         let index = format!("{}.parked", self.queue);
         let mut lots = Vec::new();
         while let Ok(Some(entry)) = channel.basic_get(index.as_str().into(), BasicGetOptions { no_ack: true }).await {

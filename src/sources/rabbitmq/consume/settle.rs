@@ -3,7 +3,7 @@
 
 use super::{share::Taken, window::Window};
 use crate::{
-    event::{Parked, Released, Verdict},
+    event::{Released, Verdict},
     observe::metrics::Metrics,
     pipeline::delivery::Receipt,
     sources::rabbitmq::dead_letters::republish::{Original, Republished, Republisher},
@@ -98,9 +98,8 @@ impl Receipt for AmqpReceipt {
                     Republished::Not(why) => (Verdict::Released(why), Operation::Requeue),
                 }
             }
-            Verdict::Parked(Parked { ref project, .. }) => {
-                match Box::pin(self.republisher.to_parked(&self.original, project, &body, &self.settler.channel)).await
-                {
+            Verdict::Parked(ref parked) => {
+                match Box::pin(self.republisher.to_parked(&self.original, parked, &body, &self.settler.channel)).await {
                     Republished::Confirmed => (verdict, Operation::Ack),
                     Republished::Not(why) => (Verdict::Released(why), Operation::Requeue),
                 }

@@ -3,7 +3,7 @@
 //! loses.
 
 use crate::{
-    event::{Attempt, Dead, ProjectId, Released},
+    event::{Attempt, Dead, Parked, Released},
     observe::metrics::Metrics,
     pipeline::backoff::Backoff,
     sources::rabbitmq::{
@@ -74,14 +74,8 @@ impl Republisher {
     }
 
     /// Publishes a copy to the queue of the project's parked events.
-    pub async fn to_parked(
-        &self,
-        original: &Original,
-        project: &ProjectId,
-        body: &[u8],
-        from: &Channel,
-    ) -> Republished {
-        self.until_published(&Place::Parked(project), original, body, from).await
+    pub async fn to_parked(&self, original: &Original, parked: &Parked, body: &[u8], from: &Channel) -> Republished {
+        self.until_published(&Place::Parked(parked), original, body, from).await
     }
 
     /// Publishes a copy of a parked event to the delay queue that `exchange` leads to.
@@ -130,13 +124,13 @@ impl Republisher {
                 let properties = dead_properties(properties, dead, original.attempt.get());
                 self.publish_copy(&self.dead_exchange, original, properties, body, from).await
             }
-            Place::Parked(project) => {
-                let lot = self.parked.lot(project).await;
+            Place::Parked(parked) => {
+                let lot = self.parked.lot(parked).await;
                 let lot = lot.map_err(|error| NotPublished::Failed(Failed::NoLot(error)))?;
                 let published = self.publish_copy(&lot, original, fresh_properties(properties), body, from).await;
                 if matches!(published, Err(NotPublished::Failed(_))) {
                     // It may be gone; if not, it is declared and entered once more.
-                    self.parked.forget(project);
+                    self.parked.forget(&parked.project);
                 }
                 published
             }
@@ -183,8 +177,8 @@ impl Republisher {
 /// Where a copy goes.
 enum Place<'a> {
     DeadLetters(&'a Dead),
-    /// The queue of this project's parked events.
-    Parked(&'a ProjectId),
+    /// The queue of its project's parked events.
+    Parked(&'a Parked),
     /// The delay queue behind this exchange.
     Delay(&'a str),
 }

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     event::ProjectId,
-    pipeline::parking::{NotNow, Parking},
+    pipeline::parking::{NotNow, Parking, Whose},
 };
 use std::sync::Arc;
 use tokio_util::task::TaskTracker;
@@ -41,10 +41,13 @@ impl Parking for RabbitParking {
         Ok(found)
     }
 
-    async fn open(&self, project: &ProjectId) -> Result<RabbitLot, NotNow> {
-        let channel = self.queues.open(project).await?;
-        let queue = self.queues.topology.lot(project).into();
-        Ok(RabbitLot::new(channel, queue, self.queues.topology.clone(), self.shared.clone(), &self.settling))
+    async fn open(&self, whose: Whose<'_>) -> Result<RabbitLot, NotNow> {
+        let queue = match whose {
+            Whose::Project(project) => self.queues.topology.lot(project),
+            Whose::Others => self.queues.topology.lot_of_others(),
+        };
+        let channel = self.queues.open(&queue).await?;
+        Ok(RabbitLot::new(channel, queue.into(), self.queues.topology.clone(), self.shared.clone(), &self.settling))
     }
 
     async fn close(&self) {

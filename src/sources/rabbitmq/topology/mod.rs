@@ -178,9 +178,14 @@ impl Topology {
         format!("{}.~{}", self.parked, hex(project.as_str().as_bytes(), LOT_HASH))
     }
 
-    /// The objects of a project's parked events.
-    pub(super) fn of_lot(&self, project: &ProjectId) -> Self {
-        let name = self.lot(project);
+    /// The fanout exchange and queue of parked events whose project has none of its own.
+    pub(super) fn lot_of_others(&self) -> String {
+        format!("{}.~others", self.parked)
+    }
+
+    /// The objects of a queue of parked events.
+    pub(super) fn of_lot(&self, name: &str) -> Self {
+        let name = name.to_owned();
         Self {
             fanouts: vec![name.clone()],
             bindings: vec![bind(&name, &name, "")],
@@ -261,6 +266,11 @@ impl Topology {
         let forked = self.fork.iter().flat_map(|fork| fork.bindings.iter().map(String::as_str));
         let direct = self.bindings.iter().filter(|binding| binding.exchange == self.topic_exchange);
         forked.chain(direct.map(|binding| binding.routing_key.as_str()))
+    }
+
+    /// The queues that fresh events come from: each lane's first.
+    pub fn entries(&self) -> impl Iterator<Item = &str> {
+        self.rungs.iter().filter(|rung| rung.attempt == Attempt::FIRST).map(|rung| rung.queue.as_str())
     }
 
     /// Most parked events that are on their way at once: as many as fresh ones.
