@@ -39,7 +39,9 @@ pub enum NoLot {
 /// The queues of parked events on one broker, as far as this process knows them.
 #[derive(Debug)]
 pub struct ParkedQueues {
-    pub(super) connector: Connector,
+    connector: Connector,
+    /// Of those who read the index: one that waits for a broker which never answers is waited for by one alone.
+    pub(super) index_connector: Connector,
     pub(super) topology: Topology,
     /// Of entries of the index.
     pub(super) publisher: Publisher,
@@ -56,6 +58,7 @@ impl ParkedQueues {
     pub fn new(settings: &Settings) -> Self {
         Self {
             connector: Connector::new(settings.access.clone()),
+            index_connector: Connector::new(settings.access.clone()),
             topology: Topology::new(settings),
             publisher: Publisher::new(settings.access.clone(), "hookbro parked index"),
             connection: tokio::sync::Mutex::default(),

@@ -35,8 +35,8 @@ impl Parking for RabbitParking {
     type Lot = RabbitLot;
 
     async fn lots(&self) -> Result<Vec<ProjectId>, NotNow> {
-        let ParkedQueues { connector, topology, publisher, .. } = &*self.queues;
-        let found = index::read(connector, topology, publisher).await?;
+        let ParkedQueues { index_connector, topology, publisher, .. } = &*self.queues;
+        let found = index::read(index_connector, topology, publisher).await?;
         self.queues.learn(&found);
         Ok(found)
     }
