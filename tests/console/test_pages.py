@@ -81,12 +81,14 @@ class Finding(Console):
             page.wait_for_url("**/events?*outcome=dead*")
             self.assertEqual(page.get_by_label("Project", exact=True).input_value(), "dev")
             self.assertEqual({text.strip("✕\n ") for text in page.locator("tbody .badge").all_inner_texts()}, {"dead"})
-            watched.open("/events?limit=10")
+            # Of one project whose rows all differ: two bad events may share their id, their fault and their second.
+            watched.open("/events?project=acme-mobile&limit=10")
             first = page.locator("tbody tr").all_inner_texts()
             page.get_by_role("link", name="Older events").click()
             page.wait_for_url("**cursor=*")
             second = page.locator("tbody tr").all_inner_texts()
-            self.assertEqual(len(first), 10)
+            self.assertEqual(len(set(first)), 10)
+            self.assertTrue(second)
             self.assertFalse(set(first) & set(second))
 
     def test_one_id_of_two_projects_has_a_page_for_each(self):
