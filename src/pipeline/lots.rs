@@ -1,7 +1,7 @@
 //! Gives parked events back: a worker for each lot takes its events, oldest first, as its destination, the halt and the
 //! operators allow.
 //!
-//! A worker takes leave of the destination before it takes an event, so that no event is moved that may not go.
+//! A worker asks the destination for leave before it takes an event, so that no event is moved that may not go.
 
 use super::{
     backoff::Backoff,
@@ -62,12 +62,12 @@ pub struct Lots<K, S> {
 struct Known {
     /// An event was parked there.
     parked: Notify,
-    lies: Mutex<Lies>,
+    contents: Mutex<Contents>,
 }
 
-/// What lies in one lot.
+/// What is in one lot.
 #[derive(Clone, Copy)]
-struct Lies {
+struct Contents {
     events: u64,
     reason: ParkReason,
 }
@@ -89,13 +89,8 @@ impl<K: Parking, S: Sink> Lots<K, S> {
     /// Until the process stops. Reads the list of lots at once, for what processes before this one have left.
     pub async fn run(self: Arc<Self>) {
         let workers = TaskTracker::new();
-        let stop = self.pool.handler.stop.requested.clone();
-        tokio::select! {
-            biased;
-            () = stop.cancelled() => {}
-            () = self.begin_workers(&workers) => {}
-            () = self.work_others() => {}
-        }
+        let stop = &self.pool.handler.stop.requested;
+        stop.run_until_cancelled(async { tokio::join!(self.begin_workers(&workers), self.work_others()) }).await;
         workers.close();
         workers.wait().await;
     }
@@ -159,7 +154,9 @@ impl<K: Parking, S: Sink> Lots<K, S> {
                     biased;
                     listed = &mut listing => break listed,
                     () = self.pool.handler.announcements.next() => {
-                        for project in self.pool.handler.announcements.take() {
+                        let parked = self.pool.handler.announcements.take();
+                        // The rounds of all others find the rest.
+                        for project in parked.into_iter().filter(|project| self.parking.has_lot(project)) {
                             self.worker(&project, workers).parked.notify_one();
                         }
                     }
@@ -209,10 +206,12 @@ impl<K: Parking, S: Sink> Lots<K, S> {
         }
         let lot = Arc::new(Known {
             parked: Notify::new(),
-            lies: Mutex::new(Lies { events: 0, reason: ParkReason::OverLimit }),
+            contents: Mutex::new(Contents { events: 0, reason: ParkReason::OverLimit }),
         });
         known.insert(project.clone(), Arc::clone(&lot));
-        workers.spawn(Worker { of: Arc::clone(self), project: project.clone(), lot: Arc::clone(&lot) }.run());
+        let worker = Worker { of: Arc::clone(self), project: project.clone(), lot: Arc::clone(&lot) };
+        let stop = self.pool.handler.stop.requested.clone();
+        workers.spawn(async move { stop.run_until_cancelled(worker.run()).await });
         lot
     }
 
@@ -220,7 +219,7 @@ impl<K: Parking, S: Sink> Lots<K, S> {
     fn show(&self) {
         let mut sum = HashMap::new();
         for lot in self.known().values() {
-            let Lies { events, reason } = *lock(&lot.lies);
+            let Contents { events, reason } = *lock(&lot.contents);
             *sum.entry(reason).or_insert(0) += events;
         }
         *sum.entry(ParkReason::Provisioning).or_insert(0) += self.others.load(Ordering::Relaxed);
@@ -250,23 +249,15 @@ struct Worker<K, S> {
 }
 
 impl<K: Parking, S: Sink> Worker<K, S> {
+    /// For ever.
     async fn run(self) {
-        let stop = self.of.pool.handler.stop.requested.clone();
         let mut backoff = Backoff::new();
         loop {
-            let worked = tokio::select! {
-                biased;
-                () = stop.cancelled() => return,
-                worked = self.work(&mut backoff) => worked,
-            };
-            let Err(error) = worked;
+            let Err(error) = self.work(&mut backoff).await;
             let wait = backoff.next_wait();
             let project = self.project.as_str();
             tracing::warn!(project, %error, wait_ms = wait.as_millis(), "parked events of the project cannot be taken; trying again");
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = tokio::time::sleep(wait) => {}
-            }
+            tokio::time::sleep(wait).await;
         }
     }
 
@@ -299,22 +290,23 @@ impl<K: Parking, S: Sink> Worker<K, S> {
                 }
             };
             let Some(Oldest { delivery, left }) = lot.take().await? else { return Ok(()) };
-            self.lies(left);
+            self.show(left);
             self.of.pool.begin(delivery, Some(admitted), places);
         }
     }
 
     async fn count(&self, lot: &mut K::Lot) -> Result<u64, NotNow> {
         let events = lot.count().await?;
-        self.lies(events);
+        self.show(events);
         Ok(events)
     }
 
-    fn lies(&self, events: u64) {
+    /// Shows how many events are in the lot, and why they are.
+    fn show(&self, events: u64) {
         let handler = &self.of.pool.handler;
         let paused = handler.board.is_paused(&self.project).then_some(ParkReason::Paused);
         let reason = paused.or_else(|| handler.destinations.refusal(&self.project)).unwrap_or(ParkReason::OverLimit);
-        *lock(&self.lot.lies) = Lies { events, reason };
+        *lock(&self.lot.contents) = Contents { events, reason };
     }
 
     /// Waits until one more event may go: its project is not paused, nothing is halted, its destination takes one, and there is

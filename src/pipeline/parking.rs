@@ -27,6 +27,9 @@ pub trait Parking: Send + Sync + 'static {
     /// The projects that have a lot of their own, whoever made it. A lot may be empty.
     fn lots(&self) -> impl Future<Output = Result<Vec<ProjectId>, NotNow>> + Send;
 
+    /// Whether `project` has a lot of its own, as far as this process knows.
+    fn has_lot(&self, project: &ProjectId) -> bool;
+
     /// Opens a lot, to take events out of it.
     fn open(&self, whose: Whose<'_>) -> impl Future<Output = Result<Self::Lot, NotNow>> + Send;
 

@@ -234,6 +234,12 @@ async fn events_of_more_new_projects_than_the_limit_are_parked_and_others_go_on(
     until("all but those of two projects are parked", SOON, async || (parked(&hookbro).await == 56.0).then_some(()))
         .await;
     assert_eq!(world.svix.sandbox.applications().len(), 3);
+    let others = format!("{}.parked.~others", world.broker.queue);
+    until("they share a queue", SOON, async || (world.broker.ready(&others).await? > 0).then_some(())).await;
+    for name in &projects {
+        let own = format!("{}.parked.{name}", world.broker.queue);
+        assert_eq!(world.broker.ready(&own).await, None, "anybody can invent projects: {own} must not exist");
+    }
     assert_eq!(hookbro.metric("hookbro_paused{reason=\"provisioning\"}").await, 0.0);
     assert_eq!(hookbro.metric("hookbro_circuits_open").await, 0.0, "no application fails");
     assert_eq!(world.broker.ready_dead().await, 0);

@@ -279,6 +279,10 @@ impl Parking for MemoryRig {
         Ok(self.0.state().parked.keys().cloned().collect())
     }
 
+    fn has_lot(&self, project: &ProjectId) -> bool {
+        self.0.state().parked.contains_key(project)
+    }
+
     async fn open(&self, whose: Whose<'_>) -> Result<MemoryLot, NotNow> {
         let project = match whose {
             Whose::Project(project) => Some(project.clone()),

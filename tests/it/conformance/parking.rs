@@ -53,6 +53,7 @@ async fn lot<P: Parking>(parking: &P, name: &str) -> P::Lot {
         parking.lots().await.unwrap().contains(&project(name)).then_some(())
     })
     .await;
+    assert!(parking.has_lot(&project(name)));
     parking.open(Whose::Project(&project(name))).await.unwrap()
 }
 
@@ -184,6 +185,7 @@ async fn projects_that_are_not_provisioned_share_a_lot_and_are_not_listed(rig: i
     }
     empty(&mut lot).await;
     assert!(parking.lots().await.unwrap().is_empty());
+    assert!(!parking.has_lot(&project("new1")) && !parking.has_lot(&project("new2")));
     drop(lot);
     end(rig, source, parking).await;
 }

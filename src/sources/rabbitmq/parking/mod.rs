@@ -41,6 +41,10 @@ impl Parking for RabbitParking {
         Ok(found)
     }
 
+    fn has_lot(&self, project: &ProjectId) -> bool {
+        self.queues.has_lot(project)
+    }
+
     async fn open(&self, whose: Whose<'_>) -> Result<RabbitLot, NotNow> {
         let queue = match whose {
             Whose::Project(project) => self.queues.topology.lot(project),
