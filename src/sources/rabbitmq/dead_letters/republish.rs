@@ -1,6 +1,6 @@
 //! Republishing: a copy takes the place of a delivery, in the dead-letter queue, in its project's queue of parked events, in a
-//! delay queue, or back at the end of the queue that it came from. A copy is always confirmed before the original is acknowledged, so a crash repeats and never
-//! loses.
+//! delay queue, or back at the end of the queue that it came from. A copy is always confirmed before the original is
+//! acknowledged, so a crash repeats and never loses.
 
 use crate::{
     event::{Attempt, Dead, Parked, Released},
@@ -8,7 +8,7 @@ use crate::{
     pipeline::backoff::Backoff,
     sources::rabbitmq::{
         headers::{dead_properties, fresh_properties, portable},
-        parked_queues::{NoLot, ParkedQueues},
+        parked_queues::{NoLot, ParkedQueues, is_gone},
         publish::{PublishError, Publisher},
         topology::Topology,
     },
@@ -128,9 +128,10 @@ impl Republisher {
                 let lot = self.parked.lot(parked).await;
                 let lot = lot.map_err(|error| NotPublished::Failed(Failed::NoLot(error)))?;
                 let published = self.publish_copy(&lot, original, fresh_properties(properties), body, from).await;
-                if matches!(published, Err(NotPublished::Failed(_))) {
-                    // It may be gone; if not, it is declared and entered once more.
-                    self.parked.forget(&parked.project);
+                if let Err(NotPublished::Failed(Failed::Publish(error))) = &published
+                    && is_gone(error)
+                {
+                    self.parked.forget(&lot);
                 }
                 published
             }
