@@ -34,8 +34,8 @@ pub const FAILURES_IN_A_ROW: u32 = 20;
 /// behind theirs. Beyond so many, it is the sink that fails.
 const PROBES_AT_ONCE: u32 = 100;
 
-/// How often it is looked again whether an event is wanted.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// How often to check again whether an event is wanted.
+const CHECK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Whether everything is halted, and why. Shared by all deliveries in flight.
 #[derive(Debug)]
@@ -221,7 +221,7 @@ impl Halt {
             tokio::select! {
                 _ = states.changed() => {}
                 // Those that wait here may have ended without a change of state.
-                () = tokio::time::sleep(LOOK_AGAIN) => {}
+                () = tokio::time::sleep(CHECK_AGAIN) => {}
             }
         }
     }

@@ -76,7 +76,7 @@ async fn try_again<S: Sink>(halt: &Halt, sink: &S, reason: HaltReason) -> Option
     }
 }
 
-/// Waits while an event may be tried, until one has told more or none has come for [`QUIET`].
+/// Waits while an event may be tried, until one has shown more or none has come for [`QUIET`].
 async fn until_tried_or_quiet(halt: &Halt, states: &mut watch::Receiver<State>) -> Result<(), watch::error::RecvError> {
     let is_at = |state: &State, step| matches!(state, State::Halted(closed) if closed.step == step);
     let mut quiet_since = Instant::now();

@@ -10,7 +10,7 @@ use crate::{
 use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 
-/// How often the store is asked: what one replica is told, the others heed so much later.
+/// How often the store is asked: a pause at one replica reaches the others so much later.
 const POLL_EVERY: Duration = Duration::from_secs(2);
 /// The same until it has answered for the first time.
 const FIRST_POLL_EVERY: Duration = Duration::from_millis(50);

@@ -1,4 +1,4 @@
-//! Projects that an operator has paused: their events wait aside while all others go on, and go out once they are resumed,
+//! Projects that an operator has paused: their events are parked while all others go on, and go out once they are resumed,
 //! through kills, restarts and replicas.
 
 use crate::support::{
@@ -59,7 +59,7 @@ fn ids(samples: &[Sample]) -> Vec<String> {
     samples.iter().map(|sample| sample.id.clone()).collect()
 }
 
-/// Takes out what lies aside.
+/// Takes out what is parked.
 #[track_caller]
 fn keep_their_order<'w>(world: &'w World, project: &'w str, expected: &'w [Sample]) -> impl Future<Output = ()> + 'w {
     let place = std::panic::Location::caller();
@@ -139,13 +139,13 @@ async fn a_pause_survives_kills_and_no_kill_loses_an_event() {
     world.publish(&samples[..COUNT / 2]).await;
     let publishing = world.publish(&samples[COUNT / 2..]);
     let killing = async {
-        until("many lie aside", SOON, async || (lying(&world, "gigs").await > 500).then_some(())).await;
+        until("many are parked", SOON, async || (lying(&world, "gigs").await > 500).then_some(())).await;
         hookbro.kill();
     };
     tokio::join!(publishing, killing);
-    // What was confirmed and not acknowledged at that moment lies aside twice.
+    // What was confirmed and not acknowledged at that moment is parked twice.
     let mut hookbro = Hookbro::ready(world.settings()).await;
-    until("all lie aside", SOON, async || {
+    until("all are parked", SOON, async || {
         let waiting = world.broker.ready(&world.broker.queue).await.unwrap_or(0);
         (waiting == 0 && lying(&world, "gigs").await >= COUNT as u32).then_some(())
     })

@@ -1,4 +1,4 @@
-//! The circuit of one destination as a plain value: told what happened and when, it says whether an event may go.
+//! The circuit of one destination as a plain value: from what happened and when, it says whether an event may go.
 //!
 //! It knows no clock, no lock and no event, so that a table can test it.
 

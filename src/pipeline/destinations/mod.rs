@@ -41,6 +41,7 @@ pub struct Destinations {
 #[derive(Debug)]
 pub struct Destination {
     project: ProjectId,
+    metrics: Arc<Metrics>,
     state: Mutex<State>,
     /// Events of it that this process has and that are not settled, parked ones on their way among them.
     places: AtomicU32,
@@ -97,7 +98,6 @@ pub enum Failure {
 #[derive(Debug)]
 pub struct Admitted {
     destination: Arc<Destination>,
-    metrics: Arc<Metrics>,
     leave: Option<Leave>,
 }
 
@@ -114,7 +114,12 @@ impl Destinations {
         let others = || self.known.read().unwrap_or_else(PoisonError::into_inner).len() > 1;
         let crowded = crowded && others();
         if self.crowded.swap(crowded, Ordering::Relaxed) != crowded {
-            tracing::info!(crowded, "whether a project that keeps others waiting has its events parked");
+            match crowded {
+                true => tracing::info!(
+                    "events wait long for their turn: a project that has most places gets no more of them"
+                ),
+                false => tracing::info!("events do not wait long any more: every project gets places again"),
+            }
         }
     }
 
@@ -134,7 +139,7 @@ impl Destinations {
         let mut state = destination.lock();
         let admitted = state.circuit.admit(Instant::now()).map_err(|refusal| state.park_reason(refusal));
         drop(state);
-        admitted.map(|leave| Admitted { destination, metrics: Arc::clone(&self.metrics), leave: Some(leave) })
+        admitted.map(|leave| Admitted { destination, leave: Some(leave) })
     }
 
     /// Waits until [`Destinations::admit`] has a chance to give leave.
@@ -187,14 +192,14 @@ impl Destinations {
         }
         // Detached: it must not keep the body of an event in memory.
         let project = project.detached();
-        let destination = || Arc::new(Destination::new(project.clone()));
+        let destination = || Arc::new(Destination::new(project.clone(), Arc::clone(&self.metrics)));
         Arc::clone(known.entry(project.clone()).or_insert_with(destination))
     }
 }
 
 impl Destination {
-    fn new(project: ProjectId) -> Self {
-        Self { project, state: Mutex::default(), places: AtomicU32::new(0), changed: Notify::new() }
+    fn new(project: ProjectId, metrics: Arc<Metrics>) -> Self {
+        Self { project, metrics, state: Mutex::default(), places: AtomicU32::new(0), changed: Notify::new() }
     }
 
     fn refusal(&self) -> Option<ParkReason> {
@@ -270,11 +275,11 @@ impl Admitted {
         let now = Instant::now();
         let mut state = self.destination.lock();
         let was_open = state.circuit.is_open();
-        state.circuit.failed(leave, now, quiet.map(|quiet| now + quiet));
+        let mut is_open = state.circuit.failed(leave, now, quiet.map(|quiet| now + quiet));
         if outage {
             state.circuit.trip(now);
+            is_open = true;
         }
-        let is_open = state.circuit.is_open();
         if is_open {
             self.opened(&mut state, cause, ParkReason::CircuitOpen);
         }
@@ -310,7 +315,7 @@ impl Admitted {
         state.open = Some(Opened { since: Timestamp::now(), cause: cause.to_owned(), reason });
         let project = self.destination.project.as_str();
         if reason == ParkReason::CircuitOpen {
-            self.metrics.circuits_open.inc();
+            self.destination.metrics.circuits_open.inc();
             tracing::warn!(project, cause, "circuit open: the project's events are parked until a probe is accepted");
         } else {
             tracing::warn!(project, cause, reason = reason.as_str(), "the project's events are parked");
@@ -322,7 +327,7 @@ impl Admitted {
         if reason != ParkReason::CircuitOpen {
             return;
         }
-        self.metrics.circuits_open.dec();
+        self.destination.metrics.circuits_open.dec();
         let open_for = Timestamp::now().duration_since(since);
         let project = self.destination.project.as_str();
         tracing::info!(

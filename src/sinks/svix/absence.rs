@@ -19,14 +19,14 @@ const MOST: usize = 1_000;
 
 /// What was answered, when, and under which credentials.
 #[derive(Debug)]
-struct Told {
+struct Lookup {
     at: Instant,
     under: Generation,
     answer: Result<Presence, Answer>,
 }
 
 /// One at a time asks for an application; those who wait for it share its answer.
-type Slot = Arc<tokio::sync::Mutex<Option<Told>>>;
+type Slot = Arc<tokio::sync::Mutex<Option<Lookup>>>;
 
 /// Asks for applications, each rarely.
 #[derive(Debug, Default)]
@@ -43,15 +43,15 @@ impl Absences {
     ) -> Option<Result<Presence, Answer>> {
         let wanted = Instant::now();
         let slot = self.slot(app);
-        let mut told = slot.lock().await;
-        if let Some(told) = told.as_ref().filter(|told| told.under == under && told.holds(wanted)) {
-            return Some(told.answer.clone());
+        let mut last = slot.lock().await;
+        if let Some(last) = last.as_ref().filter(|last| last.under == under && last.holds(wanted)) {
+            return Some(last.answer.clone());
         }
         if !goes_on() {
             return None;
         }
         let answer = calls.look_up(app).await;
-        *told = Some(Told { at: Instant::now(), under, answer: answer.clone() });
+        *last = Some(Lookup { at: Instant::now(), under, answer: answer.clone() });
         Some(answer)
     }
 
@@ -62,7 +62,7 @@ impl Absences {
         }
         if slots.len() >= MOST {
             // One that is locked is in use.
-            slots.retain(|_, slot| slot.try_lock().map_or(true, |told| told.as_ref().is_some_and(Told::is_fresh)));
+            slots.retain(|_, slot| slot.try_lock().map_or(true, |last| last.as_ref().is_some_and(Lookup::is_fresh)));
         }
         let slot = Slot::default();
         if slots.len() < MOST {
@@ -72,7 +72,7 @@ impl Absences {
     }
 }
 
-impl Told {
+impl Lookup {
     /// Whether this answers who wants to know since `wanted`.
     fn holds(&self, wanted: Instant) -> bool {
         self.at > wanted || self.is_fresh()

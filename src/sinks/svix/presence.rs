@@ -32,7 +32,7 @@ fn reply(asked: &Asked) -> Reply<'_> {
     asked.head.reply(&asked.body)
 }
 
-/// What follows from a look that told nothing. Never anything about an event.
+/// What follows from an answer that does not say. Never anything about an event.
 fn no_answer(asked: &Asked, question: &str) -> Answer {
     match refusal(&reply(asked), DEFAULT_WAIT) {
         answer @ (Answer::Unusable { .. } | Answer::Throttled { .. } | Answer::Failed { .. }) => answer,

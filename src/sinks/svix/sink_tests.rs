@@ -30,7 +30,7 @@ struct Script {
     proofs: Mutex<VecDeque<Answer>>,
     /// What looks at applications are answered; missing, from the end of it on.
     looks: Mutex<VecDeque<Result<Presence, Answer>>>,
-    looked: AtomicUsize,
+    lookups: AtomicUsize,
     calls: Mutex<Vec<Create>>,
     credentials: (SecretSource, Secret),
 }
@@ -60,7 +60,7 @@ impl Messages for Script {
     }
 
     async fn look_up(&self, _: &AppId) -> Result<Presence, Answer> {
-        self.looked.fetch_add(1, Ordering::SeqCst);
+        self.lookups.fetch_add(1, Ordering::SeqCst);
         tokio::task::yield_now().await;
         self.looks.lock().unwrap().pop_front().unwrap_or(Ok(Presence::Missing))
     }
@@ -79,7 +79,7 @@ fn svix(
         answers: Mutex::new(answers.into_iter().collect()),
         proofs: Mutex::default(),
         looks: Mutex::default(),
-        looked: AtomicUsize::new(0),
+        lookups: AtomicUsize::new(0),
         calls: Mutex::default(),
         credentials: Secret::changing("one"),
     };
@@ -286,7 +286,7 @@ async fn a_404_is_judged_by_asking_for_the_application() {
                 let outcome = deliver(&svix, body, &|| true).await.unwrap();
                 assert_eq!(named(&outcome), expected, "{look:?} {answers:?}");
                 assert_eq!(svix.client.calls.lock().unwrap().len(), calls, "{look:?} {answers:?}");
-                assert_eq!((svix.client.looked.load(Ordering::SeqCst), svix.client.creating()), (1, 0));
+                assert_eq!((svix.client.lookups.load(Ordering::SeqCst), svix.client.creating()), (1, 0));
             }
         }
     }
@@ -303,7 +303,7 @@ async fn a_burst_for_a_missing_application_asks_once_and_later_events_ask_again(
         for each in burst.collect::<Vec<_>>() {
             assert_eq!(each.await.unwrap(), "dead unroutable");
         }
-        svix.client.looked.load(Ordering::SeqCst)
+        svix.client.lookups.load(Ordering::SeqCst)
     };
     assert_eq!((burst().await, burst().await), (1, 1));
     tokio::time::sleep(Duration::from_secs(6)).await;
@@ -323,7 +323,7 @@ async fn those_who_wait_for_a_look_that_fails_share_its_answer_and_the_next_one_
     for each in burst.collect::<Vec<_>>() {
         assert_eq!(each.await.unwrap(), "failed");
     }
-    assert_eq!(svix.client.looked.load(Ordering::SeqCst), 1);
+    assert_eq!(svix.client.lookups.load(Ordering::SeqCst), 1);
     assert_eq!(outcome(&svix).await, "dead unroutable");
 }
 
@@ -331,5 +331,5 @@ async fn those_who_wait_for_a_look_that_fails_share_its_answer_and_the_next_one_
 async fn nothing_is_asked_once_it_is_not_to_go_on() {
     let (svix, _) = svix([missing()], UnknownProject::Provision, 10);
     assert_eq!(deliver(&svix, BODY, &|| false).await, None);
-    assert_eq!(svix.client.looked.load(Ordering::SeqCst), 0);
+    assert_eq!(svix.client.lookups.load(Ordering::SeqCst), 0);
 }

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 /// Declaring a full ladder takes a fraction of a second; a broker that is forming its cluster may take many.
 pub(super) const OPEN_TIMEOUT: Duration = Duration::from_secs(60);
+
 /// Why there is no session.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {

@@ -282,7 +282,7 @@ impl Session {
                         self.lost(from, NotDone::Ended)?;
                     }
                 }
-                // Whoever uses the channel hears of it as well.
+                // Whoever uses the channel gets the error as well.
                 Incoming::Connection(Event::Error(error)) if is_of_a_channel(&error) => {}
                 Incoming::Connection(Event::Error(error)) | Incoming::DepthsRefused(error) => return Err(error.into()),
                 Incoming::Connection(Event::ConnectionBlocked(reason)) => {
@@ -298,7 +298,7 @@ impl Session {
         }
     }
 
-    /// A consumer does not do as it was told. One of a channel that has been given up does not matter any more.
+    /// A consumer failed, or ended unasked. One of a channel that has been given up does not matter any more.
     fn lost(&mut self, from: From, why: NotDone) -> Result<(), SessionEnded> {
         if self.rungs[from.rung].knows(from.number) { self.trouble(from.rung, why) } else { Ok(()) }
     }

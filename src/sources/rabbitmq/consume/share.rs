@@ -27,7 +27,7 @@ pub(in crate::sources::rabbitmq) struct Share {
 pub(in crate::sources::rabbitmq) struct Taken(Arc<Share>);
 
 impl Share {
-    /// `settled` hears of each settlement once [`Share::await_settlements`] was called.
+    /// `settled` is notified of each settlement once [`Share::await_settlements`] was called.
     pub(in crate::sources::rabbitmq) fn new(size: u16, settled: &Arc<Notify>, outstanding: &IntGauge) -> Arc<Self> {
         Arc::new(Self {
             size,
