@@ -7,6 +7,7 @@ use crate::{
     observe::{self, health::Health, metrics::Metrics, trace::Traces},
     pipeline::{
         self,
+        backoff::Jitter,
         journal::{Recorder, journal},
         pauses::{Board, Pauses},
     },
@@ -84,6 +85,7 @@ pub async fn serve(settings: Settings, stop: Stop) -> Result<(), AppError> {
         fresh_from: topology.entries().map(str::to_owned).collect(),
         max_from_lots: topology.max_from_lots(),
         lanes: topology.lanes(),
+        jitter: Jitter::random(),
     };
     let source = RabbitMq::new(&settings.broker, &metrics, &health, traces, stop.cut.clone());
     let ends = pipeline::Ends { parking: source.parking(), source, sink };

@@ -2,7 +2,7 @@
 
 use crate::event::ProjectId;
 use std::{
-    collections::HashSet,
+    collections::BTreeSet,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 use tokio::sync::Notify;
@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 /// Where an event that was parked is announced to the workers.
 #[derive(Debug, Default)]
 pub struct Announcements {
-    projects: Mutex<HashSet<ProjectId>>,
+    projects: Mutex<BTreeSet<ProjectId>>,
     more: Notify,
 }
 
@@ -30,11 +30,11 @@ impl Announcements {
     }
 
     /// The projects announced since the last call.
-    pub fn take(&self) -> HashSet<ProjectId> {
+    pub fn take(&self) -> BTreeSet<ProjectId> {
         std::mem::take(&mut *self.lock())
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashSet<ProjectId>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeSet<ProjectId>> {
         self.projects.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

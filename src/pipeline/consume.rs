@@ -51,7 +51,7 @@ impl<S: Sink> Pool<S> {
         let mut turn = tokio::time::interval(TURN_EVERY);
         turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            halt_states.mark_unchanged();
+            halt_states.look();
             tokio::select! {
                 biased;
                 () = self.handler.stop.requested.cancelled() => return Ok(()),
@@ -60,7 +60,7 @@ impl<S: Sink> Pool<S> {
             tokio::select! {
                 biased;
                 () = self.handler.stop.requested.cancelled() => return Ok(()),
-                _ = halt_states.changed() => {}
+                () = halt_states.changed() => {}
                 _ = turn.tick() => {
                     self.health.beat();
                     if !source.connected() {
@@ -96,6 +96,7 @@ impl<S: Sink> Pool<S> {
         let stop = &self.handler.stop;
         let over = async {
             tokio::select! {
+                biased;
                 () = tokio::time::sleep_until(deadline) => {}
                 () = stop.hurried.cancelled() => tokio::time::sleep_until(deadline.min(Instant::now() + LAST_CALLS)).await,
             }

@@ -8,6 +8,7 @@ use super::{
     halt_state::{Halted, State, Step},
     refusals::{Reach, Refusals},
     source::Demand,
+    watched::{Watched, Watcher},
 };
 use crate::{
     event::{Cause, HaltReason, ProjectId},
@@ -23,7 +24,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    sync::{Semaphore, SemaphorePermit, watch},
+    sync::{Semaphore, SemaphorePermit},
     time::Instant,
 };
 
@@ -40,7 +41,7 @@ const CHECK_AGAIN: Duration = Duration::from_secs(1);
 /// Whether everything is halted, and why. Shared by all deliveries in flight.
 #[derive(Debug)]
 pub struct Halt {
-    state: watch::Sender<State>,
+    state: Watched<State>,
     /// Those who wait stand in line, one line for each standing: an event that has failed its probe goes to the end.
     lines: [Semaphore; Standing::COUNT],
     /// Ordinary events that wait.
@@ -133,7 +134,7 @@ pub enum Denied {
 impl Halt {
     pub fn new(metrics: Arc<Metrics>, health: Arc<Health>) -> Self {
         Self {
-            state: watch::Sender::new(State::Running),
+            state: Watched::new(State::Running),
             lines: [const { Semaphore::const_new(1) }; Standing::COUNT],
             waiting: AtomicUsize::new(0),
             failures: AtomicU32::new(0),
@@ -168,17 +169,18 @@ impl Halt {
     }
 
     async fn wait_in_line(&self, standing: Standing) -> Pass<'_> {
-        // The semaphore is never closed, and the sender of the state lives as long as `self`.
+        // The semaphore is never closed.
         let permit = self.lines[standing as usize].acquire().await.ok();
-        let mut state = self.state.subscribe();
+        let mut state = self.state.watch();
         loop {
-            let _ = state.wait_for(State::lets_one_through).await;
+            state.wait_for(State::lets_one_through).await;
             if self.is_running() {
                 return Pass { halt: self, probe: None };
             }
             if !standing.yields().is_zero() {
                 tokio::select! {
-                    _ = state.changed() => continue,
+                    biased;
+                    () = state.changed() => continue,
                     () = tokio::time::sleep(standing.yields()) => {}
                 }
             }
@@ -219,19 +221,20 @@ impl Halt {
         let mut states = self.states();
         while !self.wants_more() {
             tokio::select! {
-                _ = states.changed() => {}
+                biased;
+                () = states.changed() => {}
                 // Those that wait here may have ended without a change of state.
                 () = tokio::time::sleep(CHECK_AGAIN) => {}
             }
         }
     }
 
-    pub(super) fn states(&self) -> watch::Receiver<State> {
-        self.state.subscribe()
+    pub(super) fn states(&self) -> Watcher<'_, State> {
+        self.state.watch()
     }
 
     fn take_probe(&self) -> bool {
-        let taken = self.state.send_if_modified(|state| match state {
+        let taken = self.state.modify_if(|state| match state {
             State::Halted(closed) => match closed.step.with_probe() {
                 Some(step) => {
                     closed.step = step;
@@ -249,7 +252,7 @@ impl Halt {
 
     /// A probe has come back and proved nothing: the next event may be one, unless a date given by the sink lies ahead.
     fn give_probe_back(&self) {
-        self.state.send_if_modified(|state| match state {
+        self.state.modify_if(|state| match state {
             State::Halted(closed) => {
                 let before = closed.step;
                 closed.step = match before.without_probe() {
@@ -264,7 +267,7 @@ impl Halt {
 
     /// Halts everything, or says again why it is halted. Nobody passes before `not_before`.
     pub fn begin(&self, reason: HaltReason, cause: &Cause, not_before: Option<Instant>) {
-        self.state.send_modify(|state| match state {
+        self.state.modify(|state| match state {
             State::Running => {
                 tracing::warn!(halt.reason = reason.as_str(), halt.cause = %cause, "halted: nothing is sent");
                 *state = State::Halted(Halted::new(reason, cause, not_before));
@@ -292,7 +295,7 @@ impl Halt {
     /// Moves from one step of the halt to another; false if it is at another. Towards a probe it only moves when no date
     /// given by the sink lies ahead, whoever learned of that date in the meantime.
     pub(super) fn step(&self, from: Step, to: Step) -> bool {
-        self.state.send_if_modified(|state| match state {
+        self.state.modify_if(|state| match state {
             State::Halted(closed) if closed.step == from => {
                 let too_early = to == Step::HalfOpen && closed.must_wait().is_some();
                 closed.step = if too_early { Step::Waiting } else { to };
@@ -304,7 +307,7 @@ impl Halt {
 
     fn resume(&self) {
         self.probes_at_once.store(0, Ordering::Relaxed);
-        self.state.send_modify(|state| {
+        self.state.modify(|state| {
             let State::Halted(closed) = state else { return };
             if closed.must_wait().is_some() {
                 closed.step = Step::Waiting;

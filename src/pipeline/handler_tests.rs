@@ -256,7 +256,7 @@ async fn an_event_that_waits_at_the_closed_gate_is_put_aside_when_its_project_is
     let waiting = Arc::clone(&handler);
     let held = tokio::spawn(async move { waiting.handle(&message(BODY, 0), None, &mut Calls::default()).await.0 });
     let mut states = handler.halt.states();
-    states.wait_for(|state| state.reason() == Some(HaltReason::Auth)).await.unwrap();
+    states.wait_for(|state| state.reason() == Some(HaltReason::Auth)).await;
     pause(&handler, true).await;
     assert_eq!(park_reason(&held.await.unwrap()), Some(ParkReason::Paused));
     assert_eq!(handler.sink.calls().len(), 1);

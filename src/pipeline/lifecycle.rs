@@ -3,7 +3,7 @@
 use super::{
     announcements::Announcements,
     backlog,
-    backoff::Backoff,
+    backoff::{Backoff, Jitter},
     consume::Pool,
     destinations::Destinations,
     halt::Halt,
@@ -29,8 +29,9 @@ use crate::{
 use std::{
     error::Error,
     sync::Arc,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, SystemTime},
 };
+use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
 /// Kept back from the grace for writing the last settlements and closing the connections.
@@ -55,6 +56,8 @@ pub struct Settings {
     /// Parked events that may be on their way at once, beside those; as many as fresh events of one lane.
     pub max_from_lots: usize,
     pub lanes: usize,
+    /// Of its waits for a far side that is away.
+    pub jitter: Jitter,
 }
 
 /// What is written down of deliveries and of operators' words.
@@ -106,13 +109,13 @@ pub async fn run<C: Connect, S: Sink, K: Parking, P: PauseStore>(
     let _prober = AbortOnDropHandle::new(tokio::spawn(async move { prober::keep(&halt, &*sink).await }));
     let pool = Arc::new(Pool::new(handler, Arc::clone(&health), recorder));
 
-    let lots = Lots::new(parking, Arc::clone(&pool), settings.max_from_lots);
+    let lots = Lots::new(parking, Arc::clone(&pool), settings.max_from_lots, settings.jitter);
     let _following = AbortOnDropHandle::new(tokio::spawn(resume::follow(Arc::clone(&pauses))));
     let _watching = AbortOnDropHandle::new(tokio::spawn(backlog::watch(Arc::clone(&pool), settings.fresh_from)));
     let working = AbortOnDropHandle::new(tokio::spawn(Arc::clone(&lots).run()));
     health.beating(resume::known(pauses.board(), &stop)).await;
-    let ended = sources(&pool, &connect).await;
-    let deadline = tokio::time::Instant::now() + settings.grace.saturating_sub(CLOSE_TIMEOUT).max(settings.grace / 2);
+    let ended = sources(&pool, &connect, settings.jitter).await;
+    let deadline = Instant::now() + settings.grace.saturating_sub(CLOSE_TIMEOUT).max(settings.grace / 2);
     health.broker.send_replace(Broker::Draining);
     tracing::info!(events.in_flight = pool.tasks.len(), "stopping: nothing new is taken");
     let (mut source, ended) = match ended {
@@ -122,7 +125,7 @@ pub async fn run<C: Connect, S: Sink, K: Parking, P: PauseStore>(
     match &mut source {
         Some(source) => health.beating(pool.drain(source, deadline)).await,
         // Nobody to settle with, and the source has taken everything back; but the sink may leave undone what is cut off.
-        None => health.beating(pool.finish(deadline.min(tokio::time::Instant::now() + LAST_CALLS))).await,
+        None => health.beating(pool.finish(deadline.min(Instant::now() + LAST_CALLS))).await,
     }
     let closing = async {
         let close = async {
@@ -149,9 +152,13 @@ pub async fn run<C: Connect, S: Sink, K: Parking, P: PauseStore>(
 }
 
 /// One source after another, until asked to stop: answers the one that was open then, if any.
-async fn sources<C: Connect, S: Sink>(pool: &Pool<S>, connect: &C) -> Result<Option<C::Source>, C::Fatal> {
+async fn sources<C: Connect, S: Sink>(
+    pool: &Pool<S>,
+    connect: &C,
+    jitter: Jitter,
+) -> Result<Option<C::Source>, C::Fatal> {
     let (stop, metrics, health) = (&pool.handler.stop, &pool.handler.metrics, &pool.health);
-    let mut backoff = Backoff::new();
+    let mut backoff = Backoff::with(jitter.of("source"));
     let mut occasion = Occasion::Start;
     loop {
         let opened = tokio::select! {
@@ -172,7 +179,7 @@ async fn sources<C: Connect, S: Sink>(pool: &Pool<S>, connect: &C) -> Result<Opt
                     }
                 }
                 if opened_at.elapsed() > SOUND_AFTER {
-                    backoff = Backoff::new();
+                    backoff.reset();
                 }
             }
             Err(NotOpen::Fatal(error)) => return Err(error),
@@ -184,6 +191,7 @@ async fn sources<C: Connect, S: Sink>(pool: &Pool<S>, connect: &C) -> Result<Opt
 
 async fn wait(backoff: &mut Backoff, stop: &Stop) {
     tokio::select! {
+        biased;
         () = tokio::time::sleep(backoff.next_wait()) => {}
         () = stop.requested.cancelled() => {}
     }

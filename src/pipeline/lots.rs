@@ -4,7 +4,7 @@
 //! A worker asks the destination for leave before it takes an event, so that no event is moved that may not go.
 
 use super::{
-    backoff::Backoff,
+    backoff::{Backoff, Jitter},
     consume::Pool,
     destinations::Admitted,
     handler::Handler,
@@ -53,6 +53,7 @@ pub struct Lots<K, S> {
     /// Deliveries from lots that may be unsettled at once.
     room: Arc<Semaphore>,
     room_of_one: usize,
+    jitter: Jitter,
     known: Mutex<HashMap<ProjectId, Arc<Known>>>,
     /// Events of projects without a lot of their own.
     others: AtomicU64,
@@ -74,13 +75,14 @@ struct Contents {
 
 impl<K: Parking, S: Sink> Lots<K, S> {
     /// `room`: deliveries from lots that may be unsettled at once.
-    pub fn new(parking: K, pool: Arc<Pool<S>>, room: usize) -> Arc<Self> {
+    pub fn new(parking: K, pool: Arc<Pool<S>>, room: usize, jitter: Jitter) -> Arc<Self> {
         let (all, one) = (Arc::new(Semaphore::new(room.max(1))), (room - room / LEFT_TO_OTHERS).max(1));
         Arc::new(Self {
             parking,
             pool,
             room: all,
             room_of_one: one,
+            jitter,
             known: Mutex::default(),
             others: AtomicU64::new(0),
         })
@@ -97,7 +99,7 @@ impl<K: Parking, S: Sink> Lots<K, S> {
 
     /// Takes events of projects without a lot of their own, for ever.
     async fn work_others(&self) {
-        let mut backoff = Backoff::new();
+        let mut backoff = Backoff::with(self.jitter.of("others"));
         loop {
             self.ready().await;
             let Err(error) = self.rounds_of_others(&mut backoff).await;
@@ -124,7 +126,7 @@ impl<K: Parking, S: Sink> Lots<K, S> {
             }
             // Neither is ever closed.
             drop(room.acquire_many(u32::try_from(self.room_of_one).unwrap_or(u32::MAX)).await);
-            *backoff = Backoff::new();
+            backoff.reset();
             let left = lot.count().await?;
             self.others.store(left, Ordering::Relaxed);
             if left == 0 || left < events {
@@ -139,7 +141,7 @@ impl<K: Parking, S: Sink> Lots<K, S> {
 
     /// Begins a worker for each lot that is listed or announced, for ever.
     async fn begin_workers(self: &Arc<Self>, workers: &TaskTracker) {
-        let mut backoff = Backoff::new();
+        let mut backoff = Backoff::with(self.jitter.of("list"));
         let (mut list_at, mut shown) = (Instant::now(), Instant::now());
         loop {
             self.ready().await;
@@ -169,7 +171,7 @@ impl<K: Parking, S: Sink> Lots<K, S> {
             };
             let wait = match listed {
                 Ok(lots) => {
-                    backoff = Backoff::new();
+                    backoff.reset();
                     for project in lots {
                         self.worker(&project, workers);
                     }
@@ -251,7 +253,7 @@ struct Worker<K, S> {
 impl<K: Parking, S: Sink> Worker<K, S> {
     /// For ever.
     async fn run(self) {
-        let mut backoff = Backoff::new();
+        let mut backoff = Backoff::with(self.of.jitter.of(&self.project));
         loop {
             let Err(error) = self.work(&mut backoff).await;
             let wait = backoff.next_wait();
@@ -271,8 +273,9 @@ impl<K: Parking, S: Sink> Worker<K, S> {
                 self.empty(&mut lot, &room).await?;
                 continue;
             }
-            *backoff = Backoff::new();
+            backoff.reset();
             tokio::select! {
+                biased;
                 () = parked => {}
                 () = tokio::time::sleep(EMPTY_EVERY) => {}
             }

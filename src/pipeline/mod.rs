@@ -25,5 +25,6 @@ mod refusals;
 mod resume;
 pub mod sink;
 pub mod source;
+mod watched;
 
 pub use lifecycle::{Ends, Records, Settings, run};

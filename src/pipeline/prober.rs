@@ -3,6 +3,7 @@
 use super::{
     halt::Halt,
     halt_state::{Halted, State, Step},
+    watched::Watcher,
 };
 use crate::{
     event::HaltReason,
@@ -10,7 +11,7 @@ use crate::{
     process::secret::Generation,
 };
 use std::time::Duration;
-use tokio::{sync::watch, time::Instant};
+use tokio::time::Instant;
 
 /// First and longest wait between two probes: soon after a hiccup, and gently through a long outage.
 const PROBE_EVERY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
@@ -32,18 +33,16 @@ pub async fn keep<S: Sink>(halt: &Halt, sink: &S) {
     }
     let mut states = halt.states();
     loop {
-        if states.wait_for(|state| matches!(state, State::Halted(_))).await.is_err() {
-            return;
-        }
+        states.wait_for(|state| matches!(state, State::Halted(_))).await;
         let mut wait = PROBE_EVERY.0;
         loop {
             let awaited = states.wait_for(|state| !matches!(state, State::Halted(c) if c.step != Step::Waiting)).await;
-            let Ok(State::Halted(closed)) = awaited.map(|state| state.clone()) else { break };
+            let State::Halted(closed) = awaited else { break };
             wait_for_reason(&closed, wait, sink, seen).await;
             wait = (wait * 2).min(PROBE_EVERY.1);
             seen = sink.generation();
             if try_again(halt, sink, closed.reason).await == Some(Probed::Well) {
-                let _ = until_tried_or_quiet(halt, &mut states).await;
+                until_tried_or_quiet(halt, &mut states).await;
             }
         }
         seen = sink.generation();
@@ -56,6 +55,7 @@ async fn wait_for_reason<S: Sink>(closed: &Halted, wait: Duration, sink: &S, see
         return tokio::time::sleep_until(until).await;
     }
     tokio::select! {
+        biased;
         () = tokio::time::sleep(wait) => {}
         () = sink.credentials_changed(seen) => tracing::info!("the credentials changed: probing at once"),
     }
@@ -77,21 +77,21 @@ async fn try_again<S: Sink>(halt: &Halt, sink: &S, reason: HaltReason) -> Option
 }
 
 /// Waits while an event may be tried, until one has shown more or none has come for [`QUIET`].
-async fn until_tried_or_quiet(halt: &Halt, states: &mut watch::Receiver<State>) -> Result<(), watch::error::RecvError> {
+async fn until_tried_or_quiet(halt: &Halt, states: &mut Watcher<'_, State>) {
     let is_at = |state: &State, step| matches!(state, State::Halted(closed) if closed.step == step);
     let mut quiet_since = Instant::now();
     loop {
-        let state = states.wait_for(|state| !is_at(state, Step::Probing)).await?.clone();
+        let state = states.wait_for(|state| !is_at(state, Step::Probing)).await;
         if !is_at(&state, Step::HalfOpen) {
-            return Ok(());
+            return;
         }
         // One may come and prove nothing before this task can see it.
         quiet_since = halt.last_tried().map_or(quiet_since, |tried| tried.max(quiet_since));
         let changed = states.wait_for(|state| !is_at(state, Step::HalfOpen));
         match tokio::time::timeout_at(quiet_since + QUIET, changed).await {
-            Ok(tried) => drop(tried?),
+            Ok(_) => {}
             Err(_) if halt.last_tried().is_some_and(|tried| tried > quiet_since) => {}
-            Err(_) if halt.await_first_event() => return Ok(()),
+            Err(_) if halt.await_first_event() => return,
             Err(_) => quiet_since = Instant::now(),
         }
     }

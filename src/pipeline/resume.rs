@@ -47,6 +47,7 @@ pub async fn follow<S: PauseStore>(pauses: Arc<Pauses<S>>) {
 pub async fn known(board: &Board, stop: &Stop) {
     let mut known = board.known();
     tokio::select! {
+        biased;
         // The sender lives as long as the board.
         _ = known.wait_for(Option::is_some) => {}
         () = stop.requested.cancelled() => {}

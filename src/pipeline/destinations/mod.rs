@@ -153,6 +153,7 @@ impl Destinations {
                 Chance::Now => return,
                 Chance::At(at) => {
                     tokio::select! {
+                        biased;
                         () = changed => {}
                         () = tokio::time::sleep_until(at) => {}
                     }
