@@ -1,12 +1,13 @@
 # A Rust toolchain is all that these targets presuppose; scripts/ fetches or starts the rest.
 .DEFAULT_GOAL := help
-.PHONY: help run check test test-one bench soak fmt lint build man sbom docs fuzz screenshots console-screenshots clean cargo
+.PHONY: help run check test test-one bench soak sim fmt lint build man sbom docs fuzz screenshots console-screenshots clean cargo
 
 ARGS ?=
 QUICK ?=
 SECONDS ?= 300
 MINUTES ?= 30
 SEED ?=
+SEEDS ?= 1000
 NAME ?=
 
 help: ## list the targets
@@ -30,6 +31,10 @@ bench: cargo ## measure against floors and hand-written loops; QUICK=1 takes two
 
 soak: cargo ## break everything at random for MINUTES=30 and judge event by event; SEED=… repeats a run
 	@exec scripts/soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+sim: cargo ## simulate SEEDS=1000 hours of faults, each by its seed; SEED=… repeats one
+	@HOOKBRO_SIM_SEED=$(or $(SEED),1) HOOKBRO_SIM_SEEDS=$(if $(SEED),1,$(SEEDS)) \
+	    cargo test --locked --test sim -- --exact every_seed_keeps_every_promise --nocapture
 
 build: cargo ## build the release binary
 	cargo build --release --locked
