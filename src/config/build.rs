@@ -103,6 +103,7 @@ fn broker(read: &mut Reader) -> Option<amqp::Settings> {
     });
     let prefetch = read.value("broker.prefetch", |kind| text::integer(kind, 1..=u64::from(u16::MAX)));
     let delivery_limit = read.value("broker.delivery_limit", |kind| text::integer(kind, 1..=MAX_DELIVERY_LIMIT));
+    let memory_budget = read.value("broker.memory_budget", |kind| text::bytes(kind, ["1MiB", "64GiB"]));
     let ladder = read.value("retry.delays", rules::ladder);
     let lanes = match &ladder {
         Some(ladder) => lanes::lanes(read, ladder),
@@ -122,6 +123,7 @@ fn broker(read: &mut Reader) -> Option<amqp::Settings> {
         bindings: bindings?,
         prefetch: prefetch?,
         delivery_limit: delivery_limit?,
+        memory_budget: memory_budget?,
         ladder: ladder?,
         lanes: lanes?,
         watchdog: watchdog?,

@@ -40,6 +40,7 @@ pub struct Metrics {
     pub policy_conflicts: IntGauge,
     pub queue_messages: IntGaugeVec,
     pub events_outstanding: IntGaugeVec,
+    pub outstanding_bytes: IntGaugeVec,
     pub queue_unavailable: IntGaugeVec,
     pub paused: IntGaugeVec,
     pub projects_paused: IntGauge,
@@ -150,6 +151,11 @@ impl Metrics {
                 "hookbro_events_outstanding",
                 "Deliveries of each consumed queue that are received and not settled; its prefetch is the bound.",
                 &["queue"],
+            )?,
+            outstanding_bytes: gauges(
+                "hookbro_outstanding_bytes",
+                "Bytes of these deliveries in memory, from queues and from parked events; broker.memory_budget is the bound.",
+                &["from"],
             )?,
             queue_unavailable: gauges(
                 "hookbro_queue_unavailable",

@@ -26,6 +26,7 @@ mod journal_size;
 mod ladder;
 mod lanes;
 mod live;
+mod memory;
 mod migrate;
 mod not_found;
 mod operate;

@@ -1,5 +1,6 @@
 //! RabbitMQ. The only place that knows lapin, queue names and acknowledgements.
 
+mod budget;
 mod connect;
 mod consume;
 mod dead_letters;

@@ -11,6 +11,7 @@ use crate::{
             shared::Shared,
         },
         exclusive::counts,
+        headers::header_bytes,
         topology::Topology,
     },
 };
@@ -21,6 +22,10 @@ use tokio_util::task::TaskTracker;
 /// Deliveries of a lot that its settling expects: acknowledgements are written together from an eighth of it on.
 const USUAL: u16 = 64;
 
+/// What the first event of a lot is taken to need in memory, in bytes; each further one is taken to be as large as the one before.
+/// Larger than nearly all, and still so small that the lots' part of the memory has room for many.
+const USUAL_SIZE: usize = 128 * 1024;
+
 /// One project's queue.
 pub struct RabbitLot {
     channel: Channel,
@@ -30,6 +35,8 @@ pub struct RabbitLot {
     shared: Shared,
     /// What is taken and not settled.
     share: Arc<Share>,
+    /// What the last event took in memory.
+    size: usize,
 }
 
 impl RabbitLot {
@@ -45,7 +52,7 @@ impl RabbitLot {
         // Shown under the name of all queues of parked events together: each has its own.
         let outstanding = shared.metrics.events_outstanding.with_label_values(&[topology.parked()]);
         let share = Share::new(u16::MAX, &Arc::default(), &outstanding);
-        Self { channel, settler, queue, topology, shared, share }
+        Self { channel, settler, queue, topology, shared, share, size: USUAL_SIZE }
     }
 }
 
@@ -53,9 +60,13 @@ impl Lot for RabbitLot {
     type Receipt = AmqpReceipt;
 
     async fn take(&mut self) -> Result<Option<Oldest<AmqpReceipt>>, NotNow> {
+        let mut held = self.shared.budgets.parked.until_held(self.size).await;
         let taken = self.channel.basic_get((&*self.queue).into(), BasicGetOptions::default()).await?;
         let Some(taken) = taken else { return Ok(None) };
         let left = taken.message_count.into();
+        let header_bytes = header_bytes(&taken.delivery.properties);
+        self.size = taken.delivery.data.len() + header_bytes;
+        held.resize(self.size);
         let lane = self.topology.lane_of(taken.delivery.routing_key.as_str());
         let origin = Origin {
             queue: &self.queue,
@@ -67,8 +78,9 @@ impl Lot for RabbitLot {
             retry_by: Some(lane.beyond.into()),
         };
         self.shared.metrics.received(Attempt::FIRST).inc();
-        let (settler, share) = (Arc::clone(&self.settler), self.share.take());
-        let delivery = delivery(origin, self.shared.context(), Box::new(taken.delivery), settler, share, None);
+        let (settler, context) = (Arc::clone(&self.settler), self.shared.context());
+        let (delivered, taken) = (Box::new(taken.delivery), self.share.take());
+        let delivery = delivery(origin, context, delivered, settler, header_bytes, (taken, held), None);
         Ok(Some(Oldest { delivery, left }))
     }
 
