@@ -141,7 +141,10 @@ impl Publisher {
         // Given up, the channel goes with the future: a late answer must not meet the next publish.
         let (channel, confirmation) =
             tokio::time::timeout(CONFIRM_TIMEOUT, publish).await.unwrap_or(Err(PublishError::Unconfirmed))?;
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(channel);
+        // To a channel that it has refused once, RabbitMQ 3.10 refuses all that comes, even after the limit is lifted.
+        if !matches!(confirmation, Confirmation::Nack(_)) {
+            self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(channel);
+        }
         taken(confirmation, exchange, routing_key)
     }
 
