@@ -1,7 +1,7 @@
 //! The keys that the program knows, their spellings, and the nearest one to a word that is none of them.
 
 /// Every key, as in `config/default.toml`.
-pub(super) const KEYS: [&str; 36] = [
+pub(super) const KEYS: [&str; 37] = [
     "broker.url",
     "broker.tls_ca",
     "broker.tls_cert",
@@ -13,6 +13,7 @@ pub(super) const KEYS: [&str; 36] = [
     "broker.prefetch",
     "broker.delivery_limit",
     "retry.delays",
+    "parking.max_age",
     "watchdog.timeout",
     "svix.url",
     "svix.token",

@@ -26,6 +26,8 @@ const DEAD_LETTER: [&str; 8] =
 const UNREADABLE: &str = "unreadable";
 /// Counts how often the event was replayed.
 const REPLAYED: &str = "replayed";
+/// Since when the event has been parked.
+const PARKED_AT: &str = "parked-at";
 /// Why it was a dead letter before its last replay, and since when.
 const HISTORY: [(&str, &str); 2] = [("reason", "replayed-reason"), ("failed-at", "replayed-failed-at")];
 /// Prefixes of the headers in which RabbitMQ records the queues of a message.
@@ -84,6 +86,19 @@ pub(super) fn fresh_properties(parked: &BasicProperties) -> BasicProperties {
     let kept = all.filter(|(name, _)| !BROKER_RECORDS.iter().any(|prefix| name.as_str().starts_with(prefix)));
     let kept: Headers = kept.map(|(name, value)| (name.clone(), value.clone())).collect();
     copy.with_headers(FieldTable::from(kept))
+}
+
+/// The properties of a parked event: as [`fresh_properties`], and since when it has been parked.
+pub(super) fn parked_properties(original: &BasicProperties, since: Timestamp) -> BasicProperties {
+    let fresh = fresh_properties(original);
+    let mut headers = fresh.headers().clone().unwrap_or_default();
+    headers.insert(ours(PARKED_AT), text(&since.to_string()));
+    fresh.with_headers(headers)
+}
+
+/// Since when a message in a queue of parked events has been so; elsewhere the header may be anybody's.
+pub(super) fn parked_at(properties: &BasicProperties) -> Option<Timestamp> {
+    header(properties, PARKED_AT).and_then(as_text).and_then(|at| at.parse().ok())
 }
 
 /// A quorum queue's count of a message's earlier deliveries.

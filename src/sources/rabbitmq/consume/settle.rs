@@ -140,6 +140,11 @@ impl Settler {
         self.write(tag, Operation::Requeue, None);
     }
 
+    /// Returns a message that was only looked at.
+    pub(in crate::sources::rabbitmq) fn return_unused(&self, tag: u64, taken: Taken) {
+        self.write(tag, Operation::Requeue, Some(taken));
+    }
+
     fn write(&self, tag: u64, operation: Operation, taken: Option<Taken>) {
         // The task ends only with its senders or with its runtime; in the latter case the broker delivers again.
         let _ = self.inbox.send(Settlement { tag, operation, taken });

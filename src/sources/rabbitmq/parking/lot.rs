@@ -2,7 +2,7 @@
 
 use crate::{
     event::Attempt,
-    pipeline::parking::{Lot, NotNow, Oldest},
+    pipeline::parking::{Look, Lot, NotNow, Oldest},
     sources::rabbitmq::{
         consume::{
             message::{Origin, delivery},
@@ -11,10 +11,12 @@ use crate::{
             shared::Shared,
         },
         exclusive::counts,
+        headers::parked_at,
         topology::Topology,
     },
 };
-use lapin::{Channel, options::BasicGetOptions};
+use jiff::Timestamp;
+use lapin::{Channel, message::BasicGetMessage, options::BasicGetOptions};
 use std::{sync::Arc, time::Duration};
 use tokio_util::task::TaskTracker;
 
@@ -49,13 +51,13 @@ impl RabbitLot {
     }
 }
 
-impl Lot for RabbitLot {
-    type Receipt = AmqpReceipt;
+impl RabbitLot {
+    async fn get(&self) -> lapin::Result<Option<BasicGetMessage>> {
+        self.channel.basic_get((&*self.queue).into(), BasicGetOptions::default()).await
+    }
 
-    async fn take(&mut self) -> Result<Option<Oldest<AmqpReceipt>>, NotNow> {
-        let taken = self.channel.basic_get((&*self.queue).into(), BasicGetOptions::default()).await?;
-        let Some(taken) = taken else { return Ok(None) };
-        let left = taken.message_count.into();
+    fn oldest(&self, taken: BasicGetMessage) -> Oldest<AmqpReceipt> {
+        let (since, left) = (parked_at(&taken.properties), taken.message_count.into());
         let lane = self.topology.lane_of(taken.delivery.routing_key.as_str());
         let origin = Origin {
             queue: &self.queue,
@@ -69,7 +71,26 @@ impl Lot for RabbitLot {
         self.shared.metrics.received(Attempt::FIRST).inc();
         let (settler, share) = (Arc::clone(&self.settler), self.share.take());
         let delivery = delivery(origin, self.shared.context(), Box::new(taken.delivery), settler, share, None);
-        Ok(Some(Oldest { delivery, left }))
+        Oldest { delivery, since, left }
+    }
+}
+
+impl Lot for RabbitLot {
+    type Receipt = AmqpReceipt;
+
+    async fn take(&mut self) -> Result<Option<Oldest<AmqpReceipt>>, NotNow> {
+        Ok(self.get().await?.map(|taken| self.oldest(taken)))
+    }
+
+    async fn take_overdue(&mut self, limit: Timestamp) -> Result<Look<AmqpReceipt>, NotNow> {
+        let Some(taken) = self.get().await? else { return Ok(Look::Empty) };
+        let since = parked_at(&taken.properties);
+        if since.is_some_and(|since| since <= limit) {
+            return Ok(Look::Overdue(Box::new(self.oldest(taken))));
+        }
+        // To the front, where it was.
+        self.settler.return_unused(taken.delivery_tag, self.share.take());
+        Ok(Look::Stays(since))
     }
 
     async fn count(&mut self) -> Result<u64, NotNow> {
