@@ -1,7 +1,7 @@
 //! Words, numbers and times of the API: each reads itself, says what is wrong with it, and has its form in the document.
 
 use crate::{
-    event::{DeadReason, NOT_DISPATCHED, NoTaker, Verdict},
+    event::{DeadReason, NOT_DISPATCHED, NoTaker, ParkReason, Verdict},
     operate::sanitize::Plain,
 };
 use jiff::Timestamp;
@@ -54,6 +54,11 @@ impl TryFrom<String> for Outcome {
         one_of(&text, Verdict::OUTCOMES, |word| word).map(Self)
     }
 }
+
+/// Why an event was parked.
+#[derive(Debug)]
+pub struct ParkedReason;
+schema!(ParkedReason, words(ParkReason::ALL.map(ParkReason::as_str)));
 
 /// Why an event was given up.
 #[derive(Debug)]

@@ -137,7 +137,7 @@ impl Republisher {
             Place::Parked(parked) => {
                 let lot = self.parked.lot(parked).await;
                 let lot = lot.map_err(|error| NotPublished::Failed(Failed::NoLot(error)))?;
-                let properties = parked_properties(properties, original.parked_since());
+                let properties = parked_properties(properties, original.parked_since(), parked.reason);
                 let published = self.publish_copy(&lot, original, properties, body, from).await;
                 if let Err(NotPublished::Failed(Failed::Publish(error))) = &published
                     && is_gone(error)
