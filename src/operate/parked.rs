@@ -3,7 +3,7 @@
 //! [`ParkedEvents`] is what an adapter must be able to do. [`Operations`] is what every front end does with it.
 
 use super::{
-    api_types::ParkedLot,
+    api_types::{MAX_MOVED, ParkedLot},
     change::{Made, NotMade, change},
     progress::Progress,
     sanitize::Plain,
@@ -13,7 +13,14 @@ use crate::{
     operate::audit::{Actor, Audit, Change},
 };
 use jiff::Timestamp;
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Longest wait for whoever reads or moves parked events in this process: each has a connection of its own.
+const TURN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Events that a running hookbro moves for one request, beside its deliveries.
+pub const MOST_AT_ONCE: u64 = MAX_MOVED;
 
 /// Shown wherever parked events are released.
 pub const PARKED_AGAIN: &str = "an event whose project is paused, or whose application still fails, is parked again";
@@ -110,6 +117,8 @@ pub enum Onward {
 pub enum ParkedError {
     #[error("{0}")]
     Away(String),
+    #[error("another request is reading or moving parked events; try again")]
+    Busy,
     #[error("{why}; {done} events were {} before that, the others are still parked: ask again for them", action.past())]
     Midway { action: Action, done: u64, why: String },
 }
@@ -136,21 +145,29 @@ pub trait ParkedEvents: Send + Sync + 'static {
 pub struct Operations<P, A> {
     parked: Arc<P>,
     audit: Arc<A>,
+    turn: Arc<Semaphore>,
 }
 
 impl<P: ParkedEvents, A: Audit> Operations<P, A> {
     pub fn new(parked: P, audit: Arc<A>) -> Self {
-        Self { parked: Arc::new(parked), audit }
+        Self { parked: Arc::new(parked), audit, turn: Arc::new(Semaphore::new(1)) }
+    }
+
+    async fn turn(&self) -> Result<OwnedSemaphorePermit, ParkedError> {
+        let turn = Arc::clone(&self.turn).acquire_owned();
+        tokio::time::timeout(TURN_TIMEOUT, turn).await.ok().and_then(Result::ok).ok_or(ParkedError::Busy)
     }
 
     /// Every destination that has parked events, the one with most of them first.
     pub async fn lots(&self) -> Result<Vec<Lot>, ParkedError> {
+        let _turn = self.turn().await?;
         let mut lots = self.parked.lots().await?;
         lots.sort_by(|one, other| other.events.cmp(&one.events).then_with(|| one.project.cmp(&other.project)));
         Ok(lots)
     }
 
     pub async fn count(&self, selection: &Selection) -> Result<u64, ParkedError> {
+        let _turn = self.turn().await?;
         self.parked.count(selection).await
     }
 
@@ -169,8 +186,10 @@ impl<P: ParkedEvents, A: Audit> Operations<P, A> {
         };
         let asked =
             Change { actor, action: action.audited(), project, target: None, detail: Some(selection.to_string()) };
+        let turn = self.turn().await.map_err(NotMade::Failed)?;
         let parked = Arc::clone(&self.parked);
         let making = async move {
+            let _turn = turn;
             let events = parked.send(&onward, &selection, &progress).await?;
             Ok(Made { value: events, summary: format!("{events} events were {}", action.past()) })
         };
@@ -220,6 +239,18 @@ mod tests {
                 _ => Ok(7),
             }
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_reads_or_moves_at_a_time_and_who_waits_too_long_is_refused() {
+        let operations = Operations::new(Arc::new(Lots::default()), Arc::new(Fake::default()));
+        let turn = operations.turn().await.unwrap();
+        assert_eq!(operations.count(&Selection::default()).await, Err(ParkedError::Busy));
+        let actor = Actor::new(Identity::Local);
+        let made = operations.make(actor, Action::Release, Selection::default(), Arc::default()).await;
+        assert_eq!(made, Err(NotMade::Failed(ParkedError::Busy)));
+        drop(turn);
+        assert_eq!(operations.count(&Selection::default()).await, Ok(7));
     }
 
     #[tokio::test]

@@ -204,3 +204,57 @@ async fn without_an_audit_nothing_is_moved_and_many_events_are_moved_once_each()
     hookbro.stop().await;
     world.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_api_lists_counts_and_moves_parked_events_of_a_project() {
+    // One at a time, so that they are parked in their order.
+    let world = World::new("parkedapi").await.with("broker.prefetch", "1");
+    let hookbro = Hookbro::ready(world.settings()).await;
+    let asked = async |path: &str, body: Value| {
+        let request = reqwest::Client::new().post(format!("{}/api/v1/projects{path}", hookbro.url()));
+        let answer = request.header("content-type", "application/json").body(body.to_string()).send().await.unwrap();
+        let status = answer.status().as_u16();
+        (status, serde_json::from_str::<Value>(&answer.text().await.unwrap()).unwrap())
+    };
+    order(&hookbro, "gigs", "pause").await;
+    let samples = generated("api", &["gigs"], 5);
+    for sample in &samples {
+        world.publish_one(sample).await;
+    }
+    lie(&world, ".parked.gigs", 5).await;
+    let (status, page) = hookbro.api("/parked", None).await;
+    let lot = &page["parked"][0];
+    assert_eq!(
+        (status, &lot["project"], &lot["events"], &lot["reason"]),
+        (200, &json!("gigs"), &json!(5), &json!("paused"))
+    );
+    for (body, field) in [
+        (json!({"limit": 0}), "`limit`"),
+        (json!({"limit": 1.5}), "`limit`"),
+        (json!({"limit": 10_001}), "`limit`"),
+        (json!({"limit": "7"}), "`limit`"),
+        (json!({"all": true}), "`all`"),
+    ] {
+        let (status, problem) = asked("/gigs/parked/give-up", body).await;
+        assert!(status == 422 && problem["detail"].as_str().unwrap().contains(field), "{status} {problem}");
+    }
+    assert_eq!(asked("/app_x/parked/release", json!({})).await.0, 404);
+    let (status, answer) = asked("/gigs/parked/release", json!({})).await;
+    assert_eq!((status, &answer["confirmed"], &answer["events"]), (200, &json!(false), &json!(5)), "{answer}");
+    assert!(answer["note"].as_str().unwrap().contains("parked again"), "{answer}");
+    let (status, answer) = asked("/gigs/parked/give-up", json!({"limit": 2.0, "confirm": true})).await;
+    assert_eq!((status, &answer["events"], &answer["note"]), (200, &json!(2), &Value::Null), "{answer}");
+    let mut dead = world.broker.drain_dead().await;
+    dead.sort_by_key(|dead| dead.header("x-hookbro-event-id"));
+    let given_up: Vec<_> = dead.iter().map(|dead| dead.body.clone()).collect();
+    assert_eq!(given_up, of_samples(&samples[..2]));
+    assert_eq!(dead[0].header("x-hookbro-detail").unwrap(), "given up by an operator, local");
+    lie(&world, ".parked.gigs", 3).await;
+    let (_, page) = hookbro.api("/audit?project=gigs", None).await;
+    let change = &page["changes"][0];
+    assert_eq!((&change["action"], &change["outcome"]), (&json!("parked.give_up"), &json!("done")), "{page}");
+    order(&hookbro, "gigs", "resume").await;
+    world.arrive(&samples[2..]).await;
+    hookbro.stop().await;
+    world.end().await;
+}

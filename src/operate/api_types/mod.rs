@@ -24,9 +24,9 @@ pub use event::{
     Attempt, Call, Endpoint, EventPage, Gap, LastError, Line, Message, Project, ProjectPage, Retry, State, Story, Svix,
 };
 pub use object::Object;
-pub use parked::ParkedLot;
+pub use parked::{MovedParked, ParkedAsked, ParkedLot, ParkedPage};
 pub use query::{AuditQuery, DeadQuery, EventQuery, Nothing, OneEventQuery, ProjectQuery};
 pub use scalar::{
-    Cursor, Ending, Ident, Limit, Moment, Outcome, ParkedReason, Phrase, Reason, Status, Time, TimeOrAgo, Undispatched,
-    Work,
+    Cursor, Ending, Ident, Limit, MAX_MOVED, Moment, Outcome, ParkedLimit, ParkedReason, Phrase, Reason, Status, Time,
+    TimeOrAgo, Undispatched, Work,
 };

@@ -15,6 +15,8 @@ use utoipa::{
 /// Entries of a page: by default, and at most.
 const LIMIT: usize = 50;
 const MAX_LIMIT: usize = 200;
+/// Parked events that one request moves at most: some ten seconds.
+pub const MAX_MOVED: u64 = 10_000;
 
 macro_rules! schema {
     ($name:ident, $build:expr) => {
@@ -59,6 +61,11 @@ impl TryFrom<String> for Outcome {
 #[derive(Debug)]
 pub struct ParkedReason;
 schema!(ParkedReason, words(ParkReason::ALL.map(ParkReason::as_str)));
+
+/// How many parked events a change moves at most.
+#[derive(Debug)]
+pub struct ParkedLimit;
+schema!(ParkedLimit, ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1)).maximum(Some(MAX_MOVED)));
 
 /// Why an event was given up.
 #[derive(Debug)]
