@@ -84,6 +84,7 @@ pub async fn serve(settings: Settings, stop: Stop) -> Result<(), AppError> {
         fresh_from: topology.entries().map(str::to_owned).collect(),
         max_from_lots: topology.max_from_lots(),
         lanes: topology.lanes(),
+        max_parked: settings.max_parked,
     };
     let source = RabbitMq::new(&settings.broker, &metrics, &health, traces, stop.cut.clone());
     let ends = pipeline::Ends { parking: source.parking(), source, sink };

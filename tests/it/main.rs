@@ -31,6 +31,7 @@ mod migrate;
 mod not_found;
 mod operate;
 mod parked;
+mod parked_operations;
 mod pause;
 mod poison;
 mod poison_fuzz;

@@ -163,7 +163,7 @@ fn each_layer_is_named_and_all_mistakes_are_reported_at_once() {
         &[
             "broker.prefech (file DIR/hookbro.toml): unknown key; did you mean broker.prefetch?",
             "brokr.queue (file DIR/hookbro.toml): unknown key; did you mean broker.queue?",
-            "empty (file DIR/hookbro.toml): unknown key; the sections are broker, retry, watchdog, svix, routing, redact, admin, ingest, metrics, journal, shutdown, log, tracing, lanes",
+            "empty (file DIR/hookbro.toml): unknown key; the sections are broker, retry, parking, watchdog, svix, routing, redact, admin, ingest, metrics, journal, shutdown, log, tracing, lanes",
             "prefetch (environment HOOKBRO__PREFETCH): unknown key; did you mean HOOKBRO__BROKER__PREFETCH?",
             "svix.tokn (environment HOOKBRO__SVIX__TOKN): unknown key; did you mean HOOKBRO__SVIX__TOKEN?",
             "log.level (environment HOOKBRO__log__level): unknown key; did you mean HOOKBRO__LOG__LEVEL?",

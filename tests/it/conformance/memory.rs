@@ -8,10 +8,11 @@ use hookbro::{
     observe::metrics::Metrics,
     pipeline::{
         delivery::{Delivery, Message, Receipt, Unsettled},
-        parking::{Lot, NotNow, Oldest, Parking, Whose},
+        parking::{Look, Lot, NotNow, Oldest, Parking, Whose},
         source::{Connect, Demand, Ended, NotOpen, Occasion, Source},
     },
 };
+use jiff::Timestamp;
 use std::{
     collections::{BTreeMap, VecDeque},
     convert::Infallible,
@@ -37,6 +38,8 @@ struct Broker {
 struct Stored {
     routing_key: String,
     body: Bytes,
+    /// Since when it has been parked.
+    parked: Option<Timestamp>,
 }
 
 /// Where a delivery came from.
@@ -184,13 +187,16 @@ impl Receipt for MemoryReceipt {
         if state.session != self.session {
             return Verdict::Released(Released::SessionEnded);
         }
-        let Some((place, stored)) = state.unsettled.remove(&self.tag) else {
+        let Some((place, mut stored)) = state.unsettled.remove(&self.tag) else {
             panic!("tag {} is settled twice", self.tag)
         };
-        let rung = match place {
-            Place::Rung(rung) => rung,
-            Place::Lot(_) => 0,
+        let (rung, since) = match place {
+            Place::Rung(rung) => (rung, None),
+            Place::Lot(_) => (0, stored.parked),
         };
+        if matches!(verdict, Verdict::Parked(_)) {
+            stored.parked = since.or_else(|| Some(Timestamp::now()));
+        }
         match &verdict {
             Verdict::Delivered | Verdict::Duplicate => {}
             Verdict::Retry(_) => match DELAYS.get(rung) {
@@ -302,9 +308,18 @@ impl Lot for MemoryLot {
         let lot = state.lot(self.project.clone());
         let (taken, left) = (lot.pop_front(), lot.len() as u64);
         let Some(stored) = taken else { return Ok(None) };
-        let tag = state.took(Place::Lot(self.project.clone()), &stored);
+        let (tag, since) = (state.took(Place::Lot(self.project.clone()), &stored), stored.parked);
         let delivery = self.broker.delivery(state.session, tag, format!("lot of {:?}", self.project), 0, stored);
-        Ok(Some(Oldest { delivery, left }))
+        Ok(Some(Oldest { delivery, since, left }))
+    }
+
+    async fn take_overdue(&mut self, limit: Timestamp) -> Result<Look<MemoryReceipt>, NotNow> {
+        let first = self.broker.state().lot(self.project.clone()).front().map(|stored| stored.parked);
+        match first {
+            None => Ok(Look::Empty),
+            Some(since) if since.is_none_or(|since| since > limit) => Ok(Look::Stays(since)),
+            Some(_) => Ok(self.take().await?.map_or(Look::Empty, |oldest| Look::Overdue(Box::new(oldest)))),
+        }
     }
 
     async fn count(&mut self) -> Result<u64, NotNow> {
@@ -322,7 +337,8 @@ impl Rig for MemoryRig {
     }
 
     async fn publish(&self, samples: &[Sample]) {
-        let stored = |sample: &Sample| Stored { routing_key: sample.routing_key(), body: sample.body.clone() };
+        let stored =
+            |sample: &Sample| Stored { routing_key: sample.routing_key(), body: sample.body.clone(), parked: None };
         self.0.state().ready[0].extend(samples.iter().map(stored));
         self.0.changed.notify_one();
     }

@@ -140,7 +140,7 @@ impl Settler {
     }
 
     /// Returns a delivery that was not worked.
-    pub(super) fn give_back(&self, tag: u64, taken: Taken) {
+    pub(in crate::sources::rabbitmq) fn give_back(&self, tag: u64, taken: Taken) {
         self.write(tag, Operation::Requeue, Some(taken));
     }
 
