@@ -7,5 +7,5 @@ mod pages;
 mod service;
 
 pub use error::AppError;
-pub use operations::{audit_log, dead_letters, endpoints};
+pub use operations::{audit_log, dead_letters, endpoints, parked};
 pub use service::{serve, svix_sink};

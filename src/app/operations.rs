@@ -5,10 +5,10 @@ use crate::{
     operate::{
         audit::Audit,
         dead_letters::{self, Bounds},
-        endpoints,
+        endpoints, parked,
     },
     sinks::svix::{self, Routes, SvixEndpointAdmin},
-    sources::rabbitmq::{DeadLetterQueue, Topology},
+    sources::rabbitmq::{DeadLetterQueue, ParkedEventQueues, Topology},
     store::{self, AuditLog, Location, OpenError},
 };
 use std::{path::PathBuf, sync::Arc};
@@ -35,6 +35,16 @@ pub fn dead_letters<A: Audit>(
     let folder = PathBuf::new();
     let dead = DeadLetterQueue::new(settings.broker.access.clone(), topology, folder, Bounds::ALONE, None, stop);
     Arc::new(dead_letters::Operations::new(dead, audit, settings.redaction.clone()))
+}
+
+/// The parked events of the configured queues, for a process that does nothing else. A change ends early once `stop` comes.
+pub fn parked<A: Audit>(
+    settings: &Settings,
+    audit: Arc<A>,
+    stop: CancellationToken,
+) -> parked::Operations<ParkedEventQueues, A> {
+    let topology = Topology::new(&settings.broker);
+    parked::Operations::new(ParkedEventQueues::new(settings.broker.access.clone(), topology, stop), audit)
 }
 
 /// The endpoints of projects at Svix.

@@ -3,7 +3,7 @@
 use super::error::AppError;
 use crate::operate::{
     dead_letters::{self, Bounds},
-    endpoints, project_pauses,
+    endpoints, parked, project_pauses,
 };
 use crate::{
     config::Settings,
@@ -12,7 +12,7 @@ use crate::{
     pipeline::pauses::Pauses,
     process::state::state_folder,
     sinks::svix::{SvixEndpointAdmin, SvixView},
-    sources::rabbitmq::{DeadLetterQueue, Topology},
+    sources::rabbitmq::{DeadLetterQueue, ParkedEventQueues, Topology},
     store::{AuditLog, PauseTable, Reader},
 };
 use axum::Router;
@@ -53,6 +53,8 @@ impl Operating {
         };
         let tokens = &settings.admin.tokens;
         let audit = Arc::new(AuditLog::beside(&reader));
+        let parked = ParkedEventQueues::new(settings.broker.access.clone(), topology.clone(), stop.clone());
+        let parked = Arc::new(parked::Operations::new(parked, Arc::clone(&audit)));
         let dead = DeadLetterQueue::new(
             settings.broker.access.clone(),
             topology,
@@ -83,6 +85,12 @@ impl Operating {
             .merge(http::endpoints_router(Arc::clone(&endpoints), tokens.clone()))
             .merge(http::endpoint_pages_router(http::Endpoints {
                 operations: endpoints,
+                tokens: tokens.clone(),
+                forms: forms.clone(),
+            }))
+            .merge(http::parked_router(Arc::clone(&parked), tokens.clone()))
+            .merge(http::parked_pages_router(http::ParkedPages {
+                operations: parked,
                 tokens: tokens.clone(),
                 forms: forms.clone(),
             }))

@@ -86,6 +86,7 @@ pub async fn serve(settings: Settings, stop: Stop) -> Result<(), AppError> {
         max_from_lots: topology.max_from_lots(),
         lanes: topology.lanes(),
         jitter: Jitter::random(),
+        max_parked: settings.max_parked,
     };
     let source = RabbitMq::new(&settings.broker, &metrics, &health, traces, stop.cut.clone());
     let ends = pipeline::Ends { parking: source.parking(), source, sink };

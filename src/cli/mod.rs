@@ -10,6 +10,8 @@ mod events;
 mod exit;
 mod output;
 mod packaging;
+mod parked;
+mod progress;
 mod publish;
 pub mod sandbox;
 mod topology;
@@ -51,6 +53,8 @@ enum Command {
     Topology(topology::TopologyArgs),
     /// List dead letters, the events that were given up; replay, export or discard them.
     Dead(dead::DeadArgs),
+    /// List parked events, those that may not be sent now; release them or give them up.
+    Parked(parked::ParkedArgs),
     /// List, provision and delete the Svix applications that events go to; open their portal.
     Apps(apps::AppsArgs),
     /// Find events, show one event's timeline, follow deliveries; asks a running hookbro for what its journal has.
@@ -88,6 +92,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Check => check::run(settings()?),
         Command::Topology(args) => topology::run(&args, settings()?),
         Command::Dead(args) => dead::run(args, settings()?),
+        Command::Parked(args) => parked::run(args, settings()?),
         Command::Apps(args) => apps::run(args, settings()?),
         Command::Events(args) => events::run(args, settings()?),
         Command::Sandbox(args) => {

@@ -26,6 +26,8 @@ const MAX_PAYLOAD: u64 = (2048 - 4) * 1024;
 const MAX_RATE: u64 = 1_000_000;
 /// AMQP carries the limit as a signed 32 bit number.
 const MAX_DELIVERY_LIMIT: u64 = i32::MAX as u64;
+/// Less than an hour would give up what an ordinary outage parks, before anybody could do something about it.
+const MAX_AGE: [&str; 2] = ["1h", "3650d"];
 
 /// The configuration from the embedded defaults, `file`, the process's environment and `sets` (`section.key=value`),
 /// the later the stronger. Reads the files of secrets; watching them is up to the caller.
@@ -53,6 +55,7 @@ pub(super) fn load_with(
 /// Reads everything before giving up on anything, so that all mistakes are found.
 pub(super) fn settings(read: &mut Reader) -> Option<Settings> {
     let broker = broker(read);
+    let max_parked = read.value("parking.max_age", |kind| text::duration(kind, MAX_AGE));
     let svix = svix(read);
     let max_payload_bytes = read.value("svix.max_payload_bytes", |kind| text::integer(kind, 1..=MAX_PAYLOAD));
     let rate_limit = read.value("svix.rate_limit", |kind| text::integer(kind, 0..=MAX_RATE));
@@ -78,6 +81,7 @@ pub(super) fn settings(read: &mut Reader) -> Option<Settings> {
         rate_limit: rate_limit?,
         routing: routing?,
         redaction: redaction?,
+        max_parked: max_parked?,
         admin: AdminSettings { listen: admin_listen?, tokens: admin_tokens? },
         ingest: IngestSettings { listen: ingest_listen?, tokens: ingest_tokens?, webhook_secrets: webhook_secrets? },
         metrics_projects: metrics_projects?,
@@ -103,6 +107,7 @@ fn broker(read: &mut Reader) -> Option<amqp::Settings> {
     });
     let prefetch = read.value("broker.prefetch", |kind| text::integer(kind, 1..=u64::from(u16::MAX)));
     let delivery_limit = read.value("broker.delivery_limit", |kind| text::integer(kind, 1..=MAX_DELIVERY_LIMIT));
+    let memory_budget = read.value("broker.memory_budget", |kind| text::bytes(kind, ["1MiB", "64GiB"]));
     let ladder = read.value("retry.delays", rules::ladder);
     let lanes = match &ladder {
         Some(ladder) => lanes::lanes(read, ladder),
@@ -122,6 +127,7 @@ fn broker(read: &mut Reader) -> Option<amqp::Settings> {
         bindings: bindings?,
         prefetch: prefetch?,
         delivery_limit: delivery_limit?,
+        memory_budget: memory_budget?,
         ladder: ladder?,
         lanes: lanes?,
         watchdog: watchdog?,

@@ -1,7 +1,7 @@
 //! The keys that the program knows, their spellings, and the nearest one to a word that is none of them.
 
 /// Every key, as in `config/default.toml`.
-pub(super) const KEYS: [&str; 36] = [
+pub(super) const KEYS: [&str; 38] = [
     "broker.url",
     "broker.tls_ca",
     "broker.tls_cert",
@@ -11,8 +11,10 @@ pub(super) const KEYS: [&str; 36] = [
     "broker.queue",
     "broker.bindings",
     "broker.prefetch",
+    "broker.memory_budget",
     "broker.delivery_limit",
     "retry.delays",
+    "parking.max_age",
     "watchdog.timeout",
     "svix.url",
     "svix.token",

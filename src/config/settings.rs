@@ -22,6 +22,8 @@ pub struct Settings {
     pub routing: RoutingSettings,
     /// What is hidden where a body is shown.
     pub redaction: Redaction,
+    /// How long an event may be parked before it is given up.
+    pub max_parked: Duration,
     pub admin: AdminSettings,
     pub ingest: IngestSettings,
     /// Projects that have series of their own.

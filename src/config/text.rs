@@ -110,6 +110,25 @@ pub(super) fn parse_duration(text: &str) -> Option<Duration> {
     (milliseconds > 0).then(|| Duration::from_millis(milliseconds))
 }
 
+/// A number of bytes in `range`, which is given in text form so that the message can repeat it.
+pub(super) fn bytes(kind: &ValueKind, range: [&str; 2]) -> Read<usize> {
+    let bound = |text| parse_bytes(text).unwrap_or_default();
+    let wanted = bound(range[0])..=bound(range[1]);
+    let given = text(kind).ok().and_then(|text| parse_bytes(&text));
+    given
+        .filter(|given| wanted.contains(given))
+        .ok_or_else(|| format!("expected a size from {} to {}, such as 128MiB", range[0], range[1]))
+}
+
+const SIZES: [(&str, usize); 3] = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
+
+/// `64KiB`, `128 MiB`, `1GiB`: a whole number with its unit. `None` for anything else.
+fn parse_bytes(text: &str) -> Option<usize> {
+    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit())?);
+    let (_, factor) = SIZES.iter().find(|(name, _)| *name == unit.trim_start())?;
+    number.parse::<usize>().ok()?.checked_mul(*factor)
+}
+
 pub(super) fn address(kind: &ValueKind) -> Read<SocketAddr> {
     let address = text(kind).ok().and_then(|text| text.parse().ok());
     address.ok_or_else(|| "expected an IP address and port, such as 127.0.0.1:9464 or [::1]:9464".to_owned())

@@ -11,10 +11,10 @@ mod ops;
 mod problem;
 mod server;
 
-pub use api::{Api, audit_router, dead_router, endpoints_router, pauses_router, router as api_router};
+pub use api::{Api, audit_router, dead_router, endpoints_router, parked_router, pauses_router, router as api_router};
 pub use console::{
-    Changes, Console, Endpoints, Forms, Pausing, changes_router, endpoint_pages_router, pausing_router,
-    router as console_router,
+    Changes, Console, Endpoints, Forms, ParkedPages, Pausing, changes_router, endpoint_pages_router,
+    parked_pages_router, pausing_router, router as console_router,
 };
 pub use counts::Queues;
 pub use ingest::{Ingest, router as ingest_router};

@@ -7,6 +7,8 @@ pub mod dead_letters;
 pub mod describe;
 pub mod endpoint_admin;
 pub mod endpoints;
+pub mod parked;
+pub mod progress;
 pub mod project_pauses;
 pub mod sanitize;
 pub mod time_argument;

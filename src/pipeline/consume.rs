@@ -131,10 +131,19 @@ impl<S: Sink> Pool<S> {
         admitted: Option<Admitted>,
         places: impl Send + 'static,
     ) {
+        self.spawn(delivery, Wanted::Sent(admitted), places);
+    }
+
+    /// Gives one delivery up without a call, for this cause; `places` as above.
+    pub(super) fn give_up<R: Receipt>(&self, delivery: Delivery<R>, cause: Cause, places: impl Send + 'static) {
+        self.spawn(delivery, Wanted::GivenUp(cause), places);
+    }
+
+    fn spawn<R: Receipt>(&self, delivery: Delivery<R>, wanted: Wanted, places: impl Send + 'static) {
         let trace = delivery.message.trace.clone();
         let (handler, recorder) = (Arc::clone(&self.handler), self.recorder.clone());
         let work = async move {
-            one(handler, recorder, delivery, admitted).await;
+            one(handler, recorder, delivery, wanted).await;
             drop(places);
         };
         if trace.is_on() {
@@ -145,18 +154,26 @@ impl<S: Sink> Pool<S> {
     }
 }
 
+/// What is to become of a delivery.
+enum Wanted {
+    /// By the leave of its destination, if it was parked.
+    Sent(Option<Admitted>),
+    GivenUp(Cause),
+}
+
 /// One delivery, from message to settlement.
-async fn one<S: Sink, R: Receipt>(
-    handler: Arc<Handler<S>>,
-    recorder: Recorder,
-    delivery: Delivery<R>,
-    admitted: Option<Admitted>,
-) {
+async fn one<S: Sink, R: Receipt>(handler: Arc<Handler<S>>, recorder: Recorder, delivery: Delivery<R>, wanted: Wanted) {
     let Delivery { message, token } = delivery;
     let mut calls = Calls::default();
+    let judging = async {
+        match wanted {
+            Wanted::Sent(admitted) => handler.handle(&message, admitted, &mut calls).await,
+            Wanted::GivenUp(cause) => handler.give_up(&message, cause),
+        }
+    };
     let judged = tokio::select! {
         biased;
-        judged = AssertUnwindSafe(handler.handle(&message, admitted, &mut calls)).catch_unwind() => judged.unwrap_or_else(|_| panicked()),
+        judged = AssertUnwindSafe(judging).catch_unwind() => judged.unwrap_or_else(|_| panicked()),
         () = handler.stop.cut.cancelled() => (Verdict::Released(Released::Stopping), None),
     };
     let (verdict, event) = judged;

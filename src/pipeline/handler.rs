@@ -70,6 +70,14 @@ impl<S: Sink> Handler<S> {
         }
     }
 
+    /// The verdict on an event that is not to be sent any more, and the event if it is one.
+    pub fn give_up(&self, message: &Message, cause: Cause) -> (Verdict, Option<Event>) {
+        match self.parse(message) {
+            Ok(event) => (dead(&event, DeadReason::Exhausted, cause), Some(event)),
+            Err(dead) => (Verdict::Dead(dead), None),
+        }
+    }
+
     fn parse(&self, message: &Message) -> Result<Event, Dead> {
         let unreadable = &message.unreadable;
         if !unreadable.needed.is_empty() {
@@ -114,10 +122,7 @@ impl<S: Sink> Handler<S> {
         let deadline = Instant::from_std(message.deadline);
         let previous_attempt =
             Instant::from_std(message.received.checked_sub(message.waited).unwrap_or(message.received));
-        let dead = |reason, cause| {
-            let (project, event_id) = (Some(event.project.clone()), Some(event.id.clone()));
-            Verdict::Dead(Dead { reason, cause, project, event_id })
-        };
+        let dead = |reason, cause| dead(event, reason, cause);
         let parked = |reason, cause| Verdict::Parked(Parked { project: event.project.clone(), reason, cause });
         let last_attempt = message.next_delay.is_none();
         let mut standing = if last_attempt { Standing::LastAttempt } else { Standing::Ordinary };
@@ -292,6 +297,11 @@ impl From<Denied> for Released {
             Denied::Stopping => Self::Stopping,
         }
     }
+}
+
+fn dead(event: &Event, reason: DeadReason, cause: Cause) -> Verdict {
+    let (project, event_id) = (Some(event.project.clone()), Some(event.id.clone()));
+    Verdict::Dead(Dead { reason, cause, project, event_id })
 }
 
 fn is_plain(encoding: &str) -> bool {

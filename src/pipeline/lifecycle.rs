@@ -10,6 +10,7 @@ use super::{
     handler::Handler,
     journal::Recorder,
     lots::Lots,
+    max_age::MaxAge,
     pacer::Pacer,
     parking::Parking,
     pauses::{PauseStore, Pauses},
@@ -26,6 +27,7 @@ use crate::{
     },
     process::stop::{LAST_CALLS, Stop},
 };
+use jiff::Timestamp;
 use std::{
     error::Error,
     sync::Arc,
@@ -56,6 +58,8 @@ pub struct Settings {
     /// Parked events that may be on their way at once, beside those; as many as fresh events of one lane.
     pub max_from_lots: usize,
     pub lanes: usize,
+    /// How long an event may be parked.
+    pub max_parked: Duration,
     /// Of its waits for a far side that is away.
     pub jitter: Jitter,
 }
@@ -109,7 +113,8 @@ pub async fn run<C: Connect, S: Sink, K: Parking, P: PauseStore>(
     let _prober = AbortOnDropHandle::new(tokio::spawn(async move { prober::keep(&halt, &*sink).await }));
     let pool = Arc::new(Pool::new(handler, Arc::clone(&health), recorder));
 
-    let lots = Lots::new(parking, Arc::clone(&pool), settings.max_from_lots, settings.jitter);
+    let max_age = MaxAge::new(settings.max_parked, Timestamp::now);
+    let lots = Lots::new(parking, Arc::clone(&pool), settings.max_from_lots, max_age, settings.jitter);
     let _following = AbortOnDropHandle::new(tokio::spawn(resume::follow(Arc::clone(&pauses))));
     let _watching = AbortOnDropHandle::new(tokio::spawn(backlog::watch(Arc::clone(&pool), settings.fresh_from)));
     let working = AbortOnDropHandle::new(tokio::spawn(Arc::clone(&lots).run()));

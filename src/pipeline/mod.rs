@@ -16,6 +16,7 @@ pub mod intake;
 pub mod journal;
 mod lifecycle;
 mod lots;
+mod max_age;
 mod pacer;
 pub mod parking;
 pub mod pauses;

@@ -5,6 +5,7 @@
 
 use super::delivery::{Delivery, Receipt};
 use crate::event::ProjectId;
+use jiff::Timestamp;
 use std::error::Error;
 
 /// Why a lot or the list of lots cannot be had now. Nothing is lost by it: what lay there still does.
@@ -41,8 +42,20 @@ pub trait Parking: Send + Sync + 'static {
 #[derive(Debug)]
 pub struct Oldest<R: Receipt> {
     pub delivery: Delivery<R>,
+    /// Since when it has been parked, if that is known: an event that is parked again has been so since the first time.
+    pub since: Option<Timestamp>,
     /// Events that are left in the lot.
     pub left: u64,
+}
+
+/// Whether the oldest event of a lot is overdue.
+#[derive(Debug)]
+pub enum Look<R: Receipt> {
+    /// It is, and is taken.
+    Overdue(Box<Oldest<R>>),
+    /// It is not, and stays where it is; since when it has been parked, if that is known.
+    Stays(Option<Timestamp>),
+    Empty,
 }
 
 /// The parked events of one lot. Dropped, it takes no more; what it has given is settled all the same.
@@ -51,6 +64,9 @@ pub trait Lot: Send + 'static {
 
     /// The oldest event, with its first attempt before it; none if the lot is empty.
     fn take(&mut self) -> impl Future<Output = Result<Option<Oldest<Self::Receipt>>, NotNow>> + Send;
+
+    /// Takes the oldest event only if it has been parked since `limit` or longer.
+    fn take_overdue(&mut self, limit: Timestamp) -> impl Future<Output = Result<Look<Self::Receipt>, NotNow>> + Send;
 
     /// How many events lie there and are not taken.
     fn count(&mut self) -> impl Future<Output = Result<u64, NotNow>> + Send;

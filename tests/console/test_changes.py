@@ -121,6 +121,39 @@ class Deciding(Console):
             for part in ("project.pause", "project.resume", "under repair"):
                 self.assertIn(part, main.inner_text())
 
+    def test_parked_events_are_released_and_given_up_after_a_question(self):
+        parked = "evt_parked_1", "evt_parked_2", "evt_parked_3"
+        with self.page() as watched:
+            page, main = watched.page, watched.page.get_by_role("main")
+            # It has no page before its first event.
+            address = f"{self.world.url}/api/v1/projects/shelved/pause"
+            self.assertEqual(ask(address, b"{}", {"content-type": "application/json"})[0], 200)
+            heeded = lambda: "\nhookbro_projects_paused 1\n" in ask(f"{self.world.locked}/metrics")[2]
+            until("the other replica heeds the pause", heeded)
+            for name in parked:
+                self.world.publish(json.dumps(event(name, "shelved")))
+                self.world.settled(name, "released")
+            watched.open("/parked")
+            row = page.locator("tbody tr").filter(has_text="shelved")
+            self.assertIn("3", row.inner_text())
+            page.get_by_role("button", name="Give up events of shelved").click()
+            page.get_by_role("heading", name="Give up parked events of shelved?").wait_for()
+            page.get_by_label("How many").fill("1")
+            page.get_by_role("button", name="Give up").click()
+            page.get_by_role("heading", name="Done").wait_for()
+            self.assertIn("1 event of shelved was given up", main.inner_text())
+            until("the oldest is a dead letter", lambda: self.dead(parked[0]))
+            watched.open(f"/dead?id={parked[0]}")
+            self.assertIn("given up by an operator, local", main.inner_text())
+            watched.open("/projects/shelved")
+            page.get_by_role("button", name="Resume this project").click()
+            page.get_by_role("heading", name="Done").wait_for()
+            for name in parked[1:]:
+                until(f"{name} is in Svix", lambda: self.world.delivered(name) == 1)
+            self.assertEqual(self.world.delivered(parked[0]), 0)
+            watched.open("/audit?project=shelved")
+            self.assertIn("parked.give_up", main.inner_text())
+
     def test_a_pause_without_proof_or_from_elsewhere_changes_nothing(self):
         address, form = f"{self.world.url}/projects/rested/pause", {"content-type": "application/x-www-form-urlencoded"}
         self.assertEqual(ask(address, b"work=pause", {**form, "sec-fetch-site": "same-origin"})[0], 403)

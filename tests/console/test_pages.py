@@ -11,7 +11,7 @@ from world import IMAGE, SCRIPT, ask, until
 PATHS = [
     "/", "/events", "/events?outcome=dead", "/events?window=24h&project=dev", "/events/evt_well", "/events/evt_sick",
     "/events/evt_hostile", "/events/evt_odd_key", "/events/evt_refused_0", "/events/evt_shared", "/projects",
-    "/projects/dev", "/projects/acme-mobile", "/dead", "/dead?project=dev&reason=refused", "/audit",
+    "/projects/dev", "/projects/acme-mobile", "/dead", "/dead?project=dev&reason=refused", "/audit", "/parked",
     "/projects/spare/endpoints", "/projects/rested", "/events/evt_resent", "/find?q=nothing.of.that.name",
 ]  # fmt: skip
 
@@ -156,7 +156,7 @@ class ForEverybody(Console):
             page.keyboard.press("Enter")
             page.wait_for_url("**/events/evt_well")
             reached = self.walk(page)
-            for wanted in ("Overview", "Events", "Projects", "Dead letters", "Changes", "acme-mobile", "Copy", "Find", "Pause"):
+            for wanted in ("Overview", "Events", "Projects", "Parked", "Dead letters", "Changes", "acme-mobile", "Copy", "Find", "Pause"):
                 self.assertIn(wanted, reached)
 
     def walk(self, page):

@@ -255,6 +255,60 @@ async fn a_retry_and_an_event_that_svix_keeps_waiting_are_parked_too_and_climb_t
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_has_been_parked_for_too_long_is_given_up_though_its_project_is_paused_and_the_rest_stays() {
+    // One at a time, so that the order shows.
+    let world = World::new("overdue").await.with("broker.prefetch", "1");
+    let hookbro = Hookbro::ready(world.settings()).await;
+    pause(&hookbro, "gigs").await;
+    let samples = generated("overdue", &["gigs"], 5);
+    for sample in &samples {
+        world.publish_one(sample).await;
+    }
+    parked(&world, "gigs", samples.len()).await;
+    hookbro.stop().await;
+    let lying = world.broker.drain(&lot(&world, "gigs")).await;
+    let since = |days: i64| (jiff::Timestamp::now() - jiff::SignedDuration::from_hours(days * 24)).to_string();
+    let (long, short) = (since(15), since(10));
+    for (nth, event) in lying.into_iter().enumerate() {
+        let at = event.header("x-hookbro-parked-at").unwrap();
+        assert!(at.parse::<jiff::Timestamp>().unwrap() > since(1).parse().unwrap(), "{at}");
+        let event = event.with_header("x-hookbro-parked-at", if nth < 2 { &long } else { &short });
+        world.broker.put_back(&lot(&world, "gigs"), &event).await;
+    }
+
+    let hookbro = Hookbro::ready(world.settings()).await;
+    until("the overdue ones are given up", SOON, async || (world.broker.ready_dead().await == 2).then_some(())).await;
+    let dead = world.broker.drain_dead().await;
+    for (dead, sample) in dead.iter().zip(&samples) {
+        assert_eq!((dead.reason().as_str(), &dead.body[..]), ("exhausted", &sample.body[..]));
+        assert_eq!(dead.routing_key, sample.routing_key());
+        let detail = dead.header("x-hookbro-detail").unwrap();
+        assert_eq!(detail, format!("parked since {long}, longer than parking.max_age allows"));
+    }
+    parked(&world, "gigs", 3).await;
+    let age = until("the age of the oldest is shown", SOON, async || {
+        let age = hookbro.metric("hookbro_parked_oldest_age_seconds{reason=\"paused\"}").await;
+        (age > 0.0).then_some(age)
+    })
+    .await;
+    assert!((9.9..10.1).contains(&(age / 86_400.0)), "{age} s");
+    assert_eq!(hookbro.metric("hookbro_parking_max_age_seconds").await, 14.0 * 86_400.0);
+    assert_eq!(hookbro.metric("hookbro_events_dead_total{reason=\"exhausted\"}").await, 2.0);
+    assert!(called(&world).is_empty(), "none of them was sent");
+    let story = until("the journal says that it is given up", SOON, async || {
+        let (_, story) = hookbro.api(&format!("/events/{}", samples[0].id), None).await;
+        (story["outcome"] == "dead").then_some(story)
+    })
+    .await;
+    assert_eq!(story["attempts"][1]["reason"], "exhausted", "{story}");
+    resume(&hookbro, "gigs").await;
+    world.arrive(&samples[2..]).await;
+    assert_eq!(ledger::missing(&world.svix, &samples[..2]), 2);
+    hookbro.stop().await;
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn without_a_journal_nothing_can_be_paused_and_the_refusal_names_the_remedy() {
     let world = World::new("holdoff").await.with("journal.url", "off");
     let hookbro = Hookbro::ready(world.settings()).await;

@@ -25,6 +25,8 @@ use tokio_util::task::AbortOnDropHandle;
 const WORK_QUEUE: &str = "work";
 /// How often the depth of the work queue is asked for.
 const DEPTH_EVERY: Duration = Duration::from_secs(5);
+/// Longer than any simulation: it goes by the machine's clock.
+const MAX_PARKED: Duration = Duration::from_secs(14 * 86_400);
 
 /// Nobody pauses a project.
 struct NoPauses;
@@ -70,6 +72,7 @@ impl Process {
             fresh_from: vec![WORK_QUEUE.to_owned()],
             max_from_lots: setup.prefetch,
             lanes: 1,
+            max_parked: MAX_PARKED,
             jitter: Jitter::seeded(world.script.seed).of(number),
         };
         let link = Link::new(broker, number, Arc::clone(&metrics), stop.cut.clone());

@@ -2,23 +2,19 @@
 
 use super::{
     filter::FilterArgs,
-    operations::{Operations, failure, reading},
+    operations::{failure, reading},
 };
 use crate::{
     app,
     cli::{
         audit::{self, AuditArgs},
         exit::{Failure, on_signals},
-        output,
+        output, progress,
     },
     config::Settings,
-    operate::dead_letters::{Action, DeadLetterFilter, Options, Outcome, Progress, REPEATS, Refused, Started},
+    operate::dead_letters::{Action, Options, Outcome, REPEATS},
 };
-use indicatif::{ProgressBar, ProgressStyle};
-use std::{num::NonZeroU32, path::PathBuf, sync::Arc, time::Duration};
-
-/// How often progress is drawn, where it is.
-const DRAW_EVERY: Duration = Duration::from_millis(100);
+use std::{num::NonZeroU32, path::PathBuf, sync::Arc};
 
 /// Which events a change is about, and whether to make it.
 #[derive(Debug, clap::Args)]
@@ -78,7 +74,11 @@ async fn make(chosen: &Chosen, settings: &Settings, action: Action, options: Opt
     }
     let stop = on_signals().await?.requested;
     let operations = app::dead_letters(settings, Arc::clone(&audit), stop.clone());
-    let made = watched(&operations, action, filter, options).await;
+    let started = operations.start(audit::actor(), action, filter, options).await;
+    let made = match started {
+        Ok(mut started) => progress::watched(&Arc::clone(&started.progress), started.ended()).await,
+        Err(refused) => Err(refused),
+    };
     audit.close().await;
     match made {
         Ok(Outcome { events, file: None }) => output::print(&format!("{} {events} events\n", action.past())),
@@ -91,41 +91,5 @@ async fn make(chosen: &Chosen, settings: &Settings, action: Action, options: Opt
             other => Err(other),
         },
         Err(refused) => Err(failure(refused)),
-    }
-}
-
-/// Makes the change, with its progress on a terminal.
-async fn watched(
-    operations: &Arc<Operations>,
-    action: Action,
-    filter: DeadLetterFilter,
-    options: Options,
-) -> Result<Outcome, Refused> {
-    let mut started: Started = operations.start(audit::actor(), action, filter, options).await?;
-    let (progress, bar) = (Arc::clone(&started.progress), bar());
-    let mut draw = tokio::time::interval(DRAW_EVERY);
-    let ended = started.ended();
-    tokio::pin!(ended);
-    loop {
-        tokio::select! {
-            made = &mut ended => {
-                bar.finish_and_clear();
-                return made;
-            }
-            _ = draw.tick() => show(&bar, &progress),
-        }
-    }
-}
-
-fn bar() -> ProgressBar {
-    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} events, {per_sec}, {eta}");
-    ProgressBar::no_length().with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
-}
-
-/// Nothing until it is known how many there are.
-fn show(bar: &ProgressBar, progress: &Progress) {
-    if progress.total() > 0 {
-        bar.set_length(progress.total());
-        bar.set_position(progress.examined());
     }
 }

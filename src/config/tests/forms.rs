@@ -60,6 +60,11 @@ fn numbers_are_digits_or_text() {
     check(&[sets(&["svix.max_payload_bytes=2093056"])], |s| s.max_payload_bytes, 2_093_056);
     check(&[sets(&["svix.rate_limit=200"])], |s| s.rate_limit, 200);
     check(&[sets(&["routing.provision_limit=0"])], |s| s.routing.provision_limit, 0);
+    check(
+        &[sets(&["broker.memory_budget=2 GiB"]), file("[broker]\nmemory_budget = '2GiB'")],
+        |s| s.broker.memory_budget,
+        2 << 30,
+    );
     check(&[sets(&["broker.delivery_limit=2147483647"])], |s| s.broker.delivery_limit, 2_147_483_647);
 }
 

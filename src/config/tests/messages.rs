@@ -22,6 +22,9 @@ fn a_bad_value_is_named_with_what_was_expected() {
         ("broker.prefetch=many", r#" = "many""#, "expected a whole number from 1 to 65535"),
         ("broker.prefetch=0", r#" = "0""#, "expected a whole number from 1 to 65535"),
         ("broker.prefetch=65536", r#" = "65536""#, "expected a whole number from 1 to 65535"),
+        ("broker.memory_budget=128", r#" = "128""#, "expected a size from 1MiB to 64GiB, such as 128MiB"),
+        ("broker.memory_budget=128MB", r#" = "128MB""#, "expected a size from 1MiB to 64GiB, such as 128MiB"),
+        ("broker.memory_budget=1KiB", r#" = "1KiB""#, "expected a size from 1MiB to 64GiB, such as 128MiB"),
         ("broker.delivery_limit=-1", r#" = "-1""#, "expected a whole number from 1 to 2147483647"),
         ("retry.delays=5s,0s", r#" = "5s,0s""#, "element 2 is not a duration; expected one such as 5s or 1m30s"),
         ("retry.delays=50d", r#" = "50d""#, "has a delay of 4320000s, each must be 1 ms to 49 days"),
@@ -160,7 +163,7 @@ fn each_layer_is_named_and_all_mistakes_are_reported_at_once() {
         &[
             "broker.prefech (file DIR/hookbro.toml): unknown key; did you mean broker.prefetch?",
             "brokr.queue (file DIR/hookbro.toml): unknown key; did you mean broker.queue?",
-            "empty (file DIR/hookbro.toml): unknown key; the sections are broker, retry, watchdog, svix, routing, redact, admin, ingest, metrics, journal, shutdown, log, tracing, lanes",
+            "empty (file DIR/hookbro.toml): unknown key; the sections are broker, retry, parking, watchdog, svix, routing, redact, admin, ingest, metrics, journal, shutdown, log, tracing, lanes",
             "prefetch (environment HOOKBRO__PREFETCH): unknown key; did you mean HOOKBRO__BROKER__PREFETCH?",
             "svix.tokn (environment HOOKBRO__SVIX__TOKN): unknown key; did you mean HOOKBRO__SVIX__TOKEN?",
             "log.level (environment HOOKBRO__log__level): unknown key; did you mean HOOKBRO__LOG__LEVEL?",

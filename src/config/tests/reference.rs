@@ -58,9 +58,11 @@ fn nothing_given_means_the_documented_defaults() {
     assert_eq!(settings.broker.exchange, "gigs.events");
     assert_eq!(settings.broker.queue, "hookbro.events");
     assert_eq!(settings.broker.bindings, ["#"]);
+    assert_eq!(settings.broker.memory_budget, 128 * 1024 * 1024);
     assert_eq!((settings.broker.prefetch, settings.broker.delivery_limit), (256, 100));
     let delays = [5, 30, 120, 600, 3_600, 21_600].map(Duration::from_secs);
     assert_eq!(settings.broker.ladder.delays(), delays);
+    assert_eq!(settings.max_parked, Duration::from_secs(14 * 86_400));
     assert_eq!(settings.broker.watchdog, Duration::from_secs(60));
     assert_eq!(settings.svix.url, "");
     assert!(settings.svix.token.is_empty());

@@ -3,7 +3,7 @@
 //! What is alike everywhere is added here rather than said in forty places: refusals are problem documents, an answer has
 //! all its members and no others, and a word or a time is spelled out where it is used.
 
-use super::{audit, dead, endpoints, events, pauses, projects, refusals::Guarded};
+use super::{audit, dead, endpoints, events, parked, pauses, projects, refusals::Guarded};
 use crate::operate::api_types::{Cursor, Ident, Limit, Moment, Outcome, Phrase, Reason, Status, TimeOrAgo};
 use axum::http::{HeaderName, header};
 use serde_json::{Map, Value, json};
@@ -38,6 +38,9 @@ static TEXT: LazyLock<String> = LazyLock::new(|| document().to_string());
         endpoints::portal,
         endpoints::resend,
         contract,
+        parked::list,
+        parked::release,
+        parked::give_up,
         pauses::pause,
         pauses::resume,
         pauses::list
@@ -260,7 +263,7 @@ mod tests {
             .values()
             .flat_map(|path| path.as_object().unwrap().values())
             .collect();
-        assert_eq!(operations.len(), 18);
+        assert_eq!(operations.len(), 21);
         for operation in operations {
             assert!(operation["summary"].is_string() && operation["responses"]["401"].is_object(), "{operation}");
         }

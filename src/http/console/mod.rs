@@ -16,6 +16,7 @@ mod health_summary;
 mod list_query;
 mod overview;
 mod page;
+mod parked;
 mod pauses;
 mod projects;
 mod routes;
@@ -26,8 +27,8 @@ mod throughput;
 mod timeline;
 
 pub use form::Forms;
-pub use routes::{changes_router, endpoint_pages_router, pausing_router, router};
-pub use state::{Changes, Console, Endpoints, Pausing};
+pub use routes::{changes_router, endpoint_pages_router, parked_pages_router, pausing_router, router};
+pub use state::{Changes, Console, Endpoints, ParkedPages, Pausing};
 
 #[cfg(test)]
 #[path = "console_tests.rs"]

@@ -22,16 +22,18 @@ pub(super) enum NavItem {
     Overview,
     Events,
     Projects,
+    Parked,
     DeadLetters,
     Audit,
     Elsewhere,
 }
 
 impl NavItem {
-    const MENU: [(Self, &'static str, &'static str); 5] = [
+    const MENU: [(Self, &'static str, &'static str); 6] = [
         (Self::Overview, "/", "Overview"),
         (Self::Events, "/events", "Events"),
         (Self::Projects, "/projects", "Projects"),
+        (Self::Parked, "/parked", "Parked"),
         (Self::DeadLetters, "/dead", "Dead letters"),
         (Self::Audit, "/audit", "Changes"),
     ];

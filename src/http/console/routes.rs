@@ -3,8 +3,8 @@
 use super::{
     audit, dead_letter_actions, dead_letters, endpoints, event, events, guard, overview,
     page::{self, Refused},
-    pauses, projects, search,
-    state::{Changes, Console, Endpoints, Pausing},
+    parked, pauses, projects, search,
+    state::{Changes, Console, Endpoints, ParkedPages, Pausing},
 };
 use crate::{
     http::problem::Problem,
@@ -12,6 +12,7 @@ use crate::{
         audit::Audit,
         dead_letters::DeadLetters,
         endpoint_admin::EndpointAdmin,
+        parked::ParkedEvents,
         timeline::{MessageView, Timeline},
     },
     pipeline::pauses::PauseStore,
@@ -58,6 +59,13 @@ pub fn endpoint_pages_router<H: EndpointAdmin, A: Audit>(endpoints: Endpoints<H,
         .route("/projects/{project}/endpoints", get(endpoints::list::<H, A>).post(endpoints::order::<H, A>))
         .route("/resend", post(endpoints::resend::<H, A>));
     guarded(pages.with_state(Arc::new(endpoints)), tokens)
+}
+
+/// `/parked`; needs the peer's address (`ConnectInfo`).
+pub fn parked_pages_router<P: ParkedEvents, A: Audit>(parked: ParkedPages<P, A>) -> Router {
+    let tokens = parked.tokens.clone();
+    let pages = Router::new().route("/parked", get(parked::list::<P, A>).post(parked::submit::<P, A>));
+    guarded(pages.with_state(Arc::new(parked)), tokens)
 }
 
 /// `/projects/{project}/pause`; needs the peer's address (`ConnectInfo`).

@@ -3,7 +3,7 @@
 use super::{form::Forms, throughput::Throughput};
 use crate::{
     http::{Api, Ops},
-    operate::{dead_letters, endpoints, project_pauses},
+    operate::{dead_letters, endpoints, parked, project_pauses},
     process::secret::SecretList,
 };
 use std::sync::Arc;
@@ -44,6 +44,14 @@ pub struct Endpoints<H, A> {
 #[derive(Debug)]
 pub struct Pausing<P, A> {
     pub operations: Arc<project_pauses::Operations<P, A>>,
+    pub tokens: SecretList,
+    pub forms: Forms,
+}
+
+/// What the pages about parked events are made of.
+#[derive(Debug)]
+pub struct ParkedPages<P, A> {
+    pub operations: Arc<parked::Operations<P, A>>,
     pub tokens: SecretList,
     pub forms: Forms,
 }

@@ -9,6 +9,7 @@ mod change;
 mod dead;
 mod event;
 mod object;
+mod parked;
 mod query;
 mod scalar;
 
@@ -23,7 +24,9 @@ pub use event::{
     Attempt, Call, Endpoint, EventPage, Gap, LastError, Line, Message, Project, ProjectPage, Retry, State, Story, Svix,
 };
 pub use object::Object;
+pub use parked::{MovedParked, ParkedAsked, ParkedLot, ParkedPage};
 pub use query::{AuditQuery, DeadQuery, EventQuery, Nothing, OneEventQuery, ProjectQuery};
 pub use scalar::{
-    Cursor, Ending, Ident, Limit, Moment, Outcome, Phrase, Reason, Status, Time, TimeOrAgo, Undispatched, Work,
+    Cursor, Ending, Ident, Limit, MAX_MOVED, Moment, Outcome, ParkedLimit, ParkedReason, Phrase, Reason, Status, Time,
+    TimeOrAgo, Undispatched, Work,
 };

@@ -1,7 +1,7 @@
 //! Words, numbers and times of the API: each reads itself, says what is wrong with it, and has its form in the document.
 
 use crate::{
-    event::{DeadReason, NOT_DISPATCHED, NoTaker, Verdict},
+    event::{DeadReason, NOT_DISPATCHED, NoTaker, ParkReason, Verdict},
     operate::sanitize::Plain,
 };
 use jiff::Timestamp;
@@ -15,6 +15,8 @@ use utoipa::{
 /// Entries of a page: by default, and at most.
 const LIMIT: usize = 50;
 const MAX_LIMIT: usize = 200;
+/// Parked events that one request moves at most: some ten seconds.
+pub const MAX_MOVED: u64 = 10_000;
 
 macro_rules! schema {
     ($name:ident, $build:expr) => {
@@ -54,6 +56,16 @@ impl TryFrom<String> for Outcome {
         one_of(&text, Verdict::OUTCOMES, |word| word).map(Self)
     }
 }
+
+/// Why an event was parked.
+#[derive(Debug)]
+pub struct ParkedReason;
+schema!(ParkedReason, words(ParkReason::ALL.map(ParkReason::as_str)));
+
+/// How many parked events a change moves at most.
+#[derive(Debug)]
+pub struct ParkedLimit;
+schema!(ParkedLimit, ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1)).maximum(Some(MAX_MOVED)));
 
 /// Why an event was given up.
 #[derive(Debug)]

@@ -11,15 +11,9 @@ pub use filter::{DeadLetterFilter, FilterError};
 pub use letter::{DeadLetter, DeadLetterDetails, DeadLetterHead, DeadLetterPage, Exported, head, redacted, whole};
 pub use operations::{Action, Job, Operations, Options, Refused, Started};
 
+use super::progress::Progress;
 use serde_json::Value;
-use std::{
-    fmt,
-    num::NonZeroU32,
-    ops::ControlFlow,
-    path::Path,
-    sync::atomic::{AtomicU64, Ordering},
-    time::Duration,
-};
+use std::{fmt, num::NonZeroU32, ops::ControlFlow, path::Path, time::Duration};
 
 /// Shown wherever a replay is offered or made.
 pub const REPEATS: &str = "an event that Svix accepted before is refused there as a repeat while its eventId is remembered; \
@@ -83,41 +77,6 @@ impl<'l> Browsed<'l> {
 impl fmt::Debug for Browsed<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Browsed").field("letter", self.letter).finish_non_exhaustive()
-    }
-}
-
-/// How far a change of many dead letters is. Whoever makes it counts, anybody may read.
-#[derive(Debug, Default)]
-pub struct Progress {
-    total: AtomicU64,
-    examined: AtomicU64,
-    changed: AtomicU64,
-}
-
-impl Progress {
-    /// How many there were when the change began; 0 before that.
-    pub fn total(&self) -> u64 {
-        self.total.load(Ordering::Relaxed)
-    }
-
-    pub fn examined(&self) -> u64 {
-        self.examined.load(Ordering::Relaxed)
-    }
-
-    pub fn changed(&self) -> u64 {
-        self.changed.load(Ordering::Relaxed)
-    }
-
-    pub fn begin(&self, total: u64) {
-        self.total.store(total, Ordering::Relaxed);
-    }
-
-    pub fn examine(&self) {
-        self.examined.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub fn changed_so_far(&self, changed: u64) {
-        self.changed.store(changed, Ordering::Relaxed);
     }
 }
 

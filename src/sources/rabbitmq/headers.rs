@@ -2,7 +2,7 @@
 
 use super::guard::{self, MARK};
 use crate::{
-    event::{Dead, DeadReason, Event, Malformed},
+    event::{Dead, DeadReason, Event, Malformed, ParkReason},
     operate::dead_letters::DeadLetter,
     pipeline::delivery::Unreadable,
 };
@@ -26,6 +26,9 @@ const DEAD_LETTER: [&str; 8] =
 const UNREADABLE: &str = "unreadable";
 /// Counts how often the event was replayed.
 const REPLAYED: &str = "replayed";
+/// Since when the event has been parked, and why it was the last time.
+const PARKED_AT: &str = "parked-at";
+const PARKED_REASON: &str = "parked-reason";
 /// Why it was a dead letter before its last replay, and since when.
 const HISTORY: [(&str, &str); 2] = [("reason", "replayed-reason"), ("failed-at", "replayed-failed-at")];
 /// Prefixes of the headers in which RabbitMQ records the queues of a message.
@@ -76,14 +79,38 @@ pub fn replay_properties(dead: &BasicProperties) -> BasicProperties {
     copy.with_headers(FieldTable::from(headers))
 }
 
-/// The properties with which a parked event climbs the ladder again, without what the broker recorded of its first climb: a
-/// second one would add to it, and headers have a limit.
+/// The properties with which a parked event climbs the ladder again, without what says that it was parked, and what the broker
+/// recorded of its first climb: a second one would add to it, and headers have a limit.
 pub(super) fn fresh_properties(parked: &BasicProperties) -> BasicProperties {
     let copy = portable(parked);
     let all = copy.headers().iter().flatten();
-    let kept = all.filter(|(name, _)| !BROKER_RECORDS.iter().any(|prefix| name.as_str().starts_with(prefix)));
+    let parked = [PARKED_AT, PARKED_REASON].map(ours);
+    let is_kept = |name: &ShortString| {
+        !parked.contains(name) && !BROKER_RECORDS.iter().any(|prefix| name.as_str().starts_with(prefix))
+    };
+    let kept = all.filter(|(name, _)| is_kept(name));
     let kept: Headers = kept.map(|(name, value)| (name.clone(), value.clone())).collect();
     copy.with_headers(FieldTable::from(kept))
+}
+
+/// The properties of a parked event: as [`fresh_properties`], and since when it has been parked, and why.
+pub(super) fn parked_properties(original: &BasicProperties, since: Timestamp, reason: ParkReason) -> BasicProperties {
+    let fresh = fresh_properties(original);
+    let mut headers = fresh.headers().clone().unwrap_or_default();
+    headers.insert(ours(PARKED_AT), text(&since.to_string()));
+    headers.insert(ours(PARKED_REASON), text(reason.as_str()));
+    fresh.with_headers(headers)
+}
+
+/// Since when a message in a queue of parked events has been so; elsewhere the header may be anybody's.
+pub(super) fn parked_at(properties: &BasicProperties) -> Option<Timestamp> {
+    header(properties, PARKED_AT).and_then(as_text).and_then(|at| at.parse().ok())
+}
+
+/// Why a message in a queue of parked events was parked.
+pub(super) fn parked_reason(properties: &BasicProperties) -> Option<ParkReason> {
+    let reason = header(properties, PARKED_REASON).and_then(as_text)?;
+    ParkReason::ALL.into_iter().find(|each| each.as_str() == reason)
 }
 
 /// A quorum queue's count of a message's earlier deliveries.

@@ -140,6 +140,23 @@ fn a_released_event_climbs_again_without_the_records_of_its_first_climb() {
 }
 
 /// Properties with the guard's mark.
+#[test]
+fn a_parked_event_says_since_when_and_why_until_it_climbs_again() {
+    let (first, later): (Timestamp, Timestamp) =
+        ("2026-08-03T06:00:00Z".parse().unwrap(), "2026-08-04T06:00:00Z".parse().unwrap());
+    assert_eq!(parked_at(&published()), None);
+    let parked = parked_properties(&published(), first, ParkReason::Paused);
+    assert_eq!((parked_at(&parked), parked_reason(&parked)), (Some(first), Some(ParkReason::Paused)));
+    assert_eq!(parked.message_id(), published().message_id());
+    let again = parked_properties(&parked, later, ParkReason::CircuitOpen);
+    assert_eq!((parked_at(&again), parked_reason(&again)), (Some(later), Some(ParkReason::CircuitOpen)));
+    let fresh = fresh_properties(&again);
+    assert_eq!((parked_at(&fresh), parked_reason(&fresh)), (None, None));
+    let mut table = FieldTable::default();
+    table.insert("x-hookbro-parked-at".into(), text("tomorrow"));
+    assert_eq!(parked_at(&BasicProperties::default().with_headers(table)), None, "no time");
+}
+
 fn marked(names: &str) -> BasicProperties {
     let mut table = FieldTable::default();
     table.insert(MARK.into(), text(names));

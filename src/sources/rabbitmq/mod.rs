@@ -1,5 +1,6 @@
 //! RabbitMQ. The only place that knows lapin, queue names and acknowledgements.
 
+mod budget;
 mod connect;
 mod consume;
 mod dead_letters;
@@ -13,12 +14,13 @@ mod publish;
 mod settings;
 mod source;
 mod topology;
+mod transfer;
 
 pub use connect::{ConnectError, Connector, close};
 pub use dead_letters::{discard::create, operations::DeadLetterQueue};
 pub use headers::{dead_letter, header_bytes, replay_properties};
 pub use intake::BrokerIntake;
-pub use parking::RabbitParking;
+pub use parking::{RabbitParking, operations::ParkedEventQueues};
 pub use publish::{CHANNELS, EventProperties, PublishError, Publisher};
 pub use settings::{Access, Lane, Settings};
 pub use source::RabbitMq;

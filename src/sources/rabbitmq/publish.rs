@@ -25,6 +25,9 @@ const CONFIRM_TIMEOUT: Duration = Duration::from_secs(30);
 /// Publishes that wait for their confirm at once, each on a channel of its own; RabbitMQ allows 2,047 channels.
 pub const CHANNELS: usize = 128;
 
+/// Bytes of messages that are published at once; of a larger one, only one. lapin keeps a copy of each until it is written.
+const BYTES: u32 = 16 * 1024 * 1024;
+
 /// Why a message is not safely in a queue. Whatever the variant, it may be published again.
 #[derive(Debug, thiserror::Error)]
 pub enum PublishError {
@@ -101,6 +104,7 @@ pub struct Publisher {
     entrance: Option<Entrance>,
     idle: Mutex<Vec<Channel>>,
     slots: Semaphore,
+    bytes: Semaphore,
 }
 
 impl Publisher {
@@ -112,6 +116,7 @@ impl Publisher {
             entrance: None,
             idle: Mutex::default(),
             slots: Semaphore::new(CHANNELS),
+            bytes: Semaphore::new(BYTES as usize),
         }
     }
 
@@ -120,8 +125,8 @@ impl Publisher {
         Self { entrance: Some(entrance), ..Self::new(access, name) }
     }
 
-    /// Returns once the broker has taken responsibility for the message in at least one queue. At most [`CHANNELS`] calls
-    /// are with the broker at once; the others wait.
+    /// Returns once the broker has taken responsibility for the message in at least one queue. At most [`CHANNELS`] calls and
+    /// [`BYTES`] of messages are with the broker at once; the others wait.
     pub async fn publish(
         &self,
         exchange: &str,
@@ -129,12 +134,17 @@ impl Publisher {
         properties: BasicProperties,
         body: &[u8],
     ) -> Result<(), PublishError> {
+        // Neither is ever closed.
         let _slot = self.slots.acquire().await;
+        let _bytes = self.bytes.acquire_many(u32::try_from(body.len()).map_or(BYTES, |bytes| bytes.min(BYTES))).await;
         let publish = self.publish_on_own_channel(exchange, routing_key, properties, body);
         // Given up, the channel goes with the future: a late answer must not meet the next publish.
         let (channel, confirmation) =
             tokio::time::timeout(CONFIRM_TIMEOUT, publish).await.unwrap_or(Err(PublishError::Unconfirmed))?;
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(channel);
+        // To a channel that it has refused once, RabbitMQ 3.10 refuses all that comes, even after the limit is lifted.
+        if !matches!(confirmation, Confirmation::Nack(_)) {
+            self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(channel);
+        }
         taken(confirmation, exchange, routing_key)
     }
 

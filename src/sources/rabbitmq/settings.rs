@@ -26,6 +26,8 @@ pub struct Settings {
     pub prefetch: u16,
     /// `x-delivery-limit` of Q and the retry queues.
     pub delivery_limit: u32,
+    /// Bytes of messages in memory at once.
+    pub memory_budget: usize,
     pub ladder: RetryLadder,
     /// How long a consumed queue may have messages ready and room for them, and send none.
     pub watchdog: Duration,

@@ -1,6 +1,7 @@
 //! RabbitMQ as a source of the pipeline: sessions opened one after another.
 
 use super::{
+    budget::Budgets,
     connect::Connector,
     consume::{
         open::OpenError,
@@ -54,6 +55,7 @@ impl RabbitMq {
                 Arc::clone(metrics),
                 cut,
             )),
+            budgets: Budgets::new(settings.memory_budget, |of| metrics.outstanding_bytes.with_label_values(&[of])),
             metrics: Arc::clone(metrics),
             health: Arc::clone(health),
             traces,

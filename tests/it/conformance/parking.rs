@@ -13,10 +13,11 @@ use hookbro::{
     event::{Attempt, Cause, Dead, DeadReason, Event, ParkReason, Parked, ProjectId, Released, Verdict},
     pipeline::{
         delivery::{Delivery, Receipt},
-        parking::{Lot, Oldest, Parking, Whose},
+        parking::{Look, Lot, Oldest, Parking, Whose},
         source::{Connect as _, Demand, Source},
     },
 };
+use jiff::Timestamp;
 
 conforms! {
     parked_events_come_back_in_their_order_with_the_first_attempt
@@ -24,6 +25,8 @@ conforms! {
     what_goes_back_comes_first_and_what_is_parked_again_comes_last
     a_parked_event_that_fails_enters_the_ladder_of_its_lane
     a_parked_event_may_become_a_dead_letter
+    only_an_overdue_event_is_taken_as_one_and_others_stay_where_they_are
+    an_event_has_been_parked_since_the_first_time_until_it_leaves_its_lot
     projects_that_are_not_provisioned_share_a_lot_and_are_not_listed
 }
 
@@ -102,7 +105,7 @@ async fn parked_events_come_back_in_their_order_with_the_first_attempt(rig: impl
     let mut lot = lot(&parking, "gigs").await;
     assert_eq!(lot.count().await.unwrap(), 12);
     for (sample, left) in samples.iter().zip((0..12).rev()) {
-        let Oldest { delivery, left: lies } = take(&mut lot).await;
+        let Oldest { delivery, left: lies, .. } = take(&mut lot).await;
         assert_eq!(lies, left);
         settle(delivery, sample, Verdict::Delivered).await;
     }
@@ -163,6 +166,49 @@ async fn a_parked_event_may_become_a_dead_letter(rig: impl Rig) {
     settle(take(&mut lot).await.delivery, &samples[0], Verdict::Dead(dead)).await;
     assert_eq!(rig.take_dead().await, [(samples[0].body.to_vec(), "refused".to_owned())]);
     empty(&mut lot).await;
+    drop(lot);
+    end(rig, source, parking).await;
+}
+
+async fn only_an_overdue_event_is_taken_as_one_and_others_stay_where_they_are(rig: impl Rig) {
+    let samples = generated("overdue", &["gigs"], 2);
+    let before = Timestamp::now();
+    let (source, parking) = begin(&rig, &samples).await;
+    let mut lot = lot(&parking, "gigs").await;
+    let since = until("the first is looked at", SOON, async || match lot.take_overdue(before).await.unwrap() {
+        Look::Stays(since) => Some(since),
+        Look::Empty => None,
+        Look::Overdue(_) => panic!("it was parked later"),
+    })
+    .await;
+    assert!(since > Some(before), "{since:?}");
+    until("it is back", SOON, async || (lot.count().await.unwrap() == 2).then_some(())).await;
+    for (sample, left) in samples.iter().zip([1, 0]) {
+        let Look::Overdue(oldest) = lot.take_overdue(Timestamp::now()).await.unwrap() else { panic!("it is overdue") };
+        assert_eq!(oldest.left, left);
+        settle(oldest.delivery, sample, Verdict::Delivered).await;
+    }
+    assert!(matches!(lot.take_overdue(Timestamp::now()).await.unwrap(), Look::Empty));
+    empty(&mut lot).await;
+    drop(lot);
+    end(rig, source, parking).await;
+}
+
+async fn an_event_has_been_parked_since_the_first_time_until_it_leaves_its_lot(rig: impl Rig) {
+    let samples = generated("since", &["gigs"], 1);
+    let (mut source, parking) = begin(&rig, &samples).await;
+    let mut lot = lot(&parking, "gigs").await;
+    let Oldest { delivery, since, .. } = take(&mut lot).await;
+    settle(delivery, &samples[0], parked("gigs")).await;
+    let again = take(&mut lot).await;
+    assert_eq!(again.since, since);
+    assert!(since.is_some());
+    settle(again.delivery, &samples[0], Verdict::Retry(Cause { status: Some(503), detail: "no".into() })).await;
+    let Delivery { message, token } = next(&mut source).await;
+    let _ = token.settle(parked("gigs"), message.body).await;
+    let later = take(&mut lot).await;
+    assert!(later.since > since, "{:?} after {since:?}", later.since);
+    settle(later.delivery, &samples[0], Verdict::Delivered).await;
     drop(lot);
     end(rig, source, parking).await;
 }

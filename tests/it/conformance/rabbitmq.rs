@@ -34,6 +34,7 @@ impl RabbitRig {
             bindings: vec!["#".to_owned()],
             prefetch: PREFETCH,
             delivery_limit: 100,
+            memory_budget: 128 * 1024 * 1024,
             ladder: RetryLadder::try_new(DELAYS.to_vec()).unwrap(),
             watchdog: Duration::from_secs(60),
             lanes: Vec::new(),

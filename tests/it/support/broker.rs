@@ -49,6 +49,13 @@ impl Lying {
         }
     }
 
+    pub fn with_header(mut self, name: &str, text: &str) -> Self {
+        let mut headers = self.properties.headers().clone().unwrap_or_default();
+        headers.insert(name.into(), AMQPValue::LongString(text.into()));
+        self.properties = self.properties.with_headers(headers);
+        self
+    }
+
     pub fn reason(&self) -> String {
         self.header("x-hookbro-reason").unwrap_or_default()
     }
@@ -96,6 +103,12 @@ impl Broker {
     pub async fn put(&self, queue: &str, body: &[u8]) {
         let properties = BasicProperties::default().with_delivery_mode(2).with_content_type("application/json".into());
         self.publisher.publish("", queue, properties, body).await.unwrap();
+    }
+
+    /// Publishes a message to an exchange as it was in a queue.
+    pub async fn put_back(&self, exchange: &str, lying: &Lying) {
+        let properties = lying.properties.clone();
+        self.publisher.publish(exchange, &lying.routing_key, properties, &lying.body).await.unwrap();
     }
 
     /// Takes every message out of a queue.

@@ -115,6 +115,13 @@ impl Hookbro {
         line.map_or(0.0, |value| value.parse().unwrap())
     }
 
+    /// The most memory that it has taken so far, in bytes.
+    pub fn peak_memory(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")).unwrap();
+        peak.parse::<usize>().unwrap() * 1024
+    }
+
     pub fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();

@@ -8,8 +8,9 @@ use super::{
 };
 use hookbro::{
     event::ProjectId,
-    pipeline::parking::{Lot, NotNow, Oldest, Parking, Whose},
+    pipeline::parking::{Look, Lot, NotNow, Oldest, Parking, Whose},
 };
+use jiff::Timestamp;
 use std::sync::Arc;
 
 pub struct SimLot {
@@ -72,7 +73,18 @@ impl Lot for SimLot {
         // Who does not wait for the answer never learns of it.
         link.broker.travel().await;
         let Some((tag, message)) = taken else { return Ok(None) };
-        Ok(Some(Oldest { delivery: delivery(link, *connection, tag, place.clone(), message), left }))
+        let since = message.parked;
+        Ok(Some(Oldest { delivery: delivery(link, *connection, tag, place.clone(), message), since, left }))
+    }
+
+    async fn take_overdue(&mut self, limit: Timestamp) -> Result<Look<SimReceipt>, NotNow> {
+        self.link.broker.travel().await;
+        let first = self.link.on(self.connection, |state, _| state.first(&self.place).map(|first| first.parked))?;
+        match first {
+            None => Ok(Look::Empty),
+            Some(since) if since.is_none_or(|since| since > limit) => Ok(Look::Stays(since)),
+            Some(_) => Ok(self.take().await?.map_or(Look::Empty, |oldest| Look::Overdue(Box::new(oldest)))),
+        }
     }
 
     async fn count(&mut self) -> Result<u64, NotNow> {

@@ -3,6 +3,7 @@
 use super::{Defect, Fate, Happening, Moved, Why};
 use bytes::Bytes;
 use hookbro::event::ProjectId;
+use jiff::Timestamp;
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
@@ -31,6 +32,8 @@ pub struct Message {
     pub routing_key: String,
     pub body: Bytes,
     returns: u32,
+    /// Since when it has been parked.
+    pub parked: Option<Timestamp>,
 }
 
 /// Where a message lies or comes from.
@@ -116,6 +119,10 @@ impl State {
         self.queues.entry(place).or_default()
     }
 
+    pub(super) fn first(&self, place: &Place) -> Option<&Message> {
+        self.queues.get(place)?.front()
+    }
+
     pub(super) fn ready(&self, place: &Place) -> usize {
         self.queues.get(place).map_or(0, VecDeque::len)
     }
@@ -196,7 +203,7 @@ impl State {
     pub(super) fn publish(&mut self, now: Instant, event: usize, routing_key: &str, body: Bytes) {
         let number = self.number();
         self.fate.saw(now, Happening::Published { event, message: number });
-        let message = Message { number, event, routing_key: routing_key.to_owned(), body, returns: 0 };
+        let message = Message { number, event, routing_key: routing_key.to_owned(), body, returns: 0, parked: None };
         self.queue(Place::Rung(0)).push_back(message);
     }
 
@@ -315,7 +322,9 @@ impl State {
     /// Stores a copy of `original`, in a place or before a delay.
     pub(super) fn copy(&mut self, now: Instant, original: &Message, to: Place, reason: Option<&'static str>) {
         let number = self.number();
-        let message = Message { number, returns: 0, ..original.clone() };
+        let is_lot = matches!(to, Place::Lot(_) | Place::Others);
+        let parked = is_lot.then(|| original.parked.unwrap_or_else(Timestamp::now));
+        let message = Message { number, returns: 0, parked, ..original.clone() };
         let (event, of) = (message.event, original.number);
         self.fate.saw(now, Happening::Copied { event, message: number, of, to: to.clone(), reason });
         match to {

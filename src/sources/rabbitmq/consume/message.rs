@@ -10,8 +10,9 @@ use crate::{
     observe::{metrics::Metrics, trace::Traces},
     pipeline::delivery::{Delivery, Message, Unsettled},
     sources::rabbitmq::{
+        budget::Held,
         dead_letters::republish::{DEFER_LIMIT, Original, Republisher},
-        headers::{header_bytes, replays, unreadable},
+        headers::{replays, unreadable},
     },
 };
 use lapin::types::ShortString;
@@ -50,7 +51,8 @@ pub(in crate::sources::rabbitmq) fn delivery(
     context: Context<'_>,
     mut delivery: Box<lapin::message::Delivery>,
     settler: Arc<Settler>,
-    taken: Taken,
+    header_bytes: usize,
+    (taken, held): (Taken, Held),
     permit: Option<OwnedSemaphorePermit>,
 ) -> Delivery<AmqpReceipt> {
     let (queue, attempt) = (origin.queue, origin.attempt);
@@ -65,7 +67,7 @@ pub(in crate::sources::rabbitmq) fn delivery(
         content_type: owned(properties.content_type()),
         content_encoding: owned(properties.content_encoding()),
         unreadable: unreadable(properties),
-        header_bytes: header_bytes(properties),
+        header_bytes,
         replayed: replays(properties),
         queue: Arc::clone(queue),
         routing_key: delivery.routing_key.as_str().to_owned(),
@@ -82,6 +84,7 @@ pub(in crate::sources::rabbitmq) fn delivery(
         republisher: Arc::clone(context.republisher),
         original: Original { delivery, queue: Arc::clone(queue), attempt, received, retry_by: origin.retry_by },
         taken,
+        _held: held,
         _permit: permit,
     };
     Delivery { message, token: Unsettled::new(receipt, Arc::clone(context.metrics)) }

@@ -1,5 +1,6 @@
 //! Consuming: one connection's life, its deliveries with their attempt and trace, and their settlement.
 
+mod allowance;
 mod arrivals;
 mod depths;
 pub(super) mod message;

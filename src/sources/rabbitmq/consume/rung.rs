@@ -2,6 +2,7 @@
 //! which the session drives side by side, so that a rung that is not answered holds up no other.
 
 use super::{
+    allowance::Allowance,
     arrivals::Arrivals,
     plan::{InUse, Step, next_step},
     settle::Settler,
@@ -12,9 +13,12 @@ use crate::{
     event::Attempt,
     observe::metrics::Metrics,
     pipeline::{backoff::Backoff, source::Demand},
-    sources::rabbitmq::topology::{
-        Rung, Topology,
-        declare::{DeclareError, declare},
+    sources::rabbitmq::{
+        budget::{Budget, Held},
+        topology::{
+            Rung, Topology,
+            declare::{DeclareError, declare},
+        },
     },
 };
 use futures_util::future::BoxFuture;
@@ -105,12 +109,25 @@ struct Line {
     /// consumer that began while no other lived, and no other begins before.
     doubtful: u16,
     first: bool,
+    /// Deliveries that had no room in memory, by their tags: they go back once no more arrive.
+    surplus: Vec<(u64, Taken)>,
 }
 
 /// A delivery's settlement, prepared.
 pub(super) struct Arrived {
     pub settler: Arc<Settler>,
     pub taken: Taken,
+    pub held: Held,
+}
+
+/// What became of a delivery that arrived.
+pub(super) enum Arrival {
+    /// `more` may be taken from now on.
+    Fits { arrived: Arrived, more: bool },
+    /// There is no room for it. It goes back to its queue.
+    Surplus,
+    /// Its channel is gone, and the broker has it back.
+    Gone,
 }
 
 /// A rung, consumed or not.
@@ -124,6 +141,8 @@ pub(super) struct OpenRung {
     metrics: Arc<Metrics>,
     settled: Arc<Notify>,
     stall_detector: StallDetector,
+    allowance: Allowance,
+    budget: Arc<Budget>,
     /// None while another is being opened.
     line: Option<Line>,
     backoff: Backoff,
@@ -135,6 +154,7 @@ impl OpenRung {
         (index, rung): (usize, &Rung),
         permits: &Arc<Semaphore>,
         channel: Channel,
+        budget: &Arc<Budget>,
         metrics: &Arc<Metrics>,
         settled: &Arc<Notify>,
     ) -> Self {
@@ -147,6 +167,8 @@ impl OpenRung {
             metrics: Arc::clone(metrics),
             settled: Arc::clone(settled),
             stall_detector: StallDetector::begin(Instant::now()),
+            allowance: Allowance::new(rung.prefetch, budget.limit()),
+            budget: Arc::clone(budget),
             line: None,
             backoff: Backoff::new(),
             troubled: None,
@@ -163,8 +185,8 @@ impl OpenRung {
 
     pub(super) fn opened(&mut self, channel: Channel) {
         let (settler, settling) = Settler::start(channel.clone(), self.rung.prefetch, Arc::clone(&self.metrics));
-        let (consumers, arrivals) = (Vec::new(), Arrivals::default());
-        self.line = Some(Line { channel, settler, settling, consumers, arrivals, first: false, doubtful: 0 });
+        let (consumers, arrivals, surplus) = (Vec::new(), Arrivals::default(), Vec::new());
+        self.line = Some(Line { channel, settler, settling, consumers, arrivals, first: false, doubtful: 0, surplus });
     }
 
     fn in_use(&self) -> Option<InUse> {
@@ -197,12 +219,15 @@ impl OpenRung {
         if let Some(line) = &mut self.line {
             line.consumers.retain(|consumer| consumer.standing != Standing::Ended || consumer.share.unsettled() > 0);
         }
+        if self.return_surplus(orders) {
+            return true;
+        }
         let Some(in_use) = self.in_use() else { return false };
         // Its prefetch is an order of its own, for the next consumer of the channel.
         if self.line.iter().flat_map(|line| &line.consumers).any(|consumer| consumer.standing == Standing::Beginning) {
             return true;
         }
-        match next_step(demand, self.rung.prefetch, in_use) {
+        match next_step(demand, self.allowance.events(), in_use) {
             Step::Rest => false,
             Step::Wait => true,
             Step::Begin(size) => {
@@ -264,6 +289,28 @@ impl OpenRung {
                 consumer.standing = Standing::Unwanted;
             }
         }
+    }
+
+    /// Ends the consumers that sent more than there is room for, and returns the surplus once no more arrive; true until then.
+    fn return_surplus(&mut self, orders: &mut Vec<Order>) -> bool {
+        let Some(line) = self.line.as_mut().filter(|line| !line.surplus.is_empty()) else { return false };
+        if line.consumers.iter().all(|consumer| consumer.standing == Standing::Ended) {
+            for (tag, taken) in line.surplus.drain(..) {
+                line.settler.give_back(tag, taken);
+            }
+            return false;
+        }
+        self.cancel(orders);
+        true
+    }
+
+    /// After a while more may be taken again, by consumers that begin anew.
+    pub(super) fn grow(&mut self, now: Instant, orders: &mut Vec<Order>) -> bool {
+        let grows = self.allowance.grow(now);
+        if grows {
+            self.cancel(orders);
+        }
+        grows
     }
 
     /// The broker has confirmed the end of a consumer.
@@ -338,11 +385,14 @@ impl OpenRung {
         })
     }
 
-    /// A delivery of this consumer; none where its channel is gone, and the broker has it back.
-    pub(super) fn arrived(&mut self, number: u64, tag: u64, now: Instant) -> Option<Arrived> {
-        let line = self.line.as_mut()?;
-        let share = &line.consumers.iter().find(|consumer| consumer.number == number)?.share;
-        let arrived = Arrived { settler: Arc::clone(&line.settler), taken: share.take() };
+    /// A delivery of this consumer, of so many bytes.
+    pub(super) fn arrived(&mut self, number: u64, tag: u64, bytes: usize, now: Instant) -> Arrival {
+        let Some(line) = &mut self.line else { return Arrival::Gone };
+        let unsettled = line.unsettled();
+        let Some(consumer) = line.consumers.iter().find(|consumer| consumer.number == number) else {
+            return Arrival::Gone;
+        };
+        let taken = consumer.share.take();
         if std::mem::take(&mut line.first) {
             for lost in line.arrivals.first_arrived(tag) {
                 tracing::debug!(queue = &*self.queue, "a delivery came after the end of its consumer; it goes back");
@@ -352,9 +402,24 @@ impl OpenRung {
         } else {
             line.arrivals.arrived(tag);
         }
-        self.received.inc();
         self.stall_detector.delivered(now);
-        Some(arrived)
+        let more = self.allowance.arrived(bytes, now);
+        // However little room others leave, one is worked.
+        let held = if unsettled == 0 { Some(self.budget.hold(bytes)) } else { self.budget.try_hold(bytes) };
+        let Some(held) = held else {
+            if self.allowance.shrink(unsettled, now) {
+                let (queue, events) = (&*self.queue, self.allowance.events());
+                tracing::info!(
+                    queue,
+                    events,
+                    "large events: fewer are taken at once, to stay within broker.memory_budget"
+                );
+            }
+            line.surplus.push((tag, taken));
+            return Arrival::Surplus;
+        };
+        self.received.inc();
+        Arrival::Fits { arrived: Arrived { settler: Arc::clone(&line.settler), taken, held }, more }
     }
 
     /// Whether a consumer is owed a delivery for too long.
@@ -373,6 +438,12 @@ impl OpenRung {
 }
 
 impl Line {
+    /// Deliveries that are held.
+    fn unsettled(&self) -> u16 {
+        let unsettled: u16 = self.consumers.iter().map(|consumer| consumer.share.unsettled()).sum();
+        unsettled.saturating_sub(u16::try_from(self.surplus.len()).unwrap_or(u16::MAX))
+    }
+
     fn has_room(&self) -> bool {
         let live = self.consumers.iter().filter(|consumer| consumer.standing == Standing::Live);
         live.into_iter().any(|consumer| consumer.share.unsettled() < consumer.share.size())

@@ -7,7 +7,7 @@ use super::{
     depths::{Depths, Unknown, watch_depths},
     message::{self, Origin},
     open::{OPEN_TIMEOUT, OpenError, apply_without_spare},
-    rung::{Arrived, Done, NotDone, ORDER_TIMEOUT, OpenRung, Order},
+    rung::{Arrival, Arrived, Done, NotDone, ORDER_TIMEOUT, OpenRung, Order},
     settle::AmqpReceipt,
     shared::Shared,
     stall_detector::Flow,
@@ -19,6 +19,7 @@ use crate::{
     },
     sources::rabbitmq::{
         connect::{Connector, close, is_of_a_channel},
+        headers::header_bytes,
         topology::Topology,
     },
 };
@@ -117,7 +118,7 @@ impl Session {
         let mut rungs = Vec::with_capacity(topology.rungs.len());
         for (rung, permits) in topology.rungs.iter().enumerate().zip(&shared.permits.0) {
             let channel = connection.create_channel().await.map_err(OpenError::Channel)?;
-            let open = OpenRung::new(rung, permits, channel, metrics, &settled);
+            let open = OpenRung::new(rung, permits, channel, &shared.budgets.arriving, metrics, &settled);
             if open.is_spare() {
                 available(&shared, &open);
             }
@@ -310,7 +311,9 @@ impl Session {
             return Ok(());
         }
         let now = Instant::now();
+        let mut orders = Vec::new();
         for open in &mut self.rungs {
+            self.at_rest &= !open.grow(now, &mut orders);
             let Some(ready) = depths.get(&*open.queue) else { continue };
             match open.check(*ready, now, self.shared.watchdog) {
                 Flow::Flowing => self.shared.health.consumer_flows(&open.queue),
@@ -322,6 +325,7 @@ impl Session {
                 }
             }
         }
+        self.orders.extend(orders);
         Ok(())
     }
 
@@ -350,7 +354,20 @@ impl Session {
         permit: Option<OwnedSemaphorePermit>,
     ) -> Option<Delivery<AmqpReceipt>> {
         let open = &mut self.rungs[from.rung];
-        let Arrived { settler, taken } = open.arrived(from.number, delivery.delivery_tag, Instant::now())?;
+        let header_bytes = header_bytes(&delivery.properties);
+        let bytes = delivery.data.len() + header_bytes;
+        let Arrived { settler, taken, held } =
+            match open.arrived(from.number, delivery.delivery_tag, bytes, Instant::now()) {
+                Arrival::Fits { arrived, more } => {
+                    self.at_rest &= !more;
+                    arrived
+                }
+                Arrival::Surplus => {
+                    self.at_rest = false;
+                    return None;
+                }
+                Arrival::Gone => return None,
+            };
         let origin = Origin {
             queue: &open.queue,
             lane: open.rung.lane,
@@ -359,7 +376,7 @@ impl Session {
             next_delay: open.rung.next_delay,
             retry_by: None,
         };
-        Some(message::delivery(origin, self.shared.context(), delivery, settler, taken, permit))
+        Some(message::delivery(origin, self.shared.context(), delivery, settler, header_bytes, (taken, held), permit))
     }
 
     /// Ends a session that is of no use any more. Unsettled deliveries keep their channel, and a channel its

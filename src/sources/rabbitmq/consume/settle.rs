@@ -6,7 +6,10 @@ use crate::{
     event::{Released, Verdict},
     observe::metrics::Metrics,
     pipeline::delivery::Receipt,
-    sources::rabbitmq::dead_letters::republish::{Original, Republished, Republisher},
+    sources::rabbitmq::{
+        budget::Held,
+        dead_letters::republish::{Original, Republished, Republisher},
+    },
 };
 use bytes::Bytes;
 use futures_util::future::join_all;
@@ -72,6 +75,7 @@ pub struct AmqpReceipt {
     pub(super) republisher: Arc<Republisher>,
     pub(super) original: Original,
     pub(super) taken: Taken,
+    pub(super) _held: Held,
     /// Of its rung; free again once the delivery is settled.
     pub(super) _permit: Option<OwnedSemaphorePermit>,
 }
@@ -117,7 +121,7 @@ impl Receipt for AmqpReceipt {
     }
 
     fn give_back(self) {
-        self.settler.write(self.tag, Operation::Requeue, Some(self.taken));
+        self.settler.give_back(self.tag, self.taken);
     }
 }
 
@@ -133,6 +137,11 @@ impl Settler {
             Arc::new(Self { inbox: sender, channel: channel.clone() }),
             tokio::spawn(run(channel, prefetch, inbox, metrics)),
         )
+    }
+
+    /// Returns a delivery that was not worked.
+    pub(in crate::sources::rabbitmq) fn give_back(&self, tag: u64, taken: Taken) {
+        self.write(tag, Operation::Requeue, Some(taken));
     }
 
     /// Returns a delivery that the broker has sent and that never arrived.

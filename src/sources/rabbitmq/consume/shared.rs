@@ -3,7 +3,7 @@
 use super::message::Context;
 use crate::{
     observe::{health::Health, metrics::Metrics, trace::Traces},
-    sources::rabbitmq::{dead_letters::republish::Republisher, topology::Topology},
+    sources::rabbitmq::{budget::Budgets, dead_letters::republish::Republisher, topology::Topology},
 };
 use std::{sync::Arc, time::Duration};
 use tokio::sync::Semaphore;
@@ -24,6 +24,7 @@ impl Permits {
 pub struct Shared {
     pub permits: Arc<Permits>,
     pub republisher: Arc<Republisher>,
+    pub(in crate::sources::rabbitmq) budgets: Budgets,
     pub metrics: Arc<Metrics>,
     pub health: Arc<Health>,
     pub traces: Traces,

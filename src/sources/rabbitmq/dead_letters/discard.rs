@@ -1,7 +1,10 @@
 //! Discarding: dead letters are written to a file, and deleted once the file is on disk.
 
 use super::queue::{QueueReader, ReadError};
-use crate::operate::dead_letters::{DeadLetterFilter, whole};
+use crate::{
+    operate::dead_letters::{DeadLetterFilter, whole},
+    sources::rabbitmq::transfer::Reader as _,
+};
 use std::{
     fs::{File, OpenOptions},
     io::{self, BufWriter, Write as _},

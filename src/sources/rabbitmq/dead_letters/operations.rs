@@ -3,14 +3,21 @@
 use super::{
     discard::{self, DiscardError},
     queue::{Limits, QueueReader, ReadError},
-    replay::{self, Replay, Replayed},
+    replay,
 };
 use crate::{
     observe::health::Health,
-    operate::dead_letters::{
-        Action, Bounds, Browsed, DeadLetterFilter, DeadLetters, DeadLettersError, Outcome, Progress,
+    operate::{
+        dead_letters::{Action, Bounds, Browsed, DeadLetterFilter, DeadLetters, DeadLettersError, Outcome},
+        progress::Progress,
     },
-    sources::rabbitmq::{connect::Connector, publish::Publisher, settings::Access, topology::Topology},
+    sources::rabbitmq::{
+        connect::Connector,
+        publish::Publisher,
+        settings::Access,
+        topology::Topology,
+        transfer::{Reader as _, Transferred},
+    },
 };
 use std::{
     num::NonZeroU32,
@@ -131,7 +138,7 @@ impl DeadLetters for DeadLetterQueue {
     ) -> Result<Outcome, DeadLettersError> {
         let queue = self.begin(Action::Replay).await?;
         progress.begin(queue.left().into());
-        let publisher = Publisher::new(self.access.clone(), "hookbro replay");
+        let publisher = Arc::new(Publisher::new(self.access.clone(), "hookbro replay"));
         let (began, mut why) = (Instant::now(), None);
         let seen = |replayed| {
             progress.examine();
@@ -149,8 +156,9 @@ impl DeadLetters for DeadLetterQueue {
             pace.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
             pace
         });
-        let replay = Replay::new(queue, publisher, &self.topology);
-        let Replayed { events, stopped_by } = self.taking(replay::run(replay, filter, pace, seen)).await;
+        let replay = replay::run(queue, Arc::clone(&publisher), &self.topology, filter, pace, seen);
+        let Transferred { moved: events, stopped_by } = self.taking(replay).await;
+        publisher.close().await;
         progress.changed_so_far(events);
         match stopped_by.map(|error| error.to_string()).or(why) {
             None => Ok(Outcome { events, file: None }),

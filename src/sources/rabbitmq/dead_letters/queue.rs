@@ -17,9 +17,10 @@ use crate::{
         headers::dead_letter,
         publish::PublishError,
         topology::Topology,
+        transfer::{Claim, Reader},
     },
 };
-use lapin::{BasicProperties, Connection, options::BasicAckOptions, types::DeliveryTag};
+use lapin::{BasicProperties, Connection, options::BasicAckOptions};
 use serde_json::Value;
 use std::time::Duration;
 use tokio::task::JoinError;
@@ -41,7 +42,7 @@ pub enum ReadError {
     #[error(transparent)]
     Replay(#[from] PublishError),
     #[error("replaying a dead letter ended in a defect of hookbro: {0}")]
-    Defect(JoinError),
+    Defect(#[from] JoinError),
 }
 
 /// What a reading may cost.
@@ -64,13 +65,9 @@ pub struct QueueReader {
 #[derive(Debug)]
 pub struct UnsettledLetter {
     pub letter: DeadLetter,
-    pub claim: Claim,
+    pub(super) claim: Claim,
     pub(super) properties: BasicProperties,
 }
-
-/// What it takes to remove one letter, without its body.
-#[derive(Debug)]
-pub struct Claim(DeliveryTag);
 
 impl UnsettledLetter {
     /// Properties and headers, for people.
@@ -98,35 +95,6 @@ impl QueueReader {
         }
     }
 
-    /// How many letters were there at the beginning and have not been read yet.
-    pub fn left(&self) -> u32 {
-        self.snapshot.left()
-    }
-
-    /// The next letter, oldest first. Safe to drop while it waits.
-    pub async fn next(&mut self) -> Result<Option<UnsettledLetter>, ReadError> {
-        let next = self.snapshot.next().await.map_err(|source| self.failed(source))?;
-        Ok(next.map(|delivery| {
-            let letter = dead_letter(&delivery.properties, delivery.routing_key.as_str(), delivery.data.into());
-            UnsettledLetter { letter, claim: Claim(delivery.delivery_tag), properties: delivery.properties }
-        }))
-    }
-
-    /// Removes a letter for good. Whoever calls this has it safe elsewhere, or was asked to discard it.
-    #[expect(clippy::disallowed_methods, reason = "a dead letter has no verdict: it leaves by a replay or a discard")]
-    pub async fn remove(&self, claim: Claim) -> Result<(), ReadError> {
-        let acked = self.snapshot.channel().basic_ack(claim.0, BasicAckOptions::default()).await;
-        acked.map_err(|source| self.failed(source))
-    }
-
-    /// Ends the reading so that the broker applies every removal.
-    pub async fn close_after_removing(self) -> Result<(), ReadError> {
-        let closed = close_after_acks(&self.connection, self.snapshot.channel(), &self.queue).await;
-        closed.map_err(|source| self.failed(source))?;
-        self.close().await;
-        Ok(())
-    }
-
     pub async fn close(self) {
         drop(self.snapshot);
         close(self.connection).await;
@@ -134,5 +102,35 @@ impl QueueReader {
 
     fn failed(&self, source: lapin::Error) -> ReadError {
         ReadError::Read { queue: self.queue.clone(), source }
+    }
+}
+
+impl Reader for QueueReader {
+    type Message = UnsettledLetter;
+    type Error = ReadError;
+
+    fn left(&self) -> u32 {
+        self.snapshot.left()
+    }
+
+    async fn next(&mut self) -> Result<Option<UnsettledLetter>, ReadError> {
+        let next = self.snapshot.next().await.map_err(|source| self.failed(source))?;
+        Ok(next.map(|delivery| {
+            let letter = dead_letter(&delivery.properties, delivery.routing_key.as_str(), delivery.data.into());
+            UnsettledLetter { letter, claim: Claim(delivery.delivery_tag), properties: delivery.properties }
+        }))
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "a dead letter has no verdict: it leaves by a replay or a discard")]
+    async fn remove(&mut self, claim: Claim) -> Result<(), ReadError> {
+        let acked = self.snapshot.channel().basic_ack(claim.0, BasicAckOptions::default()).await;
+        acked.map_err(|source| self.failed(source))
+    }
+
+    async fn close_after_removing(self) -> Result<(), ReadError> {
+        let closed = close_after_acks(&self.connection, self.snapshot.channel(), &self.queue).await;
+        closed.map_err(|source| self.failed(source))?;
+        self.close().await;
+        Ok(())
     }
 }

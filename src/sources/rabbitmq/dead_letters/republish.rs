@@ -7,12 +7,13 @@ use crate::{
     observe::metrics::Metrics,
     pipeline::backoff::Backoff,
     sources::rabbitmq::{
-        headers::{dead_properties, fresh_properties, portable},
+        headers::{dead_properties, fresh_properties, parked_at, parked_properties, portable},
         parked_queues::{NoLot, ParkedQueues, is_gone},
         publish::{PublishError, Publisher},
         topology::Topology,
     },
 };
+use jiff::Timestamp;
 use lapin::{BasicProperties, Channel};
 use std::{
     sync::Arc,
@@ -47,6 +48,15 @@ pub struct Original {
     pub received: Instant,
     /// The exchange to which a retry is copied; `None`: the queue dead-letters to its next delay itself.
     pub retry_by: Option<Arc<str>>,
+}
+
+impl Original {
+    /// Since when its copy has been parked, once it is. Only in a queue of parked events, which belongs to no ladder, it was
+    /// hookbro that wrote that down.
+    fn parked_since(&self) -> Timestamp {
+        let since = self.retry_by.as_ref().and_then(|_| parked_at(&self.delivery.properties));
+        since.unwrap_or_else(Timestamp::now)
+    }
 }
 
 impl Republisher {
@@ -127,7 +137,8 @@ impl Republisher {
             Place::Parked(parked) => {
                 let lot = self.parked.lot(parked).await;
                 let lot = lot.map_err(|error| NotPublished::Failed(Failed::NoLot(error)))?;
-                let published = self.publish_copy(&lot, original, fresh_properties(properties), body, from).await;
+                let properties = parked_properties(properties, original.parked_since(), parked.reason);
+                let published = self.publish_copy(&lot, original, properties, body, from).await;
                 if let Err(NotPublished::Failed(Failed::Publish(error))) = &published
                     && is_gone(error)
                 {

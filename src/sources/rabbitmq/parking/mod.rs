@@ -2,6 +2,8 @@
 
 mod index;
 mod lot;
+pub(super) mod operations;
+mod reader;
 
 pub use lot::RabbitLot;
 

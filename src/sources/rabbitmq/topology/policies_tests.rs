@@ -18,6 +18,7 @@ fn settings(management: &str) -> Settings {
         bindings: vec!["#".into()],
         prefetch: 8,
         delivery_limit: 100,
+        memory_budget: 128 << 20,
         ladder: RetryLadder::try_new(vec![Duration::from_secs(5)]).unwrap(),
         lanes: Vec::new(),
         watchdog: Duration::from_secs(60),

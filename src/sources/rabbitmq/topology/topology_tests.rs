@@ -13,6 +13,7 @@ fn settings(delays: &[u64], prefetch: u16) -> Settings {
         bindings: vec!["a.#".into(), "b".into()],
         prefetch,
         delivery_limit: 100,
+        memory_budget: 128 << 20,
         ladder: RetryLadder::try_new(delays).unwrap(),
         lanes: Vec::new(),
         watchdog: Duration::from_secs(60),

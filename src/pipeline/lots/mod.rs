@@ -1,27 +1,29 @@
 //! Gives parked events back: a worker for each lot takes its events, oldest first, as its destination, the halt and the
 //! operators allow.
 //!
-//! A worker asks the destination for leave before it takes an event, so that no event is moved that may not go.
+//! A worker asks the destination for leave before it takes an event, so that no event is moved that may not go. While it waits
+//! for leave, it looks from time to time whether its oldest event is overdue, and gives up those that are.
 
-use super::{
-    backoff::{Backoff, Jitter},
-    consume::Pool,
-    destinations::Admitted,
-    handler::Handler,
-    parking::{Lot, NotNow, Oldest, Parking, Whose},
-    sink::Sink,
-};
+mod others;
+
 use crate::{
     event::{ParkReason, ProjectId},
     observe::health::Broker,
+    pipeline::{
+        backoff::{Backoff, Jitter},
+        consume::Pool,
+        destinations::Admitted,
+        handler::Handler,
+        max_age::MaxAge,
+        parking::{Look, Lot, NotNow, Oldest, Parking, Whose},
+        sink::Sink,
+    },
 };
+use jiff::Timestamp;
 use std::{
     collections::HashMap,
     convert::Infallible,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 use tokio::{
@@ -36,10 +38,8 @@ const LIST_EVERY: Duration = Duration::from_secs(60);
 const EMPTY_EVERY: Duration = Duration::from_secs(30);
 /// How often a lot that waits is counted.
 const COUNT_EVERY: Duration = Duration::from_secs(5);
-/// Events of projects without a lot of their own that are taken in one round, and the first and longest wait after a round that
-/// did not make them fewer: each costs a copy.
-const MOST_IN_A_ROUND: u64 = 1_000;
-const ROUND_EVERY: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(60));
+/// How long a lot waits for leave before it is looked at: an event that goes soon is taken anyway.
+const LOOK_AFTER: Duration = COUNT_EVERY;
 /// How often all lots are added up, however many events are parked meanwhile.
 const SHOW_EVERY: Duration = Duration::from_secs(1);
 /// This part of the deliveries that all lots may have, as its divisor, is left to others by each: one cannot keep the others
@@ -50,13 +50,14 @@ const LEFT_TO_OTHERS: usize = 8;
 pub struct Lots<K, S> {
     parking: K,
     pool: Arc<Pool<S>>,
+    max_age: MaxAge,
     /// Deliveries from lots that may be unsettled at once.
     room: Arc<Semaphore>,
     room_of_one: usize,
     jitter: Jitter,
     known: Mutex<HashMap<ProjectId, Arc<Known>>>,
-    /// Events of projects without a lot of their own.
-    others: AtomicU64,
+    /// What is in the lot of projects without one of their own.
+    others: Mutex<Contents>,
 }
 
 /// One lot, as its worker shows it.
@@ -71,20 +72,31 @@ struct Known {
 struct Contents {
     events: u64,
     reason: ParkReason,
+    /// Since when the oldest has been parked, if that is known.
+    since: Option<Timestamp>,
+}
+
+impl Contents {
+    const fn none(reason: ParkReason) -> Self {
+        Self { events: 0, reason, since: None }
+    }
 }
 
 impl<K: Parking, S: Sink> Lots<K, S> {
     /// `room`: deliveries from lots that may be unsettled at once.
-    pub fn new(parking: K, pool: Arc<Pool<S>>, room: usize, jitter: Jitter) -> Arc<Self> {
+    pub fn new(parking: K, pool: Arc<Pool<S>>, room: usize, max_age: MaxAge, jitter: Jitter) -> Arc<Self> {
+        let longest = i64::try_from(max_age.longest().as_secs()).unwrap_or(i64::MAX);
+        pool.handler.metrics.parking_max_age.set(longest);
         let (all, one) = (Arc::new(Semaphore::new(room.max(1))), (room - room / LEFT_TO_OTHERS).max(1));
         Arc::new(Self {
             parking,
             pool,
+            max_age,
             room: all,
             room_of_one: one,
             jitter,
             known: Mutex::default(),
-            others: AtomicU64::new(0),
+            others: Mutex::new(Contents::none(ParkReason::Provisioning)),
         })
     }
 
@@ -95,48 +107,6 @@ impl<K: Parking, S: Sink> Lots<K, S> {
         stop.run_until_cancelled(async { tokio::join!(self.begin_workers(&workers), self.work_others()) }).await;
         workers.close();
         workers.wait().await;
-    }
-
-    /// Takes events of projects without a lot of their own, for ever.
-    async fn work_others(&self) {
-        let mut backoff = Backoff::with(self.jitter.of("others"));
-        loop {
-            self.ready().await;
-            let Err(error) = self.rounds_of_others(&mut backoff).await;
-            let wait = backoff.next_wait();
-            tracing::warn!(%error, wait_ms = wait.as_millis(), "parked events of projects without a queue of their own cannot be taken; trying again");
-            tokio::time::sleep(wait).await;
-        }
-    }
-
-    /// Round by round takes all that lies there and sees who may go; the rest comes back by being parked again.
-    async fn rounds_of_others(&self, backoff: &mut Backoff) -> Result<Infallible, NotNow> {
-        let mut lot = self.parking.open(Whose::Others).await?;
-        let room = Arc::new(Semaphore::new(self.room_of_one));
-        let mut wait = ROUND_EVERY.0;
-        loop {
-            let events = lot.count().await?;
-            self.others.store(events, Ordering::Relaxed);
-            for _ in 0..events.min(MOST_IN_A_ROUND) {
-                self.pool.handler.halt.until_wanted().await;
-                let one = Arc::clone(&room).acquire_owned().await.ok();
-                let all = Arc::clone(&self.room).acquire_owned().await.ok();
-                let Some(Oldest { delivery, .. }) = lot.take().await? else { break };
-                self.pool.begin(delivery, None, Places { _one: one, _all: all });
-            }
-            // Neither is ever closed.
-            drop(room.acquire_many(u32::try_from(self.room_of_one).unwrap_or(u32::MAX)).await);
-            backoff.reset();
-            let left = lot.count().await?;
-            self.others.store(left, Ordering::Relaxed);
-            if left == 0 || left < events {
-                wait = ROUND_EVERY.0;
-            }
-            if left == 0 || left >= events {
-                tokio::time::sleep(wait).await;
-                wait = (wait * 2).min(ROUND_EVERY.1);
-            }
-        }
     }
 
     /// Begins a worker for each lot that is listed or announced, for ever.
@@ -206,10 +176,8 @@ impl<K: Parking, S: Sink> Lots<K, S> {
         if let Some(lot) = known.get(project) {
             return Arc::clone(lot);
         }
-        let lot = Arc::new(Known {
-            parked: Notify::new(),
-            contents: Mutex::new(Contents { events: 0, reason: ParkReason::OverLimit }),
-        });
+        let lot =
+            Arc::new(Known { parked: Notify::new(), contents: Mutex::new(Contents::none(ParkReason::OverLimit)) });
         known.insert(project.clone(), Arc::clone(&lot));
         let worker = Worker { of: Arc::clone(self), project: project.clone(), lot: Arc::clone(&lot) };
         let stop = self.pool.handler.stop.requested.clone();
@@ -217,20 +185,53 @@ impl<K: Parking, S: Sink> Lots<K, S> {
         lot
     }
 
-    /// Shows how many events are parked, and why.
+    /// A place for one more delivery of a lot with this room.
+    async fn places(&self, room: &Arc<Semaphore>) -> Places {
+        // Neither is ever closed.
+        let one = Arc::clone(room).acquire_owned().await.ok();
+        let all = Arc::clone(&self.room).acquire_owned().await.ok();
+        Places { _one: one, _all: all }
+    }
+
+    /// Begins an event that was taken out of a lot, or gives it up if it is overdue.
+    fn begin(&self, oldest: Oldest<K::Receipt>, admitted: Option<Admitted>, places: Places) {
+        let Oldest { delivery, since, .. } = oldest;
+        if self.max_age.is_overdue(since) {
+            self.pool.give_up(delivery, self.max_age.cause(since), places);
+        } else {
+            self.pool.begin(delivery, admitted, places);
+        }
+    }
+
+    /// Gives up what is overdue in a lot, oldest first; answers since when the first that is not has been parked.
+    async fn give_up_overdue(&self, lot: &mut K::Lot, room: &Arc<Semaphore>) -> Result<Option<Timestamp>, NotNow> {
+        loop {
+            let places = self.places(room).await;
+            match lot.take_overdue(self.max_age.limit()).await? {
+                Look::Overdue(oldest) => self.begin(*oldest, None, places),
+                Look::Stays(since) => return Ok(since),
+                Look::Empty => return Ok(None),
+            }
+        }
+    }
+
+    /// Shows how many events are parked, why, and for how long.
     fn show(&self) {
         let mut sum = HashMap::new();
-        for lot in self.known().values() {
-            let Contents { events, reason } = *lock(&lot.contents);
-            *sum.entry(reason).or_insert(0) += events;
+        let lots: Vec<_> = self.known().values().map(|lot| *lock(&lot.contents)).collect();
+        for Contents { events, reason, since } in lots.into_iter().chain([*lock(&self.others)]) {
+            let (all, oldest) = sum.entry(reason).or_insert((0, Duration::ZERO));
+            *all += events;
+            *oldest = since.map_or(*oldest, |since| self.max_age.age(since).max(*oldest));
         }
-        *sum.entry(ParkReason::Provisioning).or_insert(0) += self.others.load(Ordering::Relaxed);
         let metrics = &self.pool.handler.metrics;
+        let whole = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
         for reason in ParkReason::ALL {
-            let events: u64 = sum.get(&reason).copied().unwrap_or(0);
-            metrics.events_parked.with_label_values(&[reason.as_str()]).set(i64::try_from(events).unwrap_or(i64::MAX));
+            let (events, oldest) = sum.get(&reason).copied().unwrap_or_default();
+            metrics.events_parked.with_label_values(&[reason.as_str()]).set(whole(events));
+            metrics.parked_oldest_age.with_label_values(&[reason.as_str()]).set(whole(oldest.as_secs()));
         }
-        self.pool.health.parked.send_replace(sum.into_values().sum());
+        self.pool.health.parked.send_replace(sum.into_values().map(|(events, _)| events).sum());
         let circuits = &self.pool.health.circuits;
         // To find them, all destinations are read.
         if metrics.circuits_open.get() > 0 || !circuits.borrow().is_empty() {
@@ -284,32 +285,39 @@ impl<K: Parking, S: Sink> Worker<K, S> {
 
     /// Takes events until there is none.
     async fn empty(&self, lot: &mut K::Lot, room: &Arc<Semaphore>) -> Result<(), NotNow> {
+        let mut look_at = Instant::now() + LOOK_AFTER;
         loop {
             let May { admitted, places } = loop {
                 tokio::select! {
                     biased;
                     may = self.may_go(room) => break may,
+                    () = tokio::time::sleep_until(look_at) => {
+                        let since = self.of.give_up_overdue(lot, room).await?;
+                        look_at = self.of.max_age.next_look(since);
+                        self.show(lot.count().await?, since);
+                    }
                     () = tokio::time::sleep(COUNT_EVERY) => drop(self.count(lot).await?),
                 }
             };
-            let Some(Oldest { delivery, left }) = lot.take().await? else { return Ok(()) };
-            self.show(left);
-            self.of.pool.begin(delivery, Some(admitted), places);
+            let Some(oldest) = lot.take().await? else { return Ok(()) };
+            self.show(oldest.left, oldest.since);
+            self.of.begin(oldest, Some(admitted), places);
         }
     }
 
     async fn count(&self, lot: &mut K::Lot) -> Result<u64, NotNow> {
         let events = lot.count().await?;
-        self.show(events);
+        let since = lock(&self.lot.contents).since;
+        self.show(events, since);
         Ok(events)
     }
 
-    /// Shows how many events are in the lot, and why they are.
-    fn show(&self, events: u64) {
+    /// Shows how many events are in the lot, why they are, and since when the oldest has been parked.
+    fn show(&self, events: u64, since: Option<Timestamp>) {
         let handler = &self.of.pool.handler;
         let paused = handler.board.is_paused(&self.project).then_some(ParkReason::Paused);
         let reason = paused.or_else(|| handler.destinations.refusal(&self.project)).unwrap_or(ParkReason::OverLimit);
-        *lock(&self.lot.contents) = Contents { events, reason };
+        *lock(&self.lot.contents) = Contents { events, reason, since: since.filter(|_| events > 0) };
     }
 
     /// Waits until one more event may go: its project is not paused, nothing is halted, its destination takes one, and there is
@@ -320,14 +328,12 @@ impl<K: Parking, S: Sink> Worker<K, S> {
             board.until_resumed(&self.project).await;
             halt.until_wanted().await;
             destinations.until_chance(&self.project).await;
-            // Neither is ever closed.
-            let one = Arc::clone(room).acquire_owned().await.ok();
-            let all = Arc::clone(&self.of.room).acquire_owned().await.ok();
+            let places = self.of.places(room).await;
             if board.is_paused(&self.project) || !halt.wants_more() {
                 continue;
             }
             if let Ok(admitted) = destinations.admit(&self.project) {
-                return May { admitted, places: Places { _one: one, _all: all } };
+                return May { admitted, places };
             }
         }
     }
@@ -348,3 +354,7 @@ struct Places {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+#[path = "lots_tests.rs"]
+mod tests;
