@@ -165,7 +165,9 @@ async fn a_healthy_project_that_floods_does_not_hold_up_the_others() {
     let began = Instant::now();
     world.publish(&flood).await;
     let took = pass(&world, &others[20..]).await;
-    assert!(took < OTHERS_WAIT, "{took:?} for others behind a flood");
+    // In the order of their publishing they would come after all of it.
+    let left = ledger::missing(&world.svix, &flood);
+    assert!(left > flood.len() / 2, "{left} of the flood are left once the others, published behind it, are delivered");
     let all = [others, flood].concat();
     until("the flood is over", Duration::from_secs(120), async || {
         (ledger::missing(&world.svix, &all) == 0).then_some(())
