@@ -126,7 +126,7 @@ impl Publisher {
     }
 
     /// Returns once the broker has taken responsibility for the message in at least one queue. At most [`CHANNELS`] calls and
-    /// [`BYTES`] of messages are with the broker at once; the others wait.
+    /// 16 MiB of messages are with the broker at once; the others wait.
     pub async fn publish(
         &self,
         exchange: &str,
