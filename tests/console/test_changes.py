@@ -13,6 +13,11 @@ class Deciding(Console):
         _, _, text = ask(f"{self.world.url}/api/v1/dead?id={name}")
         return f'"id":"{name}"' in text
 
+    def heeded_by_the_other_replica(self):
+        """Waits for that: until it has read the store again, it delivers events of a project that has just been paused."""
+        heeded = lambda: "\nhookbro_projects_paused 1\n" in ask(f"{self.world.locked}/metrics")[2]
+        until("the other replica heeds the pause", heeded)
+
     def test_selected_events_are_replayed_and_reach_svix(self):
         with self.page() as watched:
             page = watched.page
@@ -100,6 +105,7 @@ class Deciding(Console):
             row = page.locator("tbody tr").filter(has_text="rested")
             self.assertEqual(row.get_by_text("paused").count(), 1)
             self.assertEqual(page.locator("#paused li").count(), 1)
+            self.heeded_by_the_other_replica()
             self.world.publish(json.dumps(event("evt_rested_1", "rested")))
             self.world.settled("evt_rested_1", "released")
             watched.open("/events/evt_rested_1")
@@ -128,8 +134,7 @@ class Deciding(Console):
             # It has no page before its first event.
             address = f"{self.world.url}/api/v1/projects/shelved/pause"
             self.assertEqual(ask(address, b"{}", {"content-type": "application/json"})[0], 200)
-            heeded = lambda: "\nhookbro_projects_paused 1\n" in ask(f"{self.world.locked}/metrics")[2]
-            until("the other replica heeds the pause", heeded)
+            self.heeded_by_the_other_replica()
             for name in parked:
                 self.world.publish(json.dumps(event(name, "shelved")))
                 self.world.settled(name, "released")
