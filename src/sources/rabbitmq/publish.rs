@@ -25,7 +25,7 @@ const CONFIRM_TIMEOUT: Duration = Duration::from_secs(30);
 /// Publishes that wait for their confirm at once, each on a channel of its own; RabbitMQ allows 2,047 channels.
 pub const CHANNELS: usize = 128;
 
-/// Bytes of messages that are published at once; of a larger one, only one. lapin keeps a copy of each until it is written.
+/// Bytes of messages that are written at once; of a larger one, only one. lapin keeps a copy of each until it is written.
 const BYTES: u32 = 16 * 1024 * 1024;
 
 /// Why a message is not safely in a queue. Whatever the variant, it may be published again.
@@ -125,8 +125,8 @@ impl Publisher {
         Self { entrance: Some(entrance), ..Self::new(access, name) }
     }
 
-    /// Returns once the broker has taken responsibility for the message in at least one queue. At most [`CHANNELS`] calls and
-    /// 16 MiB of messages are with the broker at once; the others wait.
+    /// Returns once the broker has taken responsibility for the message in at least one queue. At most [`CHANNELS`] calls
+    /// are with the broker at once; the others wait.
     pub async fn publish(
         &self,
         exchange: &str,
@@ -134,9 +134,7 @@ impl Publisher {
         properties: BasicProperties,
         body: &[u8],
     ) -> Result<(), PublishError> {
-        // Neither is ever closed.
         let _slot = self.slots.acquire().await;
-        let _bytes = self.bytes.acquire_many(u32::try_from(body.len()).map_or(BYTES, |bytes| bytes.min(BYTES))).await;
         let publish = self.publish_on_own_channel(exchange, routing_key, properties, body);
         // Given up, the channel goes with the future: a late answer must not meet the next publish.
         let (channel, confirmation) =
@@ -166,7 +164,13 @@ impl Publisher {
         let failed = |source| PublishError::Channel { exchange: exchange.into(), source };
         let (channel, proof) = self.channel(exchange).await?;
         let confirm = async {
-            channel.basic_publish(exchange.into(), routing_key.into(), mandatory(), body, properties).await?.await
+            let bytes = u32::try_from(body.len()).map_or(BYTES, |bytes| bytes.min(BYTES));
+            // Never closed. Given back before the confirm: a queue that does not answer holds up nobody's bytes.
+            let being_written = self.bytes.acquire_many(bytes).await;
+            let written =
+                channel.basic_publish(exchange.into(), routing_key.into(), mandatory(), body, properties).await?;
+            drop(being_written);
+            written.await
         };
         let confirm = confirm.await;
         let Some(proof) = proof else { return Ok((channel, confirm.map_err(failed)?)) };
