@@ -9,6 +9,9 @@ use tokio::sync::Notify;
 
 /// This part of `broker.memory_budget`, as its divisor, is for parked events: neither they nor what queues send take the other's.
 const PARKED_SHARE: usize = 4;
+/// This part of what work and retry queues have is divided among them, as its divisor; the rest is for whichever needs it. So
+/// large events of one lane leave each other queue enough for some thousand small ones.
+const OWN_SHARE: usize = 4;
 
 /// A bound on the bytes of messages that are held at once. One message may always be held, however large it is.
 #[derive(Debug)]
@@ -29,28 +32,54 @@ pub(super) struct Held {
 /// What of `broker.memory_budget` is whose.
 #[derive(Debug, Clone)]
 pub(super) struct Budgets {
-    /// Of what work and retry queues send.
-    pub arriving: Arc<Budget>,
+    /// Of what each work and retry queue sends.
+    pub queues: Vec<QueueBudget>,
     /// Of what is taken from queues of parked events.
     pub parked: Arc<Budget>,
 }
 
+/// The budget of one queue: a part that no other can take, and one that all share.
+#[derive(Debug, Clone)]
+pub(super) struct QueueBudget {
+    own: Arc<Budget>,
+    shared: Arc<Budget>,
+}
+
 impl Budgets {
-    /// Divides `all`, in bytes.
-    pub fn new(all: usize, shown: impl Fn(&str) -> IntGauge) -> Self {
+    /// Divides `all`, in bytes, among so many queues and the parked events.
+    pub fn new(all: usize, queues: usize, shown: impl Fn(&str) -> IntGauge) -> Self {
         let parked = all / PARKED_SHARE;
-        Self { arriving: Budget::new(all - parked, shown("queues")), parked: Budget::new(parked, shown("parked")) }
+        let arriving = all - parked;
+        let own = arriving / OWN_SHARE / queues.max(1);
+        let shared = Budget::new(arriving - own * queues, shown("queues"));
+        let queue = || QueueBudget { own: Budget::new(own, shown("queues")), shared: Arc::clone(&shared) };
+        Self {
+            queues: std::iter::repeat_with(queue).take(queues).collect(),
+            parked: Budget::new(parked, shown("parked")),
+        }
+    }
+}
+
+impl QueueBudget {
+    /// What it has when no other queue takes any, in bytes.
+    pub fn limit(&self) -> usize {
+        self.own.limit + self.shared.limit
+    }
+
+    /// Holds `bytes`, unless that is more than there is room for.
+    pub fn try_hold(&self, bytes: usize) -> Option<Held> {
+        self.own.try_hold(bytes).or_else(|| self.shared.try_hold(bytes))
+    }
+
+    /// Holds `bytes`, beyond the limit if it must be.
+    pub fn hold(&self, bytes: usize) -> Held {
+        self.own.hold(bytes)
     }
 }
 
 impl Budget {
     pub fn new(limit: usize, shown: IntGauge) -> Arc<Self> {
         Arc::new(Self { limit, held: AtomicUsize::new(0), shown, freed: Notify::new() })
-    }
-
-    /// In bytes.
-    pub fn limit(&self) -> usize {
-        self.limit
     }
 
     /// Holds `bytes`, unless that is more than there is room for.
@@ -125,6 +154,25 @@ mod tests {
         assert_eq!(budget.shown.get(), 10);
         drop((most, rest));
         assert_eq!(budget.shown.get(), 0);
+    }
+
+    #[test]
+    fn what_one_queue_fills_leaves_each_other_its_own_part() {
+        let gauge = IntGauge::new("g", "g").unwrap();
+        let Budgets { queues, parked } = Budgets::new(3_200, 6, |_| gauge.clone());
+        assert_eq!((queues[0].limit(), parked.limit), (1_900, 800));
+        let mut filled = Vec::new();
+        filled.extend(std::iter::from_fn(|| queues[0].try_hold(50)));
+        assert_eq!(filled.len(), 38);
+        for other in &queues[1..] {
+            let held: Vec<_> = std::iter::from_fn(|| other.try_hold(10)).collect();
+            assert_eq!(held.len(), 10);
+        }
+        assert_eq!(gauge.get(), 1_900);
+        let beyond = queues[0].hold(500);
+        assert!(queues[0].try_hold(1).is_none() && parked.try_hold(800).is_some());
+        drop((filled, beyond));
+        assert_eq!(gauge.get(), 0);
     }
 
     #[test]

@@ -55,7 +55,9 @@ impl RabbitMq {
                 Arc::clone(metrics),
                 cut,
             )),
-            budgets: Budgets::new(settings.memory_budget, |of| metrics.outstanding_bytes.with_label_values(&[of])),
+            budgets: Budgets::new(settings.memory_budget, topology.rungs.len(), |of| {
+                metrics.outstanding_bytes.with_label_values(&[of])
+            }),
             metrics: Arc::clone(metrics),
             health: Arc::clone(health),
             traces,

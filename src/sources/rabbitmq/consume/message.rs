@@ -45,14 +45,20 @@ pub(in crate::sources::rabbitmq) struct Context<'a> {
     pub traces: &'a Traces,
 }
 
+/// What a delivery holds until it is settled, and how that is done.
+pub(in crate::sources::rabbitmq) struct Arrived {
+    pub settler: Arc<Settler>,
+    pub taken: Taken,
+    pub held: Held,
+}
+
 /// The delivery of one message that has just arrived.
 pub(in crate::sources::rabbitmq) fn delivery(
     origin: Origin<'_>,
     context: Context<'_>,
     mut delivery: Box<lapin::message::Delivery>,
-    settler: Arc<Settler>,
     header_bytes: usize,
-    (taken, held): (Taken, Held),
+    Arrived { settler, taken, held }: Arrived,
     permit: Option<OwnedSemaphorePermit>,
 ) -> Delivery<AmqpReceipt> {
     let (queue, attempt) = (origin.queue, origin.attempt);

@@ -4,6 +4,7 @@
 use super::{
     allowance::Allowance,
     arrivals::Arrivals,
+    message::Arrived,
     plan::{InUse, Step, next_step},
     settle::Settler,
     share::{Share, Taken},
@@ -14,7 +15,7 @@ use crate::{
     observe::metrics::Metrics,
     pipeline::{backoff::Backoff, source::Demand},
     sources::rabbitmq::{
-        budget::{Budget, Held},
+        budget::QueueBudget,
         topology::{
             Rung, Topology,
             declare::{DeclareError, declare},
@@ -113,13 +114,6 @@ struct Line {
     surplus: Vec<(u64, Taken)>,
 }
 
-/// A delivery's settlement, prepared.
-pub(super) struct Arrived {
-    pub settler: Arc<Settler>,
-    pub taken: Taken,
-    pub held: Held,
-}
-
 /// What became of a delivery that arrived.
 pub(super) enum Arrival {
     /// `more` may be taken from now on.
@@ -142,7 +136,7 @@ pub(super) struct OpenRung {
     settled: Arc<Notify>,
     stall_detector: StallDetector,
     allowance: Allowance,
-    budget: Arc<Budget>,
+    budget: QueueBudget,
     /// None while another is being opened.
     line: Option<Line>,
     backoff: Backoff,
@@ -154,7 +148,7 @@ impl OpenRung {
         (index, rung): (usize, &Rung),
         permits: &Arc<Semaphore>,
         channel: Channel,
-        budget: &Arc<Budget>,
+        budget: &QueueBudget,
         metrics: &Arc<Metrics>,
         settled: &Arc<Notify>,
     ) -> Self {
@@ -168,7 +162,7 @@ impl OpenRung {
             settled: Arc::clone(settled),
             stall_detector: StallDetector::begin(Instant::now()),
             allowance: Allowance::new(rung.prefetch, budget.limit()),
-            budget: Arc::clone(budget),
+            budget: budget.clone(),
             line: None,
             backoff: Backoff::new(),
             troubled: None,

@@ -7,7 +7,7 @@ use super::{
     depths::{Depths, Unknown, watch_depths},
     message::{self, Origin},
     open::{OPEN_TIMEOUT, OpenError, apply_without_spare},
-    rung::{Arrival, Arrived, Done, NotDone, ORDER_TIMEOUT, OpenRung, Order},
+    rung::{Arrival, Done, NotDone, ORDER_TIMEOUT, OpenRung, Order},
     settle::AmqpReceipt,
     shared::Shared,
     stall_detector::Flow,
@@ -116,9 +116,10 @@ impl Session {
         let Shared { metrics, health, .. } = &shared;
         let settled = Arc::new(Notify::new());
         let mut rungs = Vec::with_capacity(topology.rungs.len());
-        for (rung, permits) in topology.rungs.iter().enumerate().zip(&shared.permits.0) {
+        let bounds = shared.permits.0.iter().zip(&shared.budgets.queues);
+        for (rung, (permits, budget)) in topology.rungs.iter().enumerate().zip(bounds) {
             let channel = connection.create_channel().await.map_err(OpenError::Channel)?;
-            let open = OpenRung::new(rung, permits, channel, &shared.budgets.arriving, metrics, &settled);
+            let open = OpenRung::new(rung, permits, channel, budget, metrics, &settled);
             if open.is_spare() {
                 available(&shared, &open);
             }
@@ -356,18 +357,17 @@ impl Session {
         let open = &mut self.rungs[from.rung];
         let header_bytes = header_bytes(&delivery.properties);
         let bytes = delivery.data.len() + header_bytes;
-        let Arrived { settler, taken, held } =
-            match open.arrived(from.number, delivery.delivery_tag, bytes, Instant::now()) {
-                Arrival::Fits { arrived, more } => {
-                    self.at_rest &= !more;
-                    arrived
-                }
-                Arrival::Surplus => {
-                    self.at_rest = false;
-                    return None;
-                }
-                Arrival::Gone => return None,
-            };
+        let arrived = match open.arrived(from.number, delivery.delivery_tag, bytes, Instant::now()) {
+            Arrival::Fits { arrived, more } => {
+                self.at_rest &= !more;
+                arrived
+            }
+            Arrival::Surplus => {
+                self.at_rest = false;
+                return None;
+            }
+            Arrival::Gone => return None,
+        };
         let origin = Origin {
             queue: &open.queue,
             lane: open.rung.lane,
@@ -376,7 +376,7 @@ impl Session {
             next_delay: open.rung.next_delay,
             retry_by: None,
         };
-        Some(message::delivery(origin, self.shared.context(), delivery, settler, header_bytes, (taken, held), permit))
+        Some(message::delivery(origin, self.shared.context(), delivery, header_bytes, arrived, permit))
     }
 
     /// Ends a session that is of no use any more. Unsettled deliveries keep their channel, and a channel its

@@ -6,7 +6,7 @@ use crate::{
     sources::rabbitmq::{
         budget::Held,
         consume::{
-            message::{Origin, delivery},
+            message::{Arrived, Origin, delivery},
             settle::{AmqpReceipt, Settler},
             share::Share,
             shared::Shared,
@@ -90,9 +90,9 @@ impl RabbitLot {
             retry_by: Some(lane.beyond.into()),
         };
         self.shared.metrics.received(Attempt::FIRST).inc();
-        let (settler, context) = (Arc::clone(&self.settler), self.shared.context());
-        let (delivered, taken) = (Box::new(message.delivery), self.share.take());
-        let delivery = delivery(origin, context, delivered, settler, header_bytes, (taken, held), None);
+        let arrived = Arrived { settler: Arc::clone(&self.settler), taken: self.share.take(), held };
+        let (context, delivered) = (self.shared.context(), Box::new(message.delivery));
+        let delivery = delivery(origin, context, delivered, header_bytes, arrived, None);
         Oldest { delivery, since, left }
     }
 }
