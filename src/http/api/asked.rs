@@ -3,11 +3,13 @@
 //! The content type is more than form: no web page of another site can send it without asking first (CORS), and it is not
 //! answered.
 
-use crate::http::{actor, problem::Problem};
 use crate::{
+    event::ProjectId,
+    http::{actor, problem::Problem},
     operate::{
         api_types::Object,
         audit::{Actor, Unwritten},
+        change::NotMade,
     },
     process::secret::SecretList,
 };
@@ -78,6 +80,18 @@ pub(super) async fn read<T: DeserializeOwned>(tokens: &SecretList, request: Requ
     Ok((actor, asked))
 }
 
+/// As [`read`], of the project that the address names.
+pub(super) async fn of_project<T: DeserializeOwned>(
+    tokens: &SecretList,
+    project: String,
+    request: Request,
+) -> Result<(ProjectId, Actor, T), Problem> {
+    let project = ProjectId::try_new(project)
+        .map_err(|why| Problem::new(StatusCode::NOT_FOUND, format!("no project is called so: its name {why}")))?;
+    let (actor, asked) = read(tokens, request).await?;
+    Ok((project, actor, asked))
+}
+
 fn json(headers: &HeaderMap) -> Result<(), Problem> {
     let named = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let plain = headers.get(header::CONTENT_ENCODING).is_none_or(|value| value == "identity");
@@ -92,6 +106,15 @@ fn json(headers: &HeaderMap) -> Result<(), Problem> {
 /// A change that was not made, since nobody would have known of it.
 pub(super) fn unwritten(unwritten: Unwritten) -> Problem {
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, unwritten.to_string()).retry_after(UNWRITTEN_RETRY)
+}
+
+/// Why a change was not made, or not all of it; `failed` explains a failure.
+pub(super) fn not_made<E>(not_made: NotMade<E>, failed: impl FnOnce(E) -> Problem) -> Problem {
+    match not_made {
+        NotMade::Failed(error) => failed(error),
+        NotMade::Unwritten(why) => unwritten(why),
+        NotMade::Broken => Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "a defect of hookbro ended it; see its log"),
+    }
 }
 
 #[cfg(test)]

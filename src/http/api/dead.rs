@@ -6,7 +6,7 @@ use super::{
     refusals::{Changing, Guarded},
     routing::{guarded, route},
 };
-use crate::{http::problem::Problem, operate::change::NotMade};
+use crate::http::problem::Problem;
 use crate::{
     operate::{
         api_types::{
@@ -248,22 +248,20 @@ async fn deal<D: DeadLetters, A: Audit>(
 
 pub(in crate::http) fn refused(refused: Refused) -> Problem {
     let unavailable = |detail: String| Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail);
+    let failed = |error: &DeadLettersError| match error {
+        DeadLettersError::TooMany { .. } => Problem::new(StatusCode::CONFLICT, error.to_string()),
+        DeadLettersError::Away(_)
+        | DeadLettersError::Locked(_)
+        | DeadLettersError::Slow
+        | DeadLettersError::File(_)
+        | DeadLettersError::Midway { .. } => unavailable(error.to_string()).retry_after(BUSY_RETRY),
+    };
     match refused {
         Refused::Busy => {
             let detail = "another request is reading the dead letters; see /api/v1/dead/job, and try again";
             unavailable(detail.to_owned()).retry_after(BUSY_RETRY)
         }
-        Refused::DeadLetters(error) | Refused::NotMade(NotMade::Failed(error)) => match &error {
-            DeadLettersError::TooMany { .. } => Problem::new(StatusCode::CONFLICT, error.to_string()),
-            DeadLettersError::Away(_)
-            | DeadLettersError::Locked(_)
-            | DeadLettersError::Slow
-            | DeadLettersError::File(_)
-            | DeadLettersError::Midway { .. } => unavailable(error.to_string()).retry_after(BUSY_RETRY),
-        },
-        Refused::NotMade(NotMade::Unwritten(unwritten)) => asked::unwritten(unwritten),
-        Refused::NotMade(NotMade::Broken) => {
-            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "a defect of hookbro ended it; see its log")
-        }
+        Refused::DeadLetters(error) => failed(&error),
+        Refused::NotMade(why) => asked::not_made(why, |error| failed(&error)),
     }
 }

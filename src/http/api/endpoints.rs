@@ -236,11 +236,7 @@ impl<H: EndpointAdmin, A: Audit> Endpoints<H, A> {
 }
 
 pub(in crate::http) fn not_made(not_made: NotMade<EndpointAdminError>) -> Problem {
-    match not_made {
-        NotMade::Failed(error) => failed(error),
-        NotMade::Unwritten(unwritten) => asked::unwritten(unwritten),
-        NotMade::Broken => Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "a defect of hookbro ended it; see its log"),
-    }
+    asked::not_made(not_made, failed)
 }
 
 /// An identifier in a body: what reads and is none is 422.

@@ -2,11 +2,10 @@
 
 use super::{
     asked::{self, Claimed},
-    refusals::{Changing, Guarded},
+    refusals::{ChangingProject, Guarded},
     routing::{guarded, route},
 };
 use crate::{
-    event::ProjectId,
     http::problem::Problem,
     operate::{
         api_types::{Ident, MovedParked, ParkedAsked, ParkedPage},
@@ -68,10 +67,7 @@ async fn list<P: ParkedEvents, A: Audit>(State(parked): State<Arc<Parked<P, A>>>
     request_body = ParkedAsked,
     responses(
         (status = 200, description = "Made, or without `confirm` only counted.", body = MovedParked),
-        (status = 400, description = "The body is no JSON, or the name in `x-hookbro-user` is wrong."),
-        Changing,
-        (status = 404, description = "No project can be called so."),
-        (status = 422, description = "A field is wrong or not known."),
+        ChangingProject,
         (status = 503, description = "The broker or the journal is away; the detail says how many events were moved.")
     )
 )]
@@ -95,10 +91,7 @@ async fn release<P: ParkedEvents, A: Audit>(
     request_body = ParkedAsked,
     responses(
         (status = 200, description = "Made, or without `confirm` only counted.", body = MovedParked),
-        (status = 400, description = "The body is no JSON, or the name in `x-hookbro-user` is wrong."),
-        Changing,
-        (status = 404, description = "No project can be called so."),
-        (status = 422, description = "A field is wrong or not known."),
+        ChangingProject,
         (status = 503, description = "The broker or the journal is away; the detail says how many events were moved.")
     )
 )]
@@ -116,9 +109,8 @@ async fn make<P: ParkedEvents, A: Audit>(
     project: String,
     request: Request,
 ) -> Result<Json<MovedParked>, Problem> {
-    let (actor, ParkedAsked { limit, confirm }) = asked::read(&parked.tokens, request).await?;
-    let project = ProjectId::try_new(project)
-        .map_err(|why| Problem::new(StatusCode::NOT_FOUND, format!("no project can be called so: it {why}")))?;
+    let (project, actor, asked) = asked::of_project(&parked.tokens, project, request).await?;
+    let ParkedAsked { limit, confirm } = asked;
     let selection = Selection { projects: vec![project.clone()], limit: Some(at_most(limit)?) };
     let events = match confirm {
         false => parked.operations.count(&selection).await.map_err(|error| away(&error))?,
@@ -150,11 +142,5 @@ pub(in crate::http) fn away(error: &ParkedError) -> Problem {
 }
 
 pub(in crate::http) fn not_made(not_made: NotMade<ParkedError>) -> Problem {
-    match not_made {
-        NotMade::Failed(error) => away(&error),
-        NotMade::Unwritten(unwritten) => asked::unwritten(unwritten),
-        NotMade::Broken => {
-            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "a defect of hookbro ended it midway; see its log")
-        }
-    }
+    asked::not_made(not_made, |error| away(&error))
 }

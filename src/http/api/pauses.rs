@@ -2,24 +2,18 @@
 
 use super::{
     asked::{self, Claimed},
-    refusals::{Changing, Guarded, unread},
+    refusals::{ChangingProject, Guarded, unread},
     routing::{guarded, route},
-};
-use crate::{
-    event::ProjectId,
-    operate::{
-        api_types::{Ident, NamedPause, Order, PausedList, Resumed},
-        audit::{Actor, Audit},
-    },
-    pipeline::pauses::{MOST_PAUSED, PauseStore},
-    process::secret::SecretList,
 };
 use crate::{
     http::problem::Problem,
     operate::{
-        change::NotMade,
+        api_types::{Ident, NamedPause, Order, PausedList, Resumed},
+        audit::Audit,
         project_pauses::{self, MAX_REASON, PauseError},
     },
+    pipeline::pauses::{MOST_PAUSED, PauseStore},
+    process::secret::SecretList,
 };
 use axum::{
     Json, Router,
@@ -75,11 +69,8 @@ async fn list<P: PauseStore, A: Audit>(State(pausing): State<Arc<Pausing<P, A>>>
     request_body = Order,
     responses(
         (status = 200, description = "Done.", body = NamedPause),
-        (status = 400, description = "The body is no JSON, or the name in `x-hookbro-user` is wrong."),
-        Changing,
-        (status = 404, description = "No project can be called so."),
+        ChangingProject,
         (status = 409, description = "1,000 projects are paused already."),
-        (status = 422, description = "A field is wrong or not known."),
         (status = 503, description = "The journal is off, away or slow: nothing was changed, or it is not known.")
     )
 )]
@@ -88,7 +79,7 @@ async fn pause<P: PauseStore, A: Audit>(
     Path(project): Path<String>,
     request: Request,
 ) -> Result<Json<NamedPause>, Problem> {
-    let (project, actor, reason) = read(&pausing.tokens, project, request).await?;
+    let (project, actor, Order { reason }) = asked::of_project(&pausing.tokens, project, request).await?;
     let pause = pausing.operations.pause(actor, &project, reason).await.map_err(undone)?;
     Ok(Json(NamedPause::of(&project, &pause)))
 }
@@ -105,10 +96,7 @@ async fn pause<P: PauseStore, A: Audit>(
     request_body = Order,
     responses(
         (status = 200, description = "Done.", body = Resumed),
-        (status = 400, description = "The body is no JSON, or the name in `x-hookbro-user` is wrong."),
-        Changing,
-        (status = 404, description = "No project can be called so."),
-        (status = 422, description = "A field is wrong or not known."),
+        ChangingProject,
         (status = 503, description = "The journal is off, away or slow: nothing was changed, or it is not known.")
     )
 )]
@@ -117,21 +105,9 @@ async fn resume<P: PauseStore, A: Audit>(
     Path(project): Path<String>,
     request: Request,
 ) -> Result<Json<Resumed>, Problem> {
-    let (project, actor, reason) = read(&pausing.tokens, project, request).await?;
+    let (project, actor, Order { reason }) = asked::of_project(&pausing.tokens, project, request).await?;
     pausing.operations.resume(actor, &project, reason).await.map_err(undone)?;
     Ok(Json(Resumed { project: project.as_str().into(), paused: () }))
-}
-
-/// Which project, who, and why.
-async fn read(
-    tokens: &SecretList,
-    project: String,
-    request: Request,
-) -> Result<(ProjectId, Actor, Option<String>), Problem> {
-    let project = ProjectId::try_new(project)
-        .map_err(|why| Problem::new(StatusCode::NOT_FOUND, format!("no project is called so: its name {why}")))?;
-    let (actor, Order { reason }) = asked::read::<Order>(tokens, request).await?;
-    Ok((project, actor, reason))
 }
 
 pub(in crate::http) fn undone(undone: PauseError) -> Problem {
@@ -144,10 +120,6 @@ pub(in crate::http) fn undone(undone: PauseError) -> Problem {
             let detail = format!("{MOST_PAUSED} projects are paused already; resume some first");
             Problem::new(StatusCode::CONFLICT, detail)
         }
-        PauseError::NotMade(NotMade::Unwritten(why)) => asked::unwritten(why),
-        PauseError::NotMade(NotMade::Failed(why)) => unread(&why),
-        PauseError::NotMade(NotMade::Broken) => {
-            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "a defect of hookbro ended it midway")
-        }
+        PauseError::NotMade(why) => asked::not_made(why, |error| unread(&error)),
     }
 }

@@ -45,6 +45,21 @@ impl IntoResponses for Changing {
     }
 }
 
+/// What every operation on one project with a body may answer too.
+pub(super) struct ChangingProject;
+
+impl IntoResponses for ChangingProject {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        let mut all = Changing::responses();
+        all.extend(refusals(&[
+            ("400", "The body is no JSON, or the name in `x-hookbro-user` is wrong."),
+            ("404", "No project can be called so."),
+            ("422", "A field is wrong or not known."),
+        ]));
+        all
+    }
+}
+
 fn refusals(all: &[(&str, &str)]) -> BTreeMap<String, RefOr<Response>> {
     all.iter().map(|(status, why)| ((*status).to_owned(), Response::new(*why).into())).collect()
 }
