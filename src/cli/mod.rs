@@ -12,6 +12,7 @@ mod output;
 mod packaging;
 mod parked;
 mod progress;
+mod project;
 mod publish;
 pub mod sandbox;
 mod topology;

@@ -1,8 +1,8 @@
 //! `apps delete`.
 
-use super::organisation::{Asked, CALLS, Changes, Organisation, OriginArg, Row, project};
+use super::organisation::{Asked, CALLS, Changes, Organisation, OriginArg, Row};
 use crate::{
-    cli::{audit::AuditArgs, exit::Failure, output},
+    cli::{audit::AuditArgs, exit::Failure, output, project::project},
     event::ProjectId,
     sinks::svix::{Origin, SvixAdmin},
 };

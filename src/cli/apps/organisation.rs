@@ -130,7 +130,3 @@ impl OriginArg {
             })
     }
 }
-
-pub(super) fn project(text: &str) -> Result<ProjectId, String> {
-    ProjectId::try_new(text.to_owned()).map_err(|error| format!("not a project id: it {error}"))
-}

@@ -1,12 +1,13 @@
 //! `apps portal`.
 
-use super::organisation::{Organisation, project};
+use super::organisation::Organisation;
 use crate::{
     app,
     cli::{
         audit::{self, AuditArgs},
         exit::Failure,
         output,
+        project::project,
     },
     event::ProjectId,
     operate::{

@@ -1,8 +1,8 @@
 //! `apps provision`.
 
-use super::organisation::{Asked, Changes, Organisation, project};
+use super::organisation::{Asked, Changes, Organisation};
 use crate::{
-    cli::{audit::AuditArgs, exit::Failure, output},
+    cli::{audit::AuditArgs, exit::Failure, output, project::project},
     event::{EventType, ProjectId},
     sinks::svix::{Destination, Made, SvixAdmin},
 };

@@ -2,6 +2,7 @@
 
 use super::api::{Answered, Api, ApiError};
 use crate::{
+    cli::project::project,
     event::{EventId, EventType, ProjectId, Verdict},
     operate::api_types::EventPage,
 };
@@ -49,10 +50,6 @@ pub(super) fn time(name: &'static str, at: Option<Timestamp>) -> Option<Pair> {
 
 pub(super) fn event_id(text: &str) -> Result<EventId, String> {
     EventId::try_new(text.to_owned()).map_err(|error| format!("not an event id: it {error}"))
-}
-
-pub(super) fn project(text: &str) -> Result<ProjectId, String> {
-    ProjectId::try_new(text.to_owned()).map_err(|error| format!("not a project id: it {error}"))
 }
 
 fn kind(text: &str) -> Result<EventType, String> {

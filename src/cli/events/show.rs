@@ -3,9 +3,10 @@
 use super::{
     api::{Api, ApiError},
     find::json,
-    query::{event_id, project},
+    query::event_id,
 };
 use crate::{
+    cli::project::project,
     cli::{
         exit::Failure,
         output::{self, Output},

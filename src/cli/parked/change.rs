@@ -1,12 +1,13 @@
 //! `parked release` and `parked give-up`.
 
-use super::operations::{failed, project, reading};
+use super::operations::{failed, reading};
 use crate::{
     app,
     cli::{
         audit::{self, AuditArgs},
         exit::{Failure, on_signals},
         output, progress,
+        project::project,
     },
     config::Settings,
     event::ProjectId,

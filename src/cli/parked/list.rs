@@ -1,10 +1,11 @@
 //! `parked list`.
 
-use super::operations::{failed, project, reading};
+use super::operations::{failed, reading};
 use crate::{
     cli::{
         exit::Failure,
         output::{self, Output},
+        project::project,
     },
     config::Settings,
     event::ProjectId,
