@@ -20,7 +20,7 @@ use crate::{
     },
 };
 use bytes::Bytes;
-use lapin::{Channel, Connection, message::Delivery, options::BasicGetOptions};
+use lapin::{BasicProperties, Channel, Connection, message::Delivery, options::BasicGetOptions};
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
@@ -100,7 +100,7 @@ impl ParkedEventQueues {
                 continue;
             }
             while let Some(delivery) = reader.next().await? {
-                events += u64::from(place.has(&delivery));
+                events += u64::from(place.has(&Bytes::from(delivery.data)));
             }
             reader.close_after_removing().await?;
         }
@@ -130,10 +130,12 @@ impl ParkedEventQueues {
                 {
                     progress.examine();
                     progress.changed_so_far(moved + transfer.moved());
-                    if place.has(&delivery) {
+                    let Delivery { delivery_tag, routing_key, properties, data, .. } = delivery;
+                    let body = Bytes::from(data);
+                    if place.has(&body) {
                         left -= 1;
-                        let claim = Claim(delivery.delivery_tag);
-                        transfer.send(claim, self.successor(delivery, onward));
+                        let successor = self.successor(routing_key.to_string(), &properties, body, onward);
+                        transfer.send(Claim(delivery_tag), successor);
                     }
                 }
                 let Transferred { moved: of_this, stopped_by } = transfer.finish().await;
@@ -154,15 +156,13 @@ impl ParkedEventQueues {
     }
 
     /// What takes the place of a parked event.
-    fn successor(&self, delivery: Delivery, onward: &Onward) -> Successor {
-        let Delivery { routing_key, properties, data, .. } = delivery;
-        let (routing_key, body) = (routing_key.to_string(), Bytes::from(data));
+    fn successor(&self, routing_key: String, properties: &BasicProperties, body: Bytes, onward: &Onward) -> Successor {
         let (exchange, properties) = match onward {
-            Onward::Release => (self.topology.entry(&routing_key), fresh_properties(&properties)),
+            Onward::Release => (self.topology.entry(&routing_key), fresh_properties(properties)),
             Onward::GiveUp(cause) => {
                 let (project, event_id) = names(&body);
                 let dead = Dead { reason: DeadReason::Exhausted, cause: cause.clone(), project, event_id };
-                (self.topology.dead(), dead_properties(&properties, &dead, NO_ATTEMPT))
+                (self.topology.dead(), dead_properties(properties, &dead, NO_ATTEMPT))
             }
         };
         Successor { exchange: exchange.to_owned(), routing_key, properties, body }
@@ -170,9 +170,8 @@ impl ParkedEventQueues {
 }
 
 impl Place {
-    fn has(&self, delivery: &Delivery) -> bool {
-        self.of.is_empty()
-            || names(&Bytes::copy_from_slice(&delivery.data)).0.is_some_and(|project| self.of.contains(&project))
+    fn has(&self, body: &Bytes) -> bool {
+        self.of.is_empty() || names(body).0.is_some_and(|project| self.of.contains(&project))
     }
 }
 
