@@ -201,15 +201,17 @@ impl<S: Sink> Handler<S> {
                     // With no attempt left, and nothing accepted since the last one, it is an outage and not this event's fault.
                     // The probe of a halt shows as much: others may be sent, but not this destination's.
                     let outage = pass.is_probe() || last_attempt && !admitted.accepted_since(previous_attempt);
-                    let failure = admitted.failed(&cause.detail, wait, outage);
+                    let failure = admitted.failed(&event.id, &cause.detail, wait, outage);
                     match failure {
-                        Failure::Known => pass.interrupted(),
+                        Failure::Known | Failure::OfTheEventAlone => pass.interrupted(),
                         Failure::OfTheEvent | Failure::OfTheDestination => pass.failed(&event.project, &cause),
                     }
                     return match failure {
                         Failure::Known | Failure::OfTheDestination => parked(ParkReason::CircuitOpen, Some(cause)),
-                        Failure::OfTheEvent if last_attempt => dead(DeadReason::Exhausted, cause),
-                        Failure::OfTheEvent => Verdict::Retry(cause),
+                        Failure::OfTheEvent | Failure::OfTheEventAlone if last_attempt => {
+                            dead(DeadReason::Exhausted, cause)
+                        }
+                        Failure::OfTheEvent | Failure::OfTheEventAlone => Verdict::Retry(cause),
                     };
                 }
             }

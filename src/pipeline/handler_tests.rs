@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    event::{Attempt, HaltReason, ProjectId},
+    event::{Attempt, EventId, HaltReason, ProjectId},
     observe::health::Health,
     pipeline::{
         delivery::Unreadable,
@@ -150,7 +150,8 @@ async fn a_destination_that_fails_is_parked_after_a_few_attempts_and_no_other_is
 async fn a_parked_event_goes_by_the_leave_that_it_came_with() {
     let handler = handler(FakeSink::answering([failed(), accepted()]));
     let gigs = ProjectId::try_new("gigs").unwrap();
-    let _ = handler.destinations.admit(&gigs).unwrap().failed("no", None, true);
+    let other = EventId::try_new("evt_other".to_owned()).unwrap();
+    let _ = handler.destinations.admit(&gigs).unwrap().failed(&other, "no", None, true);
     tokio::time::sleep(Duration::from_secs(1)).await;
     let probe = handler.destinations.admit(&gigs).unwrap();
     let (verdict, _) = handler.handle(&message(BODY, 0), Some(probe), &mut Calls::default()).await;

@@ -16,9 +16,6 @@ const PROBE_EVERY: (Duration, Duration) = (Duration::from_secs(1), Duration::fro
 const RAMP_FROM: u32 = 1;
 /// Once so many are allowed, the destination has recovered.
 const RAMPED_UP: u32 = 64;
-/// Failures in a row that open the circuit again while it ramps: more than one, since a parked event may be one that always
-/// fails.
-const FAILURES_WHILE_RAMPING: u32 = 3;
 
 /// Events in flight from which on a destination counts as stalled if it has answered none for [`STALLED_AFTER`]: until it
 /// answers, it gets no more, and so holds no more places that others could use. Fewer cost nobody anything.
@@ -31,6 +28,15 @@ pub enum Leave {
     Ordinary,
     /// Its end decides whether the circuit closes.
     Probe,
+}
+
+/// What a failure may be about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The destination, or this one event.
+    Unclear,
+    /// This one event: the destination has accepted others since that failed first. It tells nothing of the destination.
+    Event,
 }
 
 /// Why an event may not go now.
@@ -56,8 +62,16 @@ pub enum Chance {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Closed,
-    Open { probe_at: Instant, wait: Duration, probing: bool },
-    Ramping { allowed: u32, wait: Duration },
+    Open {
+        probe_at: Instant,
+        wait: Duration,
+        probing: bool,
+    },
+    /// `wait`: the last one. A failure doubles it; each acceptance makes it shorter.
+    Ramping {
+        allowed: u32,
+        wait: Duration,
+    },
 }
 
 /// Whether one destination is sent events.
@@ -168,8 +182,9 @@ impl Circuit {
                 self.state = State::Ramping { allowed: RAMP_FROM, wait: *wait };
                 true
             }
-            State::Ramping { allowed, .. } => {
+            State::Ramping { allowed, wait } => {
                 *allowed += 1;
+                *wait = (*wait / 2).max(PROBE_EVERY.0);
                 if *allowed >= RAMPED_UP {
                     self.state = State::Closed;
                 }
@@ -180,22 +195,26 @@ impl Circuit {
     }
 
     /// The destination failed, and asks for quiet until `not_before`, if it says so. True if the circuit is open now.
-    pub fn failed(&mut self, leave: Leave, now: Instant, not_before: Option<Instant>) -> bool {
+    pub fn failed(&mut self, leave: Leave, now: Instant, not_before: Option<Instant>, fault: Fault) -> bool {
         self.came_home(now);
-        self.failures = self.failures.saturating_add(1);
+        self.failures = self.failures.saturating_add(u32::from(fault == Fault::Unclear));
         match self.state {
+            State::Closed | State::Ramping { .. } if fault == Fault::Event && not_before.is_none() => return false,
             State::Closed if self.failures >= FAILURES_TO_TRIP || not_before.is_some() => {
                 self.open(now, PROBE_EVERY.0, not_before);
             }
             State::Closed => return false,
-            State::Ramping { wait, .. } if self.failures >= FAILURES_WHILE_RAMPING || not_before.is_some() => {
+            State::Ramping { wait, .. } if self.failures >= FAILURES_TO_TRIP || not_before.is_some() => {
                 self.open(now, longer(wait), not_before);
             }
             State::Ramping { allowed, wait } => {
                 self.state = State::Ramping { allowed: (allowed / 2).max(RAMP_FROM), wait };
                 return false;
             }
-            State::Open { wait, .. } if leave == Leave::Probe => self.open(now, longer(wait), not_before),
+            State::Open { wait, .. } if leave == Leave::Probe => {
+                let wait = if fault == Fault::Event { wait } else { longer(wait) };
+                self.open(now, wait, not_before);
+            }
             // One of those that were on their way when it opened.
             State::Open { probe_at, wait, probing } => {
                 let probe_at = probe_at.max(not_before.unwrap_or(now));

@@ -9,7 +9,8 @@ fn after(begin: Instant, seconds: f64) -> Instant {
 
 /// Fails so many events, one after another; answers whether the circuit is open then.
 fn fail(circuit: &mut Circuit, events: u32, now: Instant) -> bool {
-    (0..events).map(|_| circuit.admit(now).map(|leave| circuit.failed(leave, now, None))).last() == Some(Ok(true))
+    (0..events).map(|_| circuit.admit(now).map(|leave| circuit.failed(leave, now, None, Fault::Unclear))).last()
+        == Some(Ok(true))
 }
 
 #[test]
@@ -37,7 +38,7 @@ fn an_open_circuit_lets_one_probe_go_at_growing_intervals() {
         now = due;
         assert_eq!(circuit.admit(now), Ok(Leave::Probe));
         assert_eq!((circuit.admit(now), circuit.chance(now)), (Err(Refusal::Open), Chance::AfterAChange));
-        assert!(circuit.failed(Leave::Probe, now, None));
+        assert!(circuit.failed(Leave::Probe, now, None, Fault::Unclear));
     }
 }
 
@@ -53,7 +54,7 @@ fn a_probe_that_breaks_off_frees_its_place_at_once() {
 }
 
 #[test]
-fn it_closes_with_a_slow_start_and_opens_again_after_a_few_failures() {
+fn it_closes_with_a_slow_start() {
     let begin = Instant::now();
     let mut circuit = Circuit::default();
     fail(&mut circuit, FAILURES_TO_TRIP, begin);
@@ -69,14 +70,48 @@ fn it_closes_with_a_slow_start_and_opens_again_after_a_few_failures() {
         others.iter().for_each(|leave| circuit.abandoned(*leave));
     }
     assert!(circuit.is_idle(), "{circuit:?}");
+}
 
-    fail(&mut circuit, FAILURES_TO_TRIP, now);
-    let again = after(begin, 2.0);
-    let probe = circuit.admit(again).unwrap();
-    circuit.accepted(probe, again);
-    assert!(!fail(&mut circuit, FAILURES_WHILE_RAMPING - 1, again), "one event may be the one that always fails");
-    assert!(fail(&mut circuit, 1, again));
-    assert_eq!(circuit.chance(again), Chance::At(after(begin, 4.0)), "it waits longer than the first time");
+#[test]
+fn in_a_slow_start_it_opens_again_for_longer_and_for_less_with_each_acceptance() {
+    for (accepted, expected) in [(0, 16), (1, 8), (2, 4), (3, 2), (4, 2), (30, 2)] {
+        let mut now = Instant::now();
+        let mut circuit = Circuit::default();
+        fail(&mut circuit, FAILURES_TO_TRIP, now);
+        for wait in [1, 2, 4] {
+            now += Duration::from_secs(wait);
+            assert!(fail(&mut circuit, 1, now));
+        }
+        now += Duration::from_secs(8);
+        let probe = circuit.admit(now).unwrap();
+        assert!(circuit.accepted(probe, now));
+        for _ in 0..accepted {
+            let leave = circuit.admit(now).unwrap();
+            circuit.accepted(leave, now);
+        }
+        assert!(!fail(&mut circuit, FAILURES_TO_TRIP - 1, now));
+        assert!(fail(&mut circuit, 1, now));
+        assert_eq!(circuit.chance(now), Chance::At(now + Duration::from_secs(expected)), "after {accepted} more");
+    }
+}
+
+#[test]
+fn what_is_an_event_s_own_fault_opens_nothing_and_makes_no_wait_longer() {
+    let begin = Instant::now();
+    let mut circuit = Circuit::default();
+    let own = |circuit: &mut Circuit, now| {
+        let leave = circuit.admit(now).unwrap();
+        circuit.failed(leave, now, None, Fault::Event)
+    };
+    assert!((0..1_000).all(|_| !own(&mut circuit, begin)));
+    assert!(fail(&mut circuit, FAILURES_TO_TRIP, begin));
+    assert!(own(&mut circuit, after(begin, 1.0)), "a probe of no use");
+    assert_eq!(circuit.chance(after(begin, 1.0)), Chance::At(after(begin, 2.0)));
+    let now = after(begin, 2.0);
+    let probe = circuit.admit(now).unwrap();
+    circuit.accepted(probe, now);
+    assert!((0..1_000).all(|_| !own(&mut circuit, now)));
+    assert!(circuit.admit(now).is_ok());
 }
 
 #[test]
@@ -84,7 +119,7 @@ fn those_on_their_way_when_it_opens_change_nothing() {
     let now = Instant::now();
     let mut circuit = Circuit::default();
     let leaves: Vec<_> = (0..40).map(|_| circuit.admit(now).unwrap()).collect();
-    let open = leaves.iter().map(|leave| circuit.failed(*leave, now, None)).collect::<Vec<_>>();
+    let open = leaves.iter().map(|leave| circuit.failed(*leave, now, None, Fault::Unclear)).collect::<Vec<_>>();
     assert_eq!(open.iter().filter(|open| !**open).count(), FAILURES_TO_TRIP as usize - 1);
     assert_eq!(circuit.chance(now), Chance::At(after(now, 1.0)));
 }
@@ -94,7 +129,7 @@ fn a_destination_that_names_a_time_is_left_alone_until_then() {
     let now = Instant::now();
     let mut circuit = Circuit::default();
     let leave = circuit.admit(now).unwrap();
-    assert!(circuit.failed(leave, now, Some(after(now, 30.0))));
+    assert!(circuit.failed(leave, now, Some(after(now, 30.0)), Fault::Unclear));
     assert_eq!(circuit.chance(now), Chance::At(after(now, 30.0)));
 }
 
@@ -189,7 +224,7 @@ proptest! {
                         Event::Accept => drop(circuit.accepted(leave, now)),
                         Event::Answer => drop(circuit.answered(leave, now)),
                         Event::Refuse => drop(circuit.refused(leave, now)),
-                        Event::Fail => drop(circuit.failed(leave, now, None)),
+                        Event::Fail => drop(circuit.failed(leave, now, None, Fault::Unclear)),
                         _ => circuit.abandoned(leave),
                     }
                 }

@@ -11,14 +11,18 @@ fn project(name: &str) -> ProjectId {
     ProjectId::try_new(name.to_owned()).unwrap()
 }
 
+fn event(name: &str) -> EventId {
+    EventId::try_new(name.to_owned()).unwrap()
+}
+
 fn fail(destinations: &Destinations, name: &str) {
     while let Ok(admitted) = destinations.admit(&project(name)) {
-        let _ = admitted.failed("answered 500", None, false);
+        let _ = admitted.failed(&event("evt_1"), "answered 500", None, false);
     }
 }
 
 fn fail_once(destinations: &Destinations, name: &str) {
-    let _ = destinations.admit(&project(name)).unwrap().failed("answered 500", None, false);
+    let _ = destinations.admit(&project(name)).unwrap().failed(&event("evt_1"), "answered 500", None, false);
 }
 
 #[tokio::test(start_paused = true)]
@@ -58,8 +62,26 @@ async fn a_last_failure_with_nothing_accepted_opens_the_circuit_and_parks_the_ev
     let destinations = destinations();
     let admitted = destinations.admit(&project("gigs")).unwrap();
     assert!(!admitted.accepted_since(Instant::now()));
-    assert_eq!(admitted.failed("answered 500", None, true), Failure::OfTheDestination);
+    assert_eq!(admitted.failed(&event("evt_1"), "answered 500", None, true), Failure::OfTheDestination);
     assert_eq!(destinations.open().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_that_fails_again_though_others_were_accepted_since_is_alone_to_blame() {
+    let destinations = destinations();
+    let gigs = project("gigs");
+    let poison = || destinations.admit(&gigs).unwrap().failed(&event("evt_poison"), "answered 500", None, false);
+    assert_eq!(poison(), Failure::OfTheEvent);
+    tokio::time::advance(Duration::from_secs(1)).await;
+    destinations.admit(&gigs).unwrap().accepted();
+    for _ in 0..100 {
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(poison(), Failure::OfTheEventAlone);
+    }
+    fail_once(&destinations, "gigs");
+    assert_eq!(poison(), Failure::OfTheEventAlone);
+    fail(&destinations, "gigs");
+    assert_eq!(destinations.admit(&gigs).map(drop), Err(ParkReason::CircuitOpen));
 }
 
 #[tokio::test(start_paused = true)]

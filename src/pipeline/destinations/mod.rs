@@ -4,12 +4,14 @@
 //! one, and when one can be forgotten.
 
 mod circuit;
+mod failing;
 
 use crate::{
-    event::{ParkReason, ProjectId},
+    event::{EventId, ParkReason, ProjectId},
     observe::{health::OpenCircuit, metrics::Metrics},
 };
-use circuit::{Chance, Circuit, Leave, Refusal};
+use circuit::{Chance, Circuit, Fault, Leave, Refusal};
+use failing::Failing;
 use jiff::Timestamp;
 use std::{
     collections::HashMap,
@@ -53,6 +55,7 @@ pub struct Destination {
 struct State {
     circuit: Circuit,
     open: Option<Opened>,
+    failing: Failing,
 }
 
 /// What opened a circuit.
@@ -87,6 +90,8 @@ impl State {
 pub enum Failure {
     /// This event, until more is known.
     OfTheEvent,
+    /// This event alone: its destination has accepted others since it failed first.
+    OfTheEventAlone,
     /// The destination: its circuit has opened by it.
     OfTheDestination,
     /// The destination, whose circuit was open before: nothing new.
@@ -269,14 +274,16 @@ impl Admitted {
         parks
     }
 
-    /// The destination failed, and asks to be left alone for `quiet`, if it says so. `outage`: the event has no attempt left, and
-    /// nothing was accepted since the one before.
-    pub fn failed(mut self, cause: &str, quiet: Option<Duration>, outage: bool) -> Failure {
+    /// The destination failed for `event`, and asks to be left alone for `quiet`, if it says so. `outage`: the event has no
+    /// attempt left, and nothing was accepted since the one before.
+    pub fn failed(mut self, event: &EventId, cause: &str, quiet: Option<Duration>, outage: bool) -> Failure {
         let Some(leave) = self.leave.take() else { return Failure::OfTheEvent };
         let now = Instant::now();
         let mut state = self.destination.lock();
         let was_open = state.circuit.is_open();
-        let mut is_open = state.circuit.failed(leave, now, quiet.map(|quiet| now + quiet));
+        let since = state.failing.since(event, now);
+        let fault = if state.circuit.accepted_since(since) { Fault::Event } else { Fault::Unclear };
+        let mut is_open = state.circuit.failed(leave, now, quiet.map(|quiet| now + quiet), fault);
         if outage {
             state.circuit.trip(now);
             is_open = true;
@@ -289,6 +296,7 @@ impl Admitted {
         match (was_open, is_open) {
             (true, _) => Failure::Known,
             (false, true) => Failure::OfTheDestination,
+            (false, false) if fault == Fault::Event => Failure::OfTheEventAlone,
             (false, false) => Failure::OfTheEvent,
         }
     }
