@@ -202,14 +202,7 @@ fn events(chance: &mut Chance, destinations: usize) -> Vec<Event> {
         }
     }
     events.sort_unstable();
-    let mut fails = vec![false; destinations];
-    let event = |(at, destination): (Duration, usize)| {
-        let flaw = flaw(chance);
-        // One of each destination: several keep its circuit open by themselves, see `poison`.
-        let flaw = flaw.filter(|flaw| *flaw != Flaw::AlwaysFails || !std::mem::replace(&mut fails[destination], true));
-        Event { at, destination, flaw }
-    };
-    events.into_iter().map(event).collect()
+    events.into_iter().map(|(at, destination)| Event { at, destination, flaw: flaw(chance) }).collect()
 }
 
 fn flaw(chance: &mut Chance) -> Option<Flaw> {

@@ -211,10 +211,7 @@ impl Circuit {
                 self.state = State::Ramping { allowed: (allowed / 2).max(RAMP_FROM), wait };
                 return false;
             }
-            State::Open { wait, .. } if leave == Leave::Probe => {
-                let wait = if fault == Fault::Event { wait } else { longer(wait) };
-                self.open(now, wait, not_before);
-            }
+            State::Open { wait, .. } if leave == Leave::Probe => self.open(now, longer(wait), not_before),
             // One of those that were on their way when it opened.
             State::Open { probe_at, wait, probing } => {
                 let probe_at = probe_at.max(not_before.unwrap_or(now));

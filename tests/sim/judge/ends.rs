@@ -22,13 +22,13 @@ pub(super) fn judge(world: &World, entries: &[Entry], left: Left, figures: &mut 
                 seen.delivered.insert(*message, (*at, from.clone()));
             }
             Happened::Broker(Happening::Judged { event, message, process, verdict: Judged::Dead(reason) }) => {
-                seen.given_up(world, *at, *event, *message, *process, reason)?;
-                seen.given_up.insert(*message);
+                let judged = seen.given_up(world, *at, *event, *message, *process, reason);
+                seen.given_up.insert(*message, judged);
             }
             Happened::Broker(Happening::Copied { event, to: Place::Dead, reason, of, .. }) => {
-                if !seen.given_up.contains(of) {
-                    return Err(Fault::new(Kind::WrongReason, *event, *at, "a dead letter that nobody has given up"));
-                }
+                let nobody =
+                    || Err(Fault::new(Kind::WrongReason, *event, *at, "a dead letter that nobody has given up"));
+                seen.given_up.remove(of).unwrap_or_else(nobody)?;
                 figures.dead += 1;
                 figures.exhausted += usize::from(*reason == Some("exhausted"));
                 ended.insert(*event);
@@ -72,8 +72,9 @@ struct Seen {
     accepted: HashMap<(u32, usize), Duration>,
     /// When and from where each message was delivered last.
     delivered: HashMap<u64, (Duration, Place)>,
-    /// Messages that were given up.
-    given_up: HashSet<u64>,
+    /// Messages that were given up, and whether rightly. It counts once there is a copy: until then the broker may have taken the
+    /// message back, and delivered it anew.
+    given_up: HashMap<u64, Result<(), Fault>>,
 }
 
 impl Seen {

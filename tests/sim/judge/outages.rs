@@ -30,6 +30,7 @@ pub(super) fn judge(world: &World, entries: &[Entry], figures: &mut Figures) -> 
     let in_flight = crate::process::prefetch(script.setup.prefetch, script.setup.delays.len()).iter().sum::<usize>()
         + script.setup.prefetch;
     let mut did: HashMap<(usize, Duration, u32), Did> = HashMap::new();
+    let mut failed_first: HashMap<usize, Duration> = HashMap::new();
     for (at, what) in entries {
         let (event, process) = match what {
             Happened::Answered { event, process, .. } | Happened::Broker(Happening::Judged { event, process, .. }) => {
@@ -38,11 +39,16 @@ pub(super) fn judge(world: &World, entries: &[Entry], figures: &mut Figures) -> 
             _ => continue,
         };
         let destination = world.event(event).destination;
+        if matches!(what, Happened::Answered { answer: "failed", .. }) {
+            failed_first.entry(event).or_insert(*at);
+        }
         let Some(outage) = outage(&script.destinations[destination].spells, *at) else { continue };
         let length = at.saturating_sub(outage.from);
+        // Others were accepted since: it says nothing of this outage, and what it spends is its own.
+        let failed_before = failed_first.get(&event).is_some_and(|first| *first < outage.from);
         let did = did.entry((destination, outage.from, process)).or_default();
         match what {
-            Happened::Broker(Happening::Judged { verdict: Judged::Retry { .. }, .. }) => {
+            Happened::Broker(Happening::Judged { verdict: Judged::Retry { .. }, .. }) if !failed_before => {
                 did.retried += 1;
                 if did.retried > ATTEMPTS {
                     let what = format!("attempt {} spent in an outage of {outage:?}", did.retried);
@@ -57,7 +63,7 @@ pub(super) fn judge(world: &World, entries: &[Entry], figures: &mut Figures) -> 
                     return Err(Fault::new(Kind::TooManyRefused, event, *at, what));
                 }
             }
-            Happened::Answered { answer: "failed", .. } => {
+            Happened::Answered { answer: "failed", .. } if !failed_before => {
                 did.failed += 1;
                 figures.most_failures = figures.most_failures.max(did.failed.saturating_sub(probes(length)));
                 if did.failed > in_flight + ATTEMPTS + probes(length) {

@@ -1,21 +1,16 @@
 //! When a destination accepts and nothing else goes wrong either: then its events are owed calls.
 
 use crate::{
-    script::{Blow, Flaw, GRACE, Spell},
+    script::{Blow, GRACE, Spell},
     world::World,
 };
-use std::{collections::HashMap, time::Duration};
+use std::time::Duration;
 
 /// So much later than scripted a blow may fall: the one before waited for the end of a process.
 const LATE: Duration = GRACE;
 
 /// Stretches of time, by their beginning, in which `destination` has no excuse.
-pub(super) fn good(
-    world: &World,
-    destination: usize,
-    tried: &HashMap<usize, Vec<Duration>>,
-    end: Duration,
-) -> Vec<(Duration, Duration)> {
+pub(super) fn good(world: &World, destination: usize, end: Duration) -> Vec<(Duration, Duration)> {
     let script = &world.script;
     let mut bad: Vec<(Duration, Duration)> = Vec::new();
     bad.extend(script.destinations[destination].spells.iter().map(ends));
@@ -30,11 +25,6 @@ pub(super) fn good(
             Blow::Stop(_, after) => GRACE + *after,
         };
         (*at, *at + LATE * blows + lasts)
-    }));
-    // An event that fails on every rung may keep its own destination's circuit open.
-    let failing = script.events.iter().enumerate().filter(|(_, event)| event.flaw == Some(Flaw::AlwaysFails));
-    bad.extend(failing.filter(|(_, event)| event.destination == destination).map(|(number, event)| {
-        (event.at, tried.get(&number).and_then(|tried| tried.last()).map_or(end, |last| *last + LATE))
     }));
     bad.sort_unstable();
     let (mut good, mut from) = (Vec::new(), Duration::ZERO);
