@@ -153,7 +153,9 @@ fn routing(read: &mut Reader) -> Option<RoutingSettings> {
 fn journal(read: &mut Reader) -> Option<journal::Settings> {
     let url = read.secret("journal.url", rules::journal_url);
     let retention = read.value("journal.retention", |kind| text::duration(kind, ["1m", "3650d"]));
-    Some(journal::Settings { url: url?, retention: retention? })
+    let max_bytes = read.value("journal.max_bytes", |kind| text::bytes(kind, ["64MiB", "16384GiB"]));
+    let max_bytes = u64::try_from(max_bytes?).unwrap_or(u64::MAX);
+    Some(journal::Settings { url: url?, retention: retention?, max_bytes })
 }
 
 fn log(read: &mut Reader) -> Option<LogSettings> {

@@ -1,7 +1,7 @@
 //! The keys that the program knows, their spellings, and the nearest one to a word that is none of them.
 
 /// Every key, as in `config/default.toml`.
-pub(super) const KEYS: [&str; 38] = [
+pub(super) const KEYS: [&str; 39] = [
     "broker.url",
     "broker.tls_ca",
     "broker.tls_cert",
@@ -34,6 +34,7 @@ pub(super) const KEYS: [&str; 38] = [
     "metrics.projects",
     "journal.url",
     "journal.retention",
+    "journal.max_bytes",
     "shutdown.grace",
     "log.format",
     "log.level",

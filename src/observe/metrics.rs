@@ -59,6 +59,7 @@ pub struct Metrics {
     pub spans_dropped: IntCounterVec,
     pub journal_entries: IntCounter,
     pub journal_lost: IntCounter,
+    pub journal_bytes: IntGauge,
     pub journal_open: IntGauge,
 }
 
@@ -212,6 +213,10 @@ impl Metrics {
             )?,
             journal_entries: counter("hookbro_journal_entries_total", "Deliveries written to the journal.")?,
             journal_lost: counter("hookbro_journal_lost_total", "Deliveries that are missing in the journal.")?,
+            journal_bytes: gauge(
+                "hookbro_journal_bytes",
+                "Bytes that the journal's entries take in the store, about.",
+            )?,
             journal_open: gauge("hookbro_journal_open", "1 while the journal's store takes entries.")?,
             registry,
         };

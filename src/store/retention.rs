@@ -1,12 +1,15 @@
-//! Forgetting: what is older than `journal.retention` goes in small portions, between batches and never instead of one.
+//! Forgetting: what is older than `journal.retention`, and the oldest beyond `journal.max_bytes`, goes in small portions, between
+//! batches and never instead of one.
 
-use super::row_id::row_id_at;
+use super::{row_id::row_id_at, schema::Kind};
 use jiff::Timestamp;
 use sqlx::AnyConnection;
 use std::time::Duration;
 
 /// Rows of one deletion, each a transaction of its own: some 10 ms, so that neither a batch nor another replica waits.
 const PORTION: i64 = 500;
+/// What an entry takes in PostgreSQL with its indexes, in bytes: 466 measured with 100,000 of `tests/it/journal_size.rs`.
+const POSTGRES_ROW: u64 = 500;
 /// How long changes are kept, whatever `journal.retention` is: last year's audit asks for them.
 const AUDIT_RETENTION: Duration = Duration::from_secs(400 * 86_400);
 
@@ -29,6 +32,56 @@ pub(super) async fn forget(
         }
     }
     Ok(true)
+}
+
+/// Bytes that the entries take, about: a SQLite file's pages that are in use, or PostgreSQL's count of rows. Its tables do not
+/// shrink, and how much of them is free shows only after a vacuum.
+async fn size(connection: &mut AnyConnection) -> Result<u64, sqlx::Error> {
+    let sql = match Kind::of(connection) {
+        Kind::Sqlite => {
+            "SELECT (pages.page_count - free.freelist_count) * each.page_size \
+             FROM pragma_page_count() AS pages, pragma_freelist_count() AS free, pragma_page_size() AS each"
+        }
+        Kind::Postgres => "SELECT n_live_tup FROM pg_stat_user_tables WHERE relid = 'attempts'::regclass",
+    };
+    let number: i64 = sqlx::query_scalar(sql).fetch_one(&mut *connection).await?;
+    let each = if Kind::of(connection) == Kind::Sqlite { 1 } else { POSTGRES_ROW };
+    Ok(number.unsigned_abs().saturating_mul(each))
+}
+
+/// What was done about the size.
+pub(super) struct Fitted {
+    /// Bytes of all entries at the last look, about.
+    pub bytes: u64,
+    /// Entries deleted.
+    pub gone: u64,
+    /// More are to go.
+    pub more: bool,
+}
+
+/// Deletes up to `portions` portions of the oldest entries, as long as all take more than `max_bytes`.
+pub(super) async fn forget_beyond(
+    connection: &mut AnyConnection,
+    max_bytes: u64,
+    portions: usize,
+) -> Result<Fitted, sqlx::Error> {
+    let mut fitted = Fitted { bytes: size(connection).await?, gone: 0, more: false };
+    for _ in 0..portions {
+        if fitted.bytes <= max_bytes {
+            return Ok(fitted);
+        }
+        let gone = sqlx::query("DELETE FROM attempts WHERE id IN (SELECT id FROM attempts ORDER BY id LIMIT $1)")
+            .bind(PORTION)
+            .execute(&mut *connection)
+            .await?;
+        if gone.rows_affected() == 0 {
+            // What is left is no entry: sums, the audit.
+            return Ok(fitted);
+        }
+        fitted.gone += gone.rows_affected();
+        fitted.bytes = size(connection).await?;
+    }
+    Ok(Fitted { more: fitted.bytes > max_bytes, ..fitted })
 }
 
 /// Deletes a portion of everything else that is older than `cutoff`. Says whether there may be more.

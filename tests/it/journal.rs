@@ -196,6 +196,44 @@ async fn what_is_written_is_found(store: &Store) {
     journal.end().await;
 }
 
+/// More than may be kept: the newest stay, and what they take is within the bound.
+async fn only_the_latest_are_kept(store: &Store) {
+    const MOST: u64 = 2 << 20;
+    const PORTION: u64 = 2_000;
+    let journal = store.open_with(Duration::from_secs(86_400), MOST);
+    let query = EventQuery { limit: 10, ..EventQuery::default() };
+    let mut entries = 0;
+    let first = |reader: Reader| async move { reader.stories("evt_0", None).await.is_ok_and(|found| found.is_empty()) };
+    // PostgreSQL counts its rows a second later.
+    until("the oldest are forgotten", SOON, async || {
+        for n in entries..entries + PORTION {
+            journal.recorder.record(|| entry("full", &format!("evt_{n}"), "t", 1, "delivered"));
+        }
+        entries += PORTION;
+        written(&journal, entries).await;
+        first(journal.reader.clone()).await.then_some(())
+    })
+    .await;
+    until("they fit", SOON, async || (journal.metrics.journal_bytes.get() <= MOST as i64).then_some(())).await;
+    assert!(journal.metrics.journal_bytes.get() > MOST as i64 / 2, "{}", journal.metrics.journal_bytes.get());
+    let page = journal.reader.events(&query).await.unwrap();
+    let latest: Vec<_> = (entries - 10..entries).rev().map(|n| format!("evt_{n}")).collect();
+    assert_eq!(ids(&page), latest);
+    assert_eq!(journal.metrics.journal_lost.get(), 0);
+    journal.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_keeps_the_latest_entries_that_fit() {
+    only_the_latest_are_kept(&Store::file()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn postgres_keeps_the_latest_entries_that_fit() {
+    let Some(store) = Store::server() else { return };
+    only_the_latest_are_kept(&store).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_written_is_found_in_a_file() {
     what_is_written_is_found(&Store::file()).await;

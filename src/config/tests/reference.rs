@@ -80,6 +80,7 @@ fn nothing_given_means_the_documented_defaults() {
     assert!(settings.metrics_projects.is_empty());
     assert!(settings.journal.url.is_empty());
     assert_eq!(settings.journal.retention, Duration::from_secs(14 * 86_400));
+    assert_eq!(settings.journal.max_bytes, 4 << 30);
     assert_eq!(settings.shutdown_grace, Duration::from_secs(25));
     assert_eq!((settings.log.format, settings.log.level.as_str()), (None, "info"));
     let tracing = settings.tracing;

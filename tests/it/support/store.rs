@@ -77,9 +77,13 @@ impl Store {
     }
 
     pub fn open_keeping(&self, retention: Duration) -> Journal {
+        self.open_with(retention, u64::MAX)
+    }
+
+    pub fn open_with(&self, retention: Duration, max_bytes: u64) -> Journal {
         let (metrics, health) = (Arc::new(Metrics::new().unwrap()), Arc::new(Health::new()));
         let (recorder, inbox) = journal(Arc::clone(&metrics));
-        let settings = Settings { url: Secret::fixed(&self.url), retention };
+        let settings = Settings { url: Secret::fixed(&self.url), retention, max_bytes };
         let (writer, reader) = Writer::new(settings, inbox, Arc::clone(&metrics), health);
         Journal { recorder, reader, metrics, writing: tokio::spawn(writer.run()) }
     }
