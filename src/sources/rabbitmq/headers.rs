@@ -65,10 +65,12 @@ pub(super) fn dead_properties(original: &BasicProperties, dead: &Dead, attempts:
     copy.with_headers(FieldTable::from(headers))
 }
 
-/// The properties with which a dead letter climbs the ladder again: its dead-letter headers become its history.
+/// The properties with which a dead letter climbs the ladder again: its dead-letter headers become its history, and what the
+/// broker recorded of its last climb is gone, as in [`fresh_properties`].
 pub fn replay_properties(dead: &BasicProperties) -> BasicProperties {
     let copy = portable(dead);
     let mut headers = without_dead_letter_headers(&copy);
+    headers.retain(|name, _| !is_broker_record(name));
     let replays = replays(&copy).saturating_add(1);
     headers.insert(ours(REPLAYED), AMQPValue::LongInt(i32::try_from(replays).unwrap_or(i32::MAX)));
     for (name, history) in HISTORY {
@@ -85,10 +87,7 @@ pub(super) fn fresh_properties(parked: &BasicProperties) -> BasicProperties {
     let copy = portable(parked);
     let all = copy.headers().iter().flatten();
     let parked = [PARKED_AT, PARKED_REASON].map(ours);
-    let is_kept = |name: &ShortString| {
-        !parked.contains(name) && !BROKER_RECORDS.iter().any(|prefix| name.as_str().starts_with(prefix))
-    };
-    let kept = all.filter(|(name, _)| is_kept(name));
+    let kept = all.filter(|(name, _)| !parked.contains(name) && !is_broker_record(name));
     let kept: Headers = kept.map(|(name, value)| (name.clone(), value.clone())).collect();
     copy.with_headers(FieldTable::from(kept))
 }
@@ -248,6 +247,10 @@ fn without_dead_letter_headers(properties: &BasicProperties) -> Headers {
     let is_ours = |name: &str| name.strip_prefix(OURS).is_some_and(|rest| DEAD_LETTER.contains(&rest));
     let all = properties.headers().iter().flatten();
     all.filter(|(name, _)| !is_ours(name.as_str())).map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
+fn is_broker_record(name: &ShortString) -> bool {
+    BROKER_RECORDS.iter().any(|prefix| name.as_str().starts_with(prefix))
 }
 
 fn ours(name: &str) -> ShortString {

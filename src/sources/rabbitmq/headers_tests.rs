@@ -76,6 +76,18 @@ fn an_event_that_the_broker_gave_up_is_read_as_exhausted() {
 }
 
 #[test]
+fn a_replay_carries_nothing_that_the_broker_recorded_of_the_last_climb() {
+    let mut table = FieldTable::default();
+    for name in ["x-death", "x-first-death-queue", "x-last-death-reason", "x-delivery-count", "x-acquired-count", "own"]
+    {
+        table.insert(name.into(), text("as it was"));
+    }
+    let replayed = replay_properties(&BasicProperties::default().with_headers(table));
+    let names: Vec<_> = replayed.headers().as_ref().unwrap().into_iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["own", "x-hookbro-replayed"]);
+}
+
+#[test]
 fn headers_of_odd_types_are_survived() {
     let mut table = FieldTable::default();
     table.insert("x-hookbro-attempts".into(), AMQPValue::LongString("many".into()));
