@@ -1,6 +1,9 @@
 //! The headers that hookbro writes on copies, and reads back from the dead-letter queue. No delivery to Svix depends on them.
 
-use super::guard::{self, MARK};
+use super::{
+    death::Death,
+    guard::{self, MARK},
+};
 use crate::{
     event::{Dead, DeadReason, Event, Malformed, ParkReason},
     operate::dead_letters::DeadLetter,
@@ -66,7 +69,7 @@ pub(super) fn dead_properties(original: &BasicProperties, dead: &Dead, attempts:
 }
 
 /// The properties with which a dead letter climbs the ladder again: its dead-letter headers become its history, and what the
-/// broker recorded of its last climb is gone, as in [`fresh_properties`].
+/// broker recorded of its last climb is gone.
 pub fn replay_properties(dead: &BasicProperties) -> BasicProperties {
     let copy = portable(dead);
     let mut headers = without_dead_letter_headers(&copy);
@@ -130,15 +133,16 @@ pub fn dead_letter(properties: &BasicProperties, routing_key: &str, body: Bytes)
     let unread = (!names.is_empty()).then(|| Malformed::Properties(names.names()).to_string());
     // Without headers of ours, the broker has moved it, at the end of its patience.
     let moved = if names.needed().is_empty() { DeadReason::Exhausted } else { DeadReason::Malformed };
+    let death = if reason.is_none() { Death::of(properties) } else { None };
     DeadLetter {
         id: text_of("event-id").or(id),
         project: text_of("project").or(project),
         kind,
         reason: reason.unwrap_or(moved),
-        detail: text_of("detail").or(unread),
-        attempts: number(properties, "attempts"),
+        detail: text_of("detail").or(unread).or_else(|| death.as_ref().map(Death::to_string)),
+        attempts: number(properties, "attempts").or_else(|| death.as_ref().map(|death| death.attempt.get().into())),
         status: number(properties, "status"),
-        failed_at: text_of("failed-at").and_then(|at| at.parse().ok()),
+        failed_at: text_of("failed-at").and_then(|at| at.parse().ok()).or_else(|| death?.at),
         replayed: replays(properties),
         routing_key: routing_key.to_owned(),
         body,
@@ -210,6 +214,11 @@ pub(super) fn portable(from: &BasicProperties) -> BasicProperties {
     let to = copy(to, from.app_id(), BasicProperties::with_app_id);
     let to = copy(to, from.cluster_id(), BasicProperties::with_cluster_id);
     if headers.is_empty() { to } else { to.with_headers(FieldTable::from(headers)) }
+}
+
+/// Whether it says why it was given up, as hookbro's copies do.
+pub(super) fn is_dead_copy(properties: &BasicProperties) -> bool {
+    header(properties, "reason").is_some()
 }
 
 /// Whether `hookbro dead replay` sent it.
