@@ -11,7 +11,7 @@ const BODY: &[u8] = br#"{"id":"evt_1","project":"gigs","type":"t","data":{}}"#;
 /// RabbitMQ's default frame: headers that do not fit one close the connection.
 const FRAME: usize = 128 * 1024;
 /// What a copy may not carry, and what was said of the climb before.
-const LEFT_OUT: [&str; 5] = ["CC", "BCC", "x-hookbro-reason", "x-hookbro-failed-at", "x-hookbro-status"];
+const LEFT_OUT: [&str; 6] = ["CC", "BCC", "x-hookbro-reason", "x-hookbro-failed-at", "x-hookbro-status", "x-death"];
 
 pub fn check(data: &[u8]) {
     // As they stand in a frame: AMQP 0-9-1, 4.2.5.5, a length and then names and values.

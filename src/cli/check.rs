@@ -90,7 +90,7 @@ async fn check_policies(settings: &Settings, topology: &Topology) -> Result<Vec<
             lines.join("\n")
         )));
     }
-    let known = topology.queues.len().saturating_sub(found.missing);
+    let known = topology.event_queues().count().saturating_sub(found.missing);
     Ok(vec![format!("no policy breaks a guarantee on the {known} queues that exist")])
 }
 

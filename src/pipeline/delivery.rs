@@ -1,7 +1,7 @@
 //! One delivery from a source: what is read of it, and the duty to settle it exactly once.
 
 use crate::{
-    event::{Attempt, Verdict},
+    event::{Attempt, Cause, Verdict},
     observe::{metrics::Metrics, trace::Trace},
 };
 use bytes::Bytes;
@@ -38,6 +38,8 @@ pub struct Message {
     pub next_delay: Option<Duration>,
     /// Which lane it came on, counted from the default one.
     pub lane: usize,
+    /// Why its source has given it up, as where it came back too often: nothing is sent, it is only to be recorded.
+    pub given_up: Option<Cause>,
 }
 
 /// Properties of a message that could not be read as they were published, by their names, with commas between them.

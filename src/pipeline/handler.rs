@@ -61,6 +61,9 @@ impl<S: Sink> Handler<S> {
         admitted: Option<Admitted>,
         calls: &mut Calls,
     ) -> (Verdict, Option<Event>) {
+        if let Some(cause) = &message.given_up {
+            return given_up(message, cause.clone());
+        }
         match self.parse(message) {
             Ok(event) => {
                 let verdict = self.send(message, &event, admitted, calls).await;
@@ -304,6 +307,15 @@ impl From<Denied> for Released {
 fn dead(event: &Event, reason: DeadReason, cause: Cause) -> Verdict {
     let (project, event_id) = (Some(event.project.clone()), Some(event.id.clone()));
     Verdict::Dead(Dead { reason, cause, project, event_id })
+}
+
+/// The verdict that the source itself has carried out already, in the words in which its dead letter is read.
+fn given_up(message: &Message, cause: Cause) -> (Verdict, Option<Event>) {
+    let reason = if message.unreadable.needed.is_empty() { DeadReason::Exhausted } else { DeadReason::Malformed };
+    match Event::parse(message.body.clone(), usize::MAX) {
+        Ok(event) => (dead(&event, reason, cause), Some(event)),
+        Err(Rejected { project, id, .. }) => (Verdict::Dead(Dead { reason, cause, project, event_id: id }), None),
+    }
 }
 
 fn is_plain(encoding: &str) -> bool {

@@ -54,6 +54,7 @@ fn message(body: &str, rung: u8) -> Message {
         waited: if rung == 0 { Duration::ZERO } else { DELAY },
         next_delay: (rung == 0).then_some(DELAY),
         lane: 0,
+        given_up: None,
     }
 }
 
@@ -92,6 +93,22 @@ async fn properties_that_cannot_be_read_stop_an_event_only_if_it_needs_them() {
     assert_eq!((handler.sink.calls().len(), odd.get()), (0, 0));
     let (verdict, _) = handler.handle(&unreadable("", "message_id"), None, &mut Calls::default()).await;
     assert_eq!((named(&verdict).as_str(), handler.sink.calls().len(), odd.get()), ("delivered", 1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_its_source_has_given_up_is_a_dead_letter_without_a_call_whatever_it_is() {
+    let handler = handler(FakeSink::answering([]));
+    // Neither a pause nor the longest payload keeps it from being recorded as it lies in the dead-letter queue.
+    pause(&handler, true).await;
+    let long = BODY.replace("{}", &format!("\"{}\"", "x".repeat(500)));
+    for (body, is_event) in [(BODY, true), (&long, true), ("not json", false)] {
+        let given_up = Message { given_up: Some(cause(0)), ..message(body, 1) };
+        let (verdict, event) = handler.handle(&given_up, None, &mut Calls::default()).await;
+        let Verdict::Dead(dead) = verdict else { panic!("{verdict:?}") };
+        assert_eq!((dead.reason, &dead.cause), (DeadReason::Exhausted, &cause(0)));
+        assert_eq!((dead.event_id.is_some(), event.is_some()), (is_event, is_event));
+    }
+    assert!(handler.sink.calls().is_empty());
 }
 
 #[tokio::test(start_paused = true)]

@@ -52,7 +52,8 @@ pub trait Source: Send + 'static {
     /// Says how much may be taken from now on. What arrived before still comes out of [`Source::next`].
     fn set_demand(&mut self, demand: Demand) -> impl Future<Output = Result<(), Ended>> + Send;
 
-    /// The next delivery. Safe to drop while it waits.
+    /// The next delivery. Safe to drop while it waits. What the far side itself has made a dead letter comes once more, given up,
+    /// whatever the demand.
     fn next(&mut self) -> impl Future<Output = Result<Delivery<Self::Receipt>, Ended>> + Send;
 
     /// A delivery that has arrived already, without waiting for one.

@@ -173,7 +173,7 @@ fn topology_show_lists_every_object_and_asks_no_broker() {
     let objects: serde_json::Value = serde_json::from_str(&stdout(&json)).unwrap();
     let objects = objects.as_array().unwrap();
     let count = |kind: &str| objects.iter().filter(|object| object["kind"] == kind).count();
-    assert_eq!((count("exchange"), count("queue"), count("binding")), (6, 5, 6));
+    assert_eq!((count("exchange"), count("queue"), count("binding")), (8, 6, 9));
     let delay = objects.iter().find(|o| o["kind"] == "queue" && o["name"] == "hookbro.events.delay.1").unwrap();
     assert_eq!(delay["arguments"]["x-message-ttl"], 5_000);
 }

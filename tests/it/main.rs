@@ -18,6 +18,7 @@ mod deliver;
 mod docs;
 mod events;
 mod fuzz;
+mod given_up;
 mod hostile;
 mod ingest;
 mod isolation;

@@ -119,6 +119,7 @@ impl Lot for FakeLot {
             waited: Duration::ZERO,
             next_delay: Some(HOUR),
             lane: 0,
+            given_up: None,
         };
         let token = Unsettled::new(FakeReceipt(self.fake.clone()), Arc::clone(&self.metrics));
         Ok(Some(Oldest { delivery: Delivery { message, token }, since: Some(since), left }))

@@ -1,6 +1,9 @@
 //! The headers that hookbro writes on copies, and reads back from the dead-letter queue. No delivery to Svix depends on them.
 
-use super::guard::{self, MARK};
+use super::{
+    death::Death,
+    guard::{self, MARK},
+};
 use crate::{
     event::{Dead, DeadReason, Event, Malformed, ParkReason},
     operate::dead_letters::DeadLetter,
@@ -65,10 +68,12 @@ pub(super) fn dead_properties(original: &BasicProperties, dead: &Dead, attempts:
     copy.with_headers(FieldTable::from(headers))
 }
 
-/// The properties with which a dead letter climbs the ladder again: its dead-letter headers become its history.
+/// The properties with which a dead letter climbs the ladder again: its dead-letter headers become its history, and what the
+/// broker recorded of its last climb is gone.
 pub fn replay_properties(dead: &BasicProperties) -> BasicProperties {
     let copy = portable(dead);
     let mut headers = without_dead_letter_headers(&copy);
+    headers.retain(|name, _| !is_broker_record(name));
     let replays = replays(&copy).saturating_add(1);
     headers.insert(ours(REPLAYED), AMQPValue::LongInt(i32::try_from(replays).unwrap_or(i32::MAX)));
     for (name, history) in HISTORY {
@@ -85,10 +90,7 @@ pub(super) fn fresh_properties(parked: &BasicProperties) -> BasicProperties {
     let copy = portable(parked);
     let all = copy.headers().iter().flatten();
     let parked = [PARKED_AT, PARKED_REASON].map(ours);
-    let is_kept = |name: &ShortString| {
-        !parked.contains(name) && !BROKER_RECORDS.iter().any(|prefix| name.as_str().starts_with(prefix))
-    };
-    let kept = all.filter(|(name, _)| is_kept(name));
+    let kept = all.filter(|(name, _)| !parked.contains(name) && !is_broker_record(name));
     let kept: Headers = kept.map(|(name, value)| (name.clone(), value.clone())).collect();
     copy.with_headers(FieldTable::from(kept))
 }
@@ -131,15 +133,16 @@ pub fn dead_letter(properties: &BasicProperties, routing_key: &str, body: Bytes)
     let unread = (!names.is_empty()).then(|| Malformed::Properties(names.names()).to_string());
     // Without headers of ours, the broker has moved it, at the end of its patience.
     let moved = if names.needed().is_empty() { DeadReason::Exhausted } else { DeadReason::Malformed };
+    let death = if reason.is_none() { Death::of(properties) } else { None };
     DeadLetter {
         id: text_of("event-id").or(id),
         project: text_of("project").or(project),
         kind,
         reason: reason.unwrap_or(moved),
-        detail: text_of("detail").or(unread),
-        attempts: number(properties, "attempts"),
+        detail: text_of("detail").or(unread).or_else(|| death.as_ref().map(Death::to_string)),
+        attempts: number(properties, "attempts").or_else(|| death.as_ref().map(|death| death.attempt.get().into())),
         status: number(properties, "status"),
-        failed_at: text_of("failed-at").and_then(|at| at.parse().ok()),
+        failed_at: text_of("failed-at").and_then(|at| at.parse().ok()).or_else(|| death?.at),
         replayed: replays(properties),
         routing_key: routing_key.to_owned(),
         body,
@@ -213,6 +216,11 @@ pub(super) fn portable(from: &BasicProperties) -> BasicProperties {
     if headers.is_empty() { to } else { to.with_headers(FieldTable::from(headers)) }
 }
 
+/// Whether it says why it was given up, as hookbro's copies do.
+pub(super) fn is_dead_copy(properties: &BasicProperties) -> bool {
+    header(properties, "reason").is_some()
+}
+
 /// Whether `hookbro dead replay` sent it.
 pub(super) fn is_replay(properties: &BasicProperties) -> bool {
     header(properties, REPLAYED).is_some()
@@ -248,6 +256,10 @@ fn without_dead_letter_headers(properties: &BasicProperties) -> Headers {
     let is_ours = |name: &str| name.strip_prefix(OURS).is_some_and(|rest| DEAD_LETTER.contains(&rest));
     let all = properties.headers().iter().flatten();
     all.filter(|(name, _)| !is_ours(name.as_str())).map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
+fn is_broker_record(name: &ShortString) -> bool {
+    BROKER_RECORDS.iter().any(|prefix| name.as_str().starts_with(prefix))
 }
 
 fn ours(name: &str) -> ShortString {

@@ -75,6 +75,40 @@ fn an_event_that_the_broker_gave_up_is_read_as_exhausted() {
     assert_eq!((junk.id, junk.project, junk.kind), (None, None, None));
 }
 
+/// Properties with which the broker has moved a message past its delivery limit.
+fn moved() -> FieldTable {
+    let mut entry = FieldTable::default();
+    entry.insert("queue".into(), text("q.retry.2"));
+    entry.insert("reason".into(), text("delivery_limit"));
+    entry.insert("time".into(), AMQPValue::Timestamp(1_785_736_800));
+    let mut table = FieldTable::default();
+    table.insert("x-death".into(), AMQPValue::FieldArray(vec![AMQPValue::FieldTable(entry)].into()));
+    table
+}
+
+#[test]
+fn a_dead_letter_of_the_brokers_says_what_the_broker_wrote_down() {
+    let event = dead_letter(&BasicProperties::default().with_headers(moved()), "k", Bytes::from_static(BODY));
+    assert_eq!((event.reason, event.attempts), (DeadReason::Exhausted, Some(3)));
+    assert_eq!(event.failed_at, "2026-08-03T06:00:00Z".parse().ok());
+    assert!(event.detail.unwrap().contains("returned to `q.retry.2` more often"));
+    // One of hookbro's own says what hookbro wrote down.
+    let copy = dead_properties(&BasicProperties::default().with_headers(moved()), &dead(), 1);
+    let event = dead_letter(&copy, "k", Bytes::from_static(BODY));
+    assert_eq!((event.attempts, event.detail.as_deref()), (Some(1), Some("two lines")));
+}
+
+#[test]
+fn a_replay_carries_nothing_that_the_broker_recorded_of_the_last_climb() {
+    let mut table = moved();
+    for name in ["x-first-death-queue", "x-last-death-reason", "x-delivery-count", "x-acquired-count", "own"] {
+        table.insert(name.into(), text("as it was"));
+    }
+    let replayed = replay_properties(&BasicProperties::default().with_headers(table));
+    let names: Vec<_> = replayed.headers().as_ref().unwrap().into_iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["own", "x-hookbro-replayed"]);
+}
+
 #[test]
 fn headers_of_odd_types_are_survived() {
     let mut table = FieldTable::default();

@@ -4,6 +4,7 @@ mod budget;
 mod connect;
 mod consume;
 mod dead_letters;
+mod death;
 mod exclusive;
 mod guard;
 mod headers;

@@ -4,7 +4,7 @@ use super::{DELAYS, PREFETCH, Rig};
 use crate::support::events::Sample;
 use bytes::Bytes;
 use hookbro::{
-    event::{Attempt, ParkReason, Parked, ProjectId, Released, Verdict},
+    event::{Attempt, Cause, ParkReason, Parked, ProjectId, Released, Verdict},
     observe::metrics::Metrics,
     pipeline::{
         delivery::{Delivery, Message, Receipt, Unsettled},
@@ -47,6 +47,8 @@ struct Stored {
 enum Place {
     Rung(usize),
     Lot(Option<ProjectId>),
+    /// It is a dead letter already, and nobody has been told.
+    Notice,
 }
 
 #[derive(Default)]
@@ -57,6 +59,8 @@ struct State {
     delayed: Vec<(tokio::time::Instant, usize, Stored)>,
     unsettled: BTreeMap<u64, (Place, Stored)>,
     dead: Vec<(Stored, String)>,
+    /// Dead letters without a verdict, to be told of.
+    notices: VecDeque<Stored>,
     parked: BTreeMap<ProjectId, VecDeque<Stored>>,
     others: VecDeque<Stored>,
     next_tag: u64,
@@ -119,6 +123,7 @@ impl Broker {
             waited: rung.checked_sub(1).map_or(Duration::ZERO, |before| DELAYS[before]),
             next_delay: DELAYS.get(rung).copied(),
             lane: 0,
+            given_up: None,
         };
         let receipt = MemoryReceipt { broker: Arc::clone(self), session, tag };
         Delivery { message, token: Unsettled::new(receipt, Arc::clone(&self.metrics)) }
@@ -169,6 +174,7 @@ impl State {
         match place {
             Place::Rung(rung) => self.ready[rung].push_front(stored),
             Place::Lot(project) => self.lot(project).push_front(stored),
+            Place::Notice => self.notices.push_front(stored),
         }
     }
 
@@ -192,7 +198,7 @@ impl Receipt for MemoryReceipt {
         };
         let (rung, since) = match place {
             Place::Rung(rung) => (rung, None),
-            Place::Lot(_) => (0, stored.parked),
+            Place::Lot(_) | Place::Notice => (0, stored.parked),
         };
         if matches!(verdict, Verdict::Parked(_)) {
             stored.parked = since.or_else(|| Some(Timestamp::now()));
@@ -201,8 +207,12 @@ impl Receipt for MemoryReceipt {
             Verdict::Delivered | Verdict::Duplicate => {}
             Verdict::Retry(_) => match DELAYS.get(rung) {
                 Some(delay) => state.delayed.push((tokio::time::Instant::now() + *delay, rung + 1, stored)),
-                None => state.dead.push((stored, "exhausted".to_owned())),
+                None => {
+                    state.dead.push((stored.clone(), "exhausted".to_owned()));
+                    state.notices.push_back(stored);
+                }
             },
+            Verdict::Dead(_) if place == Place::Notice => {}
             Verdict::Dead(dead) => state.dead.push((stored, dead.reason.as_str().to_owned())),
             Verdict::Parked(Parked { reason: ParkReason::Provisioning, .. }) => state.others.push_back(stored),
             Verdict::Parked(parked) => state.parked.entry(parked.project.clone()).or_default().push_back(stored),
@@ -248,6 +258,13 @@ impl Source for MemorySource {
     fn next_arrived(&mut self) -> Option<Delivery<MemoryReceipt>> {
         let mut state = self.broker.state();
         state.wake();
+        if let Some(stored) = state.notices.pop_front() {
+            let tag = state.took(Place::Notice, &stored);
+            let last = format!("attempt {}", DELAYS.len() + 1);
+            let mut delivery = self.broker.delivery(self.session, tag, last, DELAYS.len(), stored);
+            delivery.message.given_up = Some(Cause { status: None, detail: "no attempt is left".to_owned() });
+            return Some(delivery);
+        }
         let (tag, rung, stored) = state.take(self.demand)?;
         Some(self.broker.delivery(self.session, tag, format!("attempt {}", rung + 1), rung, stored))
     }

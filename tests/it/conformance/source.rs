@@ -14,7 +14,7 @@ use std::{collections::BTreeSet, time::Duration};
 conforms! {
     nothing_comes_unless_it_is_asked_for
     every_event_comes_once_with_its_own_bytes
-    a_failed_attempt_comes_back_after_its_delay_and_the_last_is_a_dead_letter
+    a_failed_attempt_comes_back_after_its_delay_and_the_last_is_a_dead_letter_and_told
     what_is_given_up_is_a_dead_letter_with_its_reason
     what_is_given_back_or_forgotten_comes_again_without_an_attempt_spent
     what_an_ended_source_had_not_settled_comes_again_and_the_rest_does_not
@@ -43,6 +43,10 @@ pub(super) async fn quiet<S: Source>(source: &mut S) {
 
 fn failed() -> Verdict {
     Verdict::Retry(Cause { status: Some(503), detail: "not now".to_owned() })
+}
+
+fn dead_for(reason: DeadReason, cause: Cause) -> Verdict {
+    Verdict::Dead(Dead { reason, cause, project: None, event_id: None })
 }
 
 async fn nothing_comes_unless_it_is_asked_for(rig: impl Rig) {
@@ -83,7 +87,7 @@ async fn every_event_comes_once_with_its_own_bytes(rig: impl Rig) {
     rig.end().await;
 }
 
-async fn a_failed_attempt_comes_back_after_its_delay_and_the_last_is_a_dead_letter(rig: impl Rig) {
+async fn a_failed_attempt_comes_back_after_its_delay_and_the_last_is_a_dead_letter_and_told(rig: impl Rig) {
     let connect = rig.connect();
     let samples = generated("ladder", &["gigs"], 1);
     rig.publish(&samples).await;
@@ -104,7 +108,15 @@ async fn a_failed_attempt_comes_back_after_its_delay_and_the_last_is_a_dead_lett
     }
     let dead = until("it is a dead letter", SOON, async || rig.take_dead().await.pop()).await;
     assert_eq!((dead.0.as_slice(), dead.1.as_str()), (&*samples[0].body, "exhausted"));
+    // No verdict said so: the source does, once, whatever is asked for, and there is nothing more to do about it.
+    source.set_demand(Demand::Nothing).await.unwrap();
+    let told = next(&mut source).await;
+    let cause = told.message.given_up.clone().expect("it is given up");
+    assert_eq!((&told.message.body, told.message.attempt.get()), (&samples[0].body, DELAYS.len() as u8 + 1));
+    let given_up = dead_for(DeadReason::Exhausted, cause);
+    assert_eq!(told.token.settle(given_up.clone(), told.message.body).await, given_up);
     quiet(&mut source).await;
+    assert!(rig.take_dead().await.is_empty(), "a dead letter is there once");
     source.close().await;
     connect.close().await;
     rig.end().await;
@@ -118,7 +130,7 @@ async fn what_is_given_up_is_a_dead_letter_with_its_reason(rig: impl Rig) {
     source.set_demand(Demand::Full).await.unwrap();
     let Delivery { message, token } = next(&mut source).await;
     let cause = Cause { status: Some(422), detail: "refused".to_owned() };
-    let dead = Verdict::Dead(Dead { reason: DeadReason::Refused, cause, project: None, event_id: None });
+    let dead = dead_for(DeadReason::Refused, cause);
     assert_eq!(token.settle(dead.clone(), message.body).await, dead);
     let lies = until("it is a dead letter", SOON, async || rig.take_dead().await.pop()).await;
     assert_eq!((lies.0.as_slice(), lies.1.as_str()), (&*samples[0].body, "refused"));

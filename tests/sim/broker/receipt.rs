@@ -56,6 +56,7 @@ pub(super) fn delivery(
         waited: rung.checked_sub(1).map_or(Duration::ZERO, |before| delays[before]),
         next_delay: delays.get(rung).copied(),
         lane: 0,
+        given_up: None,
     };
     let receipt = SimReceipt { link: Arc::clone(link), connection, tag, from, message, received };
     Delivery { message: seen, token: Unsettled::new(receipt, Arc::clone(&link.metrics)) }

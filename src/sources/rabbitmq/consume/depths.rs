@@ -58,7 +58,7 @@ impl Watch {
         let mut depths = BTreeMap::new();
         // The index of parked events holds none.
         let index = self.topology.parked();
-        for queue in self.topology.queues.iter().filter(|queue| queue.name != index) {
+        for queue in self.topology.event_queues().filter(|queue| queue.name != index) {
             let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
             let asked = self.channel.queue_declare(queue.name.as_str().into(), passive, FieldTable::default());
             let answered = tokio::time::timeout(self.patience, asked).await.map_err(|_| Unknown::Unanswered)?;

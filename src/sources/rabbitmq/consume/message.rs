@@ -6,12 +6,12 @@ use super::{
     trace,
 };
 use crate::{
-    event::Attempt,
+    event::{Attempt, Cause},
     observe::{metrics::Metrics, trace::Traces},
     pipeline::delivery::{Delivery, Message, Unsettled},
     sources::rabbitmq::{
         budget::Held,
-        dead_letters::republish::{DEFER_LIMIT, Original, Republisher},
+        dead_letters::republish::{DEFER_LIMIT, Original, QueueKind, Republisher},
         headers::{replays, unreadable},
     },
 };
@@ -33,8 +33,9 @@ pub(in crate::sources::rabbitmq) struct Origin<'a> {
     pub waited: Duration,
     /// The delay after it; `None` on the last rung.
     pub next_delay: Option<Duration>,
-    /// The exchange to which a retry is copied; `None`: the queue dead-letters to its next delay itself.
-    pub retry_by: Option<Arc<str>>,
+    pub kind: QueueKind,
+    /// Why the broker has given it up.
+    pub given_up: Option<Cause>,
 }
 
 /// What every delivery of a process shares.
@@ -48,7 +49,8 @@ pub(in crate::sources::rabbitmq) struct Context<'a> {
 /// What a delivery holds until it is settled, and how that is done.
 pub(in crate::sources::rabbitmq) struct Arrived {
     pub settler: Arc<Settler>,
-    pub taken: Taken,
+    /// None for what is not outstanding: the event lies in the dead-letter queue.
+    pub taken: Option<Taken>,
     pub held: Held,
 }
 
@@ -83,12 +85,13 @@ pub(in crate::sources::rabbitmq) fn delivery(
         waited: origin.waited,
         next_delay: origin.next_delay,
         lane: origin.lane,
+        given_up: origin.given_up,
     };
     let receipt = AmqpReceipt {
         tag: delivery.delivery_tag,
         settler,
         republisher: Arc::clone(context.republisher),
-        original: Original { delivery, queue: Arc::clone(queue), attempt, received, retry_by: origin.retry_by },
+        original: Original { delivery, queue: Arc::clone(queue), attempt, received, kind: origin.kind },
         taken,
         _held: held,
         _permit: permit,

@@ -4,6 +4,7 @@ mod allowance;
 mod arrivals;
 mod depths;
 pub(super) mod message;
+mod notices;
 pub(super) mod open;
 mod plan;
 mod rung;

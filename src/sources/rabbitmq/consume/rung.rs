@@ -413,7 +413,7 @@ impl OpenRung {
             return Arrival::Surplus;
         };
         self.received.inc();
-        Arrival::Fits { arrived: Arrived { settler: Arc::clone(&line.settler), taken, held }, more }
+        Arrival::Fits { arrived: Arrived { settler: Arc::clone(&line.settler), taken: Some(taken), held }, more }
     }
 
     /// Whether a consumer is owed a delivery for too long.

@@ -6,6 +6,7 @@
 use super::{
     depths::{Depths, Unknown, watch_depths},
     message::{self, Origin},
+    notices::{Notice, notices},
     open::{OPEN_TIMEOUT, OpenError, apply_without_spare},
     rung::{Arrival, Done, NotDone, ORDER_TIMEOUT, OpenRung, Order},
     settle::AmqpReceipt,
@@ -19,6 +20,7 @@ use crate::{
     },
     sources::rabbitmq::{
         connect::{Connector, close, is_of_a_channel},
+        dead_letters::republish::QueueKind,
         headers::header_bytes,
         topology::Topology,
     },
@@ -28,9 +30,12 @@ use futures_util::{
     future::join_all,
     stream::{self, BoxStream, FuturesUnordered, SelectAll},
 };
-use lapin::{Connection, Consumer, Event};
+use lapin::{Channel, Connection, Consumer, Event};
 use std::{sync::Arc, time::Duration, time::Instant};
-use tokio::sync::{Notify, OwnedSemaphorePermit};
+use tokio::{
+    sync::{Notify, OwnedSemaphorePermit},
+    task::JoinHandle,
+};
 use tokio_util::task::AbortOnDropHandle;
 
 /// Longest wait for the last settlements to be written, for all channels together.
@@ -70,6 +75,7 @@ enum Incoming {
     DepthsRefused(lapin::Error),
     /// Nobody answers the question for the depths.
     Unanswered,
+    Notice(Notice),
 }
 
 /// A connection with the topology in place, consuming on its owner's demand.
@@ -77,6 +83,8 @@ pub struct Session {
     connection: Arc<Connection>,
     topology: Arc<Topology>,
     rungs: Vec<OpenRung>,
+    /// The channel of the notices, and the task that settles on it.
+    notices: Option<(Channel, JoinHandle<()>)>,
     streams: SelectAll<BoxStream<'static, Incoming>>,
     /// Orders to the broker that are under way.
     orders: FuturesUnordered<Order>,
@@ -126,9 +134,9 @@ impl Session {
             rungs.push(open);
         }
         let probe = connection.create_channel().await.map_err(OpenError::Channel)?;
-        let connection = Arc::new(connection);
+        let (connection, topology) = (Arc::new(connection), Arc::new(topology.clone()));
         let (on, metrics, health) = (Arc::clone(&connection), Arc::clone(metrics), Arc::clone(health));
-        let depths = watch_depths(probe, on, topology.clone(), metrics, health, shared.watchdog);
+        let depths = watch_depths(probe, on, (*topology).clone(), metrics, health, shared.watchdog);
         let depths = depths.map(|round| match round {
             Ok(depths) => Incoming::Depths(depths),
             Err(Unknown::Refused(error)) => Incoming::DepthsRefused(error),
@@ -137,10 +145,13 @@ impl Session {
         let mut streams = SelectAll::new();
         streams.push(connection.events_listener().map(Incoming::Connection).boxed());
         streams.push(depths.boxed());
+        let notices = notices(Arc::clone(&connection), Arc::clone(&topology), shared.clone());
+        streams.push(notices.map(Incoming::Notice).boxed());
         Ok(Self {
             connection,
-            topology: Arc::new(topology.clone()),
+            topology,
             rungs,
+            notices: None,
             streams,
             orders: FuturesUnordered::new(),
             number: 0,
@@ -291,6 +302,8 @@ impl Session {
                     tracing::warn!(reason, "broker blocks the consumer connection");
                 }
                 Incoming::Depths(depths) => self.detect_stalls(&depths)?,
+                Incoming::Notice(Notice::Opened(channel, settling)) => self.notices = Some((channel, settling)),
+                Incoming::Notice(Notice::Arrived(delivery)) => return Ok(*delivery),
                 Incoming::Unanswered => {
                     self.shared.metrics.watchdog_reconnects.inc();
                     return Err(SessionEnded::Unanswered(self.shared.watchdog));
@@ -339,10 +352,16 @@ impl Session {
     pub fn next_arrived(&mut self) -> Option<Delivery<AmqpReceipt>> {
         use futures_util::FutureExt as _;
         while let Some(Some(incoming)) = self.streams.next().now_or_never() {
-            if let Incoming::Delivery(from, delivery, permit) = incoming
-                && let Some(delivery) = self.delivery(from, delivery, permit)
-            {
-                return Some(delivery);
+            match incoming {
+                Incoming::Delivery(from, delivery, permit) => {
+                    if let Some(delivery) = self.delivery(from, delivery, permit) {
+                        return Some(delivery);
+                    }
+                }
+                Incoming::Notice(Notice::Opened(channel, settling)) => self.notices = Some((channel, settling)),
+                Incoming::Notice(Notice::Arrived(delivery)) => return Some(*delivery),
+                // The session ends, whatever else it is.
+                _ => {}
             }
         }
         None
@@ -374,7 +393,8 @@ impl Session {
             attempt: open.rung.attempt,
             waited: open.rung.waited,
             next_delay: open.rung.next_delay,
-            retry_by: None,
+            kind: QueueKind::Rung,
+            given_up: None,
         };
         Some(message::delivery(origin, self.shared.context(), delivery, header_bytes, arrived, permit))
     }
@@ -391,7 +411,7 @@ impl Session {
         // Kept to the end: a dropped channel closes itself, and would race the connection's own close.
         let mut channels = Vec::with_capacity(self.rungs.len());
         let mut settling = Vec::with_capacity(self.rungs.len());
-        for (channel, settled) in self.rungs.into_iter().filter_map(OpenRung::close) {
+        for (channel, settled) in self.rungs.into_iter().filter_map(OpenRung::close).chain(self.notices) {
             channels.push(channel);
             settling.push(AbortOnDropHandle::new(settled));
         }

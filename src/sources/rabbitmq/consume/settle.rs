@@ -8,7 +8,7 @@ use crate::{
     pipeline::delivery::Receipt,
     sources::rabbitmq::{
         budget::Held,
-        dead_letters::republish::{Original, Republished, Republisher},
+        dead_letters::republish::{Original, QueueKind, Republished, Republisher},
     },
 };
 use bytes::Bytes;
@@ -55,7 +55,7 @@ enum Operation {
 struct Settlement {
     tag: u64,
     operation: Operation,
-    /// Dropped once it is written; none for a delivery that never arrived.
+    /// Dropped once it is written; none for a delivery that never arrived, or is not counted as outstanding.
     taken: Option<Taken>,
 }
 
@@ -74,7 +74,7 @@ pub struct AmqpReceipt {
     pub(super) settler: Arc<Settler>,
     pub(super) republisher: Arc<Republisher>,
     pub(super) original: Original,
-    pub(super) taken: Taken,
+    pub(super) taken: Option<Taken>,
     pub(super) _held: Held,
     /// Of its rung; free again once the delivery is settled.
     pub(super) _permit: Option<OwnedSemaphorePermit>,
@@ -86,16 +86,19 @@ impl Receipt for AmqpReceipt {
         let (settled, operation) = match verdict {
             Verdict::Delivered | Verdict::Duplicate => (verdict, Operation::Ack),
             // Copies are rare: boxed, they leave the task of every other event small.
-            Verdict::Retry(_) => match &self.original.retry_by {
-                None => (verdict, Operation::Retry),
-                Some(exchange) => {
+            Verdict::Retry(_) => match &self.original.kind {
+                QueueKind::Rung => (verdict, Operation::Retry),
+                QueueKind::Parked { retry_by } => {
                     let from = &self.settler.channel;
-                    match Box::pin(self.republisher.to_retry(exchange, &self.original, &body, from)).await {
+                    match Box::pin(self.republisher.to_retry(retry_by, &self.original, &body, from)).await {
                         Republished::Confirmed => (verdict, Operation::Ack),
                         Republished::Not(why) => (Verdict::Released(why), Operation::Requeue),
                     }
                 }
+                // Looking at it was a defect: a few times more.
+                QueueKind::Notices => (verdict, Operation::Requeue),
             },
+            Verdict::Dead(_) if matches!(self.original.kind, QueueKind::Notices) => (verdict, Operation::Ack),
             Verdict::Dead(dead) => {
                 match Box::pin(self.republisher.to_dead(&self.original, &dead, &body, &self.settler.channel)).await {
                     Republished::Confirmed => (Verdict::Dead(dead), Operation::Ack),
@@ -116,12 +119,12 @@ impl Receipt for AmqpReceipt {
             }
             Verdict::Released(_) => (verdict, Operation::Requeue),
         };
-        self.settler.write(self.tag, operation, Some(self.taken));
+        self.settler.write(self.tag, operation, self.taken);
         settled
     }
 
     fn give_back(self) {
-        self.settler.give_back(self.tag, self.taken);
+        self.settler.write(self.tag, Operation::Requeue, self.taken);
     }
 }
 
@@ -142,6 +145,11 @@ impl Settler {
     /// Returns a delivery that was not worked.
     pub(in crate::sources::rabbitmq) fn give_back(&self, tag: u64, taken: Taken) {
         self.write(tag, Operation::Requeue, Some(taken));
+    }
+
+    /// Removes a message that is none of hookbro's business.
+    pub(super) fn remove(&self, tag: u64) {
+        self.write(tag, Operation::Ack, None);
     }
 
     /// Returns a delivery that the broker has sent and that never arrived.

@@ -29,7 +29,9 @@ pub const DEFER_LIMIT: Duration = Duration::from_secs(10 * 60);
 #[derive(Debug)]
 pub struct Republisher {
     publisher: Publisher,
+    /// The exchange by which copies get into the dead-letter queue, and that queue, the label under which they are counted.
     dead_exchange: String,
+    dead_queue: String,
     /// The label under which copies to queues of parked events are counted: each has a name of its own.
     parked_label: String,
     parked: Arc<ParkedQueues>,
@@ -46,15 +48,28 @@ pub struct Original {
     pub queue: Arc<str>,
     pub attempt: Attempt,
     pub received: Instant,
-    /// The exchange to which a retry is copied; `None`: the queue dead-letters to its next delay itself.
-    pub retry_by: Option<Arc<str>>,
+    pub kind: QueueKind,
+}
+
+/// What kind of queue a delivery came from.
+#[derive(Debug, Clone)]
+pub enum QueueKind {
+    /// A rung, which dead-letters to its next delay itself.
+    Rung,
+    /// Parked events. It belongs to no ladder: a retry is copied to this exchange.
+    Parked { retry_by: Arc<str> },
+    /// Notices of events that lie in the dead-letter queue already.
+    Notices,
 }
 
 impl Original {
     /// Since when its copy has been parked, once it is. Only in a queue of parked events, which belongs to no ladder, it was
     /// hookbro that wrote that down.
     fn parked_since(&self) -> Timestamp {
-        let since = self.retry_by.as_ref().and_then(|_| parked_at(&self.delivery.properties));
+        let since = match self.kind {
+            QueueKind::Parked { .. } => parked_at(&self.delivery.properties),
+            QueueKind::Rung | QueueKind::Notices => None,
+        };
         since.unwrap_or_else(Timestamp::now)
     }
 }
@@ -67,11 +82,12 @@ impl Republisher {
         metrics: Arc<Metrics>,
         cut: CancellationToken,
     ) -> Self {
-        let (dead_exchange, parked_label) = (topology.dead().to_owned(), topology.parked().to_owned());
-        for queue in [&dead_exchange, &parked_label] {
+        let (dead_exchange, dead_queue) = (topology.copies().to_owned(), topology.dead().to_owned());
+        let parked_label = topology.parked().to_owned();
+        for queue in [&dead_queue, &parked_label] {
             metrics.copies_failed.with_label_values(&[queue]);
         }
-        Self { publisher, dead_exchange, parked_label, parked, metrics, cut }
+        Self { publisher, dead_exchange, dead_queue, parked_label, parked, metrics, cut }
     }
 
     pub async fn close(&self) {
@@ -97,7 +113,7 @@ impl Republisher {
     async fn until_published(&self, to: &Place<'_>, original: &Original, body: &[u8], from: &Channel) -> Republished {
         let mut backoff = Backoff::new();
         let (queue, away) = match to {
-            Place::DeadLetters(_) => (&*self.dead_exchange, Released::DeadLettersAway),
+            Place::DeadLetters(_) => (&*self.dead_queue, Released::DeadLettersAway),
             Place::Parked(_) => (&*self.parked_label, Released::ParkingAway),
             Place::Delay(exchange) => (*exchange, Released::DelayAway),
         };

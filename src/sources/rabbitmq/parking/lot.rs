@@ -11,6 +11,7 @@ use crate::{
             share::Share,
             shared::Shared,
         },
+        dead_letters::republish::QueueKind,
         exclusive::counts,
         headers::{header_bytes, parked_at},
         topology::Topology,
@@ -86,11 +87,12 @@ impl RabbitLot {
             attempt: Attempt::FIRST,
             waited: Duration::ZERO,
             next_delay: lane.next_delay,
-            // The queue belongs to no ladder: what is to be retried enters the one of its lane.
-            retry_by: Some(lane.beyond.into()),
+            // What is to be retried enters the ladder of its lane.
+            kind: QueueKind::Parked { retry_by: lane.beyond.into() },
+            given_up: None,
         };
         self.shared.metrics.received(Attempt::FIRST).inc();
-        let arrived = Arrived { settler: Arc::clone(&self.settler), taken: self.share.take(), held };
+        let arrived = Arrived { settler: Arc::clone(&self.settler), taken: Some(self.share.take()), held };
         let (context, delivered) = (self.shared.context(), Box::new(message.delivery));
         let delivery = delivery(origin, context, delivered, header_bytes, arrived, None);
         Oldest { delivery, since, left }

@@ -162,7 +162,7 @@ impl ParkedEventQueues {
             Onward::GiveUp(cause) => {
                 let (project, event_id) = names(&body);
                 let dead = Dead { reason: DeadReason::Exhausted, cause: cause.clone(), project, event_id };
-                (self.topology.dead(), dead_properties(properties, &dead, NO_ATTEMPT))
+                (self.topology.copies(), dead_properties(properties, &dead, NO_ATTEMPT))
             }
         };
         Successor { exchange: exchange.to_owned(), routing_key, properties, body }

@@ -138,7 +138,7 @@ impl<'t> Migration<'t> {
         declare(&self.connection, &self.topology.only(queue)).await?;
         self.rebind(queue, &holding, &queue.name).await?;
         tokio::time::sleep(ROUTING_GRACE).await;
-        let moved = self.empty(&holding, &queue.name).await?;
+        let moved = self.empty(&holding, self.topology.filled_by(&queue.name)).await?;
         channel.queue_delete(holding.as_str().into(), QueueDeleteOptions::default()).await.map_err(broker(&holding))?;
         let gone = channel.exchange_delete(holding.as_str().into(), ExchangeDeleteOptions::default()).await;
         gone.map_err(broker(&holding))?;
@@ -150,8 +150,9 @@ impl<'t> Migration<'t> {
         close(self.connection).await;
     }
 
+    /// Whether replicas consume it.
     fn is_work(&self, queue: &Queue) -> bool {
-        self.topology.rungs.iter().any(|rung| rung.queue == queue.name)
+        queue.name == self.topology.moved() || self.topology.rungs.iter().any(|rung| rung.queue == queue.name)
     }
 
     /// Whether its messages stay until a reader removes them.

@@ -20,6 +20,13 @@ use std::{collections::BTreeMap, time::Duration};
 
 /// How often a kept event may return to its queue, as it does after each reading: RabbitMQ 4 would drop it after 20 by default.
 const KEPT_DELIVERY_LIMIT: u32 = 1_000_000;
+/// Most notices that lie unread, by number and by bytes. Each is read at once; where nobody reads them, as under an older version,
+/// the oldest go. No event goes with a notice: it is in the dead-letter queue.
+const MOST_NOTICES: u32 = 10_000;
+const MOST_NOTICE_BYTES: u32 = 64 << 20;
+/// How often a notice may return to its queue. Its event may be one that ends every process that looks at it, and nothing is lost
+/// without the notice.
+const NOTICE_DELIVERY_LIMIT: u32 = 10;
 /// A retry queue gets this part of Q's prefetch: retries are fewer, and must not crowd out fresh events.
 const RETRY_PREFETCH_PART: u16 = 8;
 
@@ -107,6 +114,8 @@ pub struct Topology {
     /// The lanes' names and patterns, in order.
     lanes: Vec<Lane>,
     dead: String,
+    copies: String,
+    moved: String,
     parked: String,
 }
 
@@ -115,7 +124,8 @@ impl Topology {
         let dead = format!("{}.dead", settings.queue);
         let default = Ladder { stem: settings.queue.clone(), dead: &dead, limit: settings.delivery_limit };
         let parked = format!("{}.parked", settings.queue);
-        let mut queues = vec![keeping_queue(dead.clone()), keeping_queue(parked.clone())];
+        let (copies, moved) = (format!("{dead}.copies"), format!("{dead}.moved"));
+        let mut queues = vec![keeping_queue(dead.clone()), notice_queue(moved.clone()), keeping_queue(parked.clone())];
         let mut rungs = default.rungs(0, &settings.ladder, settings.prefetch);
         for (lane, number) in settings.lanes.iter().zip(1..) {
             let own = Ladder { stem: lane_queue(&settings.queue, &lane.name), ..default };
@@ -124,8 +134,10 @@ impl Topology {
         }
         queues.extend(default.queues(&settings.ladder));
 
-        let fanouts: Vec<String> = queues.iter().map(|q| q.name.clone()).collect();
+        let mut fanouts: Vec<String> = queues.iter().map(|q| q.name.clone()).collect();
         let own = fanouts.iter().map(|name| bind(name, name, ""));
+        let own: Vec<_> = own.chain([bind(&dead, &copies, ""), bind(&moved, &dead, "")]).collect();
+        fanouts.push(copies.clone());
         let direct = settings.bindings.iter().map(|key| bind(&settings.queue, &settings.exchange, key));
         let fork = fork(settings);
         let (to_queues, unbound): (Vec<_>, Vec<_>) = match &fork {
@@ -139,7 +151,7 @@ impl Topology {
         };
         Self {
             topic_exchange: settings.exchange.clone(),
-            bindings: own.chain(to_queues).collect(),
+            bindings: own.into_iter().chain(to_queues).collect(),
             lanes: settings.lanes.clone(),
             rungs,
             fanouts,
@@ -147,13 +159,35 @@ impl Topology {
             queues,
             unbound,
             dead,
+            copies,
+            moved,
             parked,
         }
     }
 
-    /// The fanout exchange and queue of dead letters.
+    /// The queue of dead letters, and the fanout exchange to which the last rungs dead-letter.
     pub fn dead(&self) -> &str {
         &self.dead
+    }
+
+    /// The fanout exchange by which hookbro's own copies enter the queue of dead letters, past that of the notices.
+    pub(super) fn copies(&self) -> &str {
+        &self.copies
+    }
+
+    /// The queue of the notices: of each event that the broker itself moves to the queue of dead letters it gets a copy.
+    pub(super) fn moved(&self) -> &str {
+        &self.moved
+    }
+
+    /// The queues whose messages are events, each of them there alone: all but that of the notices.
+    pub fn event_queues(&self) -> impl Iterator<Item = &Queue> {
+        self.queues.iter().filter(|queue| queue.name != self.moved)
+    }
+
+    /// The fanout exchange by which hookbro itself puts messages into a queue of that name.
+    pub(super) fn filled_by<'t>(&'t self, queue: &'t str) -> &'t str {
+        if queue == self.dead { &self.copies } else { queue }
     }
 
     /// The fanout exchange and queue of the index of parked events: which projects have a queue of their own.
@@ -208,19 +242,24 @@ impl Topology {
 
     /// The part of the topology that is about one queue.
     pub(super) fn only(&self, queue: &Queue) -> Self {
+        let bindings: Vec<_> = self.bindings.iter().filter(|binding| binding.queue == queue.name).cloned().collect();
+        let leads_to_it = |fanout: &&String| bindings.iter().any(|binding| binding.exchange == **fanout);
         Self {
-            fanouts: vec![queue.name.clone()],
+            fanouts: self.fanouts.iter().filter(leads_to_it).cloned().collect(),
             queues: vec![queue.clone()],
-            bindings: self.bindings.iter().filter(|binding| binding.queue == queue.name).cloned().collect(),
+            bindings,
+            // It exists, and another replica may have arranged other lanes since.
+            fork: None,
             rungs: Vec::new(),
             unbound: Vec::new(),
             ..self.clone()
         }
     }
 
-    /// The retry queues. Without one of them, everything else can be delivered.
+    /// The retry queues, and that of the notices. Without one of them, everything else can be delivered.
     pub(super) fn spare(&self) -> impl Iterator<Item = &str> {
-        self.rungs.iter().filter(|rung| rung.attempt != Attempt::FIRST).map(|rung| rung.queue.as_str())
+        let retries = self.rungs.iter().filter(|rung| rung.attempt != Attempt::FIRST);
+        retries.map(|rung| rung.queue.as_str()).chain([self.moved()])
     }
 
     /// All but the queue of that name and what leads to it. Its exchange stays, for the queue that dead-letters there.
@@ -234,7 +273,7 @@ impl Topology {
 
     /// All but the fork and the bindings by which publishers' events enter.
     pub(super) fn without_entrances(&self) -> Self {
-        let own = self.bindings.iter().filter(|binding| binding.exchange == binding.queue);
+        let own = self.bindings.iter().filter(|binding| self.fanouts.contains(&binding.exchange));
         Self { bindings: own.cloned().collect(), fork: None, unbound: Vec::new(), ..self.clone() }
     }
 
@@ -398,6 +437,17 @@ fn delay_queue(name: String, retry: &str, delay: Duration) -> Queue {
 fn keeping_queue(name: String) -> Queue {
     let overflow = ("x-overflow", Argument::Text("reject-publish".into()));
     quorum(name, [("x-delivery-limit", Argument::Number(KEPT_DELIVERY_LIMIT.into())), overflow])
+}
+
+/// Notices are copies: where they are not read, they make room for others and hold up no dead letter.
+fn notice_queue(name: String) -> Queue {
+    let numbers = [
+        ("x-delivery-limit", NOTICE_DELIVERY_LIMIT),
+        ("x-max-length", MOST_NOTICES),
+        ("x-max-length-bytes", MOST_NOTICE_BYTES),
+    ];
+    let numbers = numbers.map(|(name, number)| (name, Argument::Number(number.into())));
+    quorum(name, numbers.into_iter().chain([("x-overflow", Argument::Text("drop-head".into()))]))
 }
 
 impl From<&Argument> for AMQPValue {

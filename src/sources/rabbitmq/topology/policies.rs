@@ -142,7 +142,7 @@ async fn check(management: &Management, topology: &Topology) -> Result<PolicyRep
     let patience = Instant::now() + UNREPORTED_TIMEOUT;
     // The lane record is a queue too, where there are lanes.
     let lane_record = Queue::lane_record(lane_record_queue(topology));
-    for queue in topology.queues.iter().chain([&lane_record]) {
+    for queue in topology.event_queues().chain([&lane_record]) {
         let Some((reported, definition)) = effective(management, queue, patience).await? else {
             report.missing += usize::from(*queue != lane_record);
             continue;

@@ -76,9 +76,33 @@ fn parked_events_leave_their_queue_only_by_a_release() {
 
 #[test]
 fn a_length_limit_refuses_and_drops_nothing_in_any_queue() {
-    for queue in topology(&[5], 256).queues.into_iter().chain([Queue::holding("q.migrating".into())]) {
+    let (topology, holding) = (topology(&[5], 256), Queue::holding("q.migrating".into()));
+    for queue in topology.event_queues().chain([&holding]) {
         assert_eq!(queue.arguments["x-overflow"], Argument::Text("reject-publish".into()), "{}", queue.name);
     }
+}
+
+#[test]
+fn what_the_broker_gives_up_is_a_dead_letter_and_a_notice_and_hookbros_own_copies_are_dead_letters_alone() {
+    let topology = topology(&[5], 256);
+    let behind = |exchange: &str| -> Vec<_> {
+        let bound = topology.bindings.iter().filter(|binding| binding.exchange == exchange);
+        bound.map(|binding| binding.queue.as_str()).collect()
+    };
+    let last = topology.rungs.iter().find(|rung| rung.next_delay.is_none()).unwrap();
+    assert_eq!(leads_to(&topology, &last.queue).as_deref(), Some("q.dead"));
+    assert_eq!(behind("q.dead"), ["q.dead", "q.dead.moved"]);
+    assert_eq!((topology.copies(), behind("q.dead.copies")), ("q.dead.copies", vec!["q.dead"]));
+    assert_eq!((topology.filled_by("q.dead"), topology.filled_by("q")), ("q.dead.copies", "q"));
+    assert!(topology.fanouts.iter().any(|name| name == "q.dead.copies"));
+    let notices = topology.queues.iter().find(|queue| queue.name == topology.moved()).unwrap();
+    assert_eq!(notices.arguments["x-overflow"], Argument::Text("drop-head".into()), "they hold up no dead letter");
+    // Each queue's part, and what is left without the publishers' bindings, lead there too.
+    let dead = topology.queues.iter().find(|queue| queue.name == topology.dead()).unwrap();
+    assert_eq!(topology.only(dead).fanouts, ["q.dead", "q.dead.copies"]);
+    assert_eq!(topology.only(notices).fanouts, ["q.dead", "q.dead.moved"]);
+    let own = topology.bindings.len() - 2;
+    assert_eq!(topology.without_entrances().bindings, topology.bindings[..own]);
 }
 
 #[test]
