@@ -3,7 +3,7 @@
 use super::vanished::Vanished;
 use crate::{
     observe::{health::Health, metrics::Metrics},
-    sources::rabbitmq::topology::Topology,
+    sources::rabbitmq::{connect::not_found, topology::Topology},
 };
 use futures_util::stream::{self, Stream};
 use lapin::{Channel, Connection, options::QueueDeclareOptions, types::FieldTable};
@@ -11,6 +11,10 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 /// Often enough for a scrape every 15 s; one round is one small call per queue.
 const EVERY: Duration = Duration::from_secs(5);
+
+/// `topology migrate` deletes a queue and declares it again at once. A replica that connected again in between would declare the
+/// old one.
+const REPLACED_WITHIN: Duration = Duration::from_secs(1);
 
 /// Messages ready, by queue.
 pub(super) type Depths = BTreeMap<String, u64>;
@@ -59,9 +63,14 @@ impl Watch {
         // The index of parked events holds none.
         let index = self.topology.parked();
         for queue in self.topology.event_queues().filter(|queue| queue.name != index) {
-            let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-            let asked = self.channel.queue_declare(queue.name.as_str().into(), passive, FieldTable::default());
-            let answered = tokio::time::timeout(self.patience, asked).await.map_err(|_| Unknown::Unanswered)?;
+            let mut answered = self.ask(&queue.name).await?;
+            let consumed = self.topology.rungs.iter().any(|rung| rung.queue == queue.name);
+            if !consumed && answered.as_ref().is_err_and(|error| not_found(error).is_some()) {
+                tokio::time::sleep(REPLACED_WITHIN).await;
+                // A refusal closes the channel.
+                self.channel = self.connection.create_channel().await.map_err(Unknown::Refused)?;
+                answered = self.ask(&queue.name).await?;
+            }
             let answered = match answered {
                 Ok(answered) => answered,
                 Err(_)
@@ -91,5 +100,11 @@ impl Watch {
         }
         self.health.queues.send_replace(depths.clone());
         Ok(depths)
+    }
+
+    async fn ask(&self, queue: &str) -> Result<lapin::Result<lapin::Queue>, Unknown> {
+        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        let asked = self.channel.queue_declare(queue.into(), passive, FieldTable::default());
+        tokio::time::timeout(self.patience, asked).await.map_err(|_| Unknown::Unanswered)
     }
 }
