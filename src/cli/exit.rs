@@ -87,7 +87,10 @@ impl From<ApplyError> for Failure {
 
 impl From<MigrateError> for Failure {
     fn from(error: MigrateError) -> Self {
-        Self::Broker(error.to_string())
+        match error {
+            MigrateError::Unseen { .. } => Self::Configuration(error.to_string()),
+            refused => Self::Broker(refused.to_string()),
+        }
     }
 }
 

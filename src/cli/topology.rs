@@ -33,7 +33,8 @@ enum Action {
     },
     /// Declare them on the broker. Objects that exist already are left as they are.
     Declare,
-    /// Move queues to new arguments, as after a change of `retry.delays`, without losing a message.
+    /// Move queues to new arguments, as after a change of `retry.delays`, without losing a message. Needs
+    /// `broker.management_url`.
     Migrate {
         /// Migrate. Without this, only say which queues differ.
         #[arg(long)]
@@ -62,8 +63,8 @@ pub(super) fn run(args: &TopologyArgs, settings: Settings) -> Result<(), Failure
 }
 
 async fn migrate(settings: Settings, topology: Topology, yes: bool, audited: &AuditArgs) -> Result<(), Failure> {
-    let opened = open(&settings, &topology).await?;
-    let plan: Vec<_> = opened.plan().await?.into_iter().map(|queue| queue.name.clone()).collect();
+    let opened = Migration::open(&settings.broker, &topology).await?;
+    let plan: Vec<_> = opened.plan().await?.into_iter().map(|planned| planned.queue.name.clone()).collect();
     opened.close().await;
     if plan.is_empty() {
         return output::print("nothing to migrate: every queue has the configured arguments\n");
@@ -86,25 +87,30 @@ async fn migrate(settings: Settings, topology: Topology, yes: bool, audited: &Au
     output::print("done; replicas with the old settings cannot reconnect any more: roll out the new settings now\n")
 }
 
-async fn open<'t>(settings: &Settings, topology: &'t Topology) -> Result<Migration<'t>, Failure> {
-    let access = &settings.broker.access;
-    let publisher = amqp::Publisher::new(access.clone(), "hookbro migrate");
-    Ok(Migration::open(amqp::Connector::new(access.clone()), publisher, topology).await?)
-}
-
 /// Migrates what differs now, and says so queue by queue.
 async fn migrate_now(settings: &Settings, topology: &Topology) -> Result<Made<()>, Failure> {
-    let migration = open(settings, topology).await?;
+    let migration = Migration::open(&settings.broker, topology).await?;
+    migration.take_turn().await?;
     let plan = migration.plan().await?;
     migration.prepare(&plan).await?;
-    let mut messages = 0;
-    for queue in &plan {
-        let moved = migration.migrate(queue).await?;
-        messages += moved;
-        output::print(&format!("migrated `{}` with {moved} messages\n", queue.name))?;
+    let (mut messages, mut failed) = (0, None);
+    for (planned, moved) in plan.iter().zip(migration.migrate(&plan).await) {
+        match moved {
+            Ok(moved) => {
+                messages += moved;
+                output::print(&format!("migrated `{}` with {moved} messages\n", planned.queue.name))?;
+            }
+            Err(error) => {
+                let more = failed.replace(error);
+                more.map_or(Ok(()), |error| output::print(&format!("not migrated: {error}\n")))?;
+            }
+        }
     }
     migration.close().await;
-    Ok(Made { value: (), summary: format!("migrated {} queues with {messages} messages", plan.len()) })
+    match failed {
+        Some(error) => Err(error.into()),
+        None => Ok(Made { value: (), summary: format!("migrated {} queues with {messages} messages", plan.len()) }),
+    }
 }
 
 fn as_table(topology: &Topology) -> String {

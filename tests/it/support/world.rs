@@ -79,6 +79,16 @@ impl World {
         self.broker.publish(&sample.routing_key(), properties, &sample.body).await;
     }
 
+    /// Publishes right to an exchange of ours, as the broker does when it dead-letters.
+    pub async fn publish_to(&self, exchange: &str, samples: &[Sample]) {
+        let put = async |sample: &Sample| {
+            let properties = BasicProperties::default().with_delivery_mode(2);
+            let lying = Lying { body: sample.body.to_vec(), routing_key: sample.routing_key(), properties };
+            self.broker.put_back(exchange, &lying).await;
+        };
+        stream::iter(samples).for_each_concurrent(WINDOW, put).await;
+    }
+
     /// Waits until Svix holds every one of these events.
     pub async fn arrive(&self, events: &[Sample]) {
         until("all arrive", SOON, async || (ledger::missing(&self.svix, events) == 0).then_some(())).await;

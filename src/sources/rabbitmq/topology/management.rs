@@ -1,5 +1,7 @@
-//! A client of RabbitMQ's management API, for what AMQP cannot tell: which policies apply to a queue.
+//! A client of RabbitMQ's management API, for what AMQP cannot tell: which policies apply to a queue, what leads to it, and
+//! what is in it beside ready messages.
 
+use super::{Binding, bind};
 use crate::{process::tls, sources::rabbitmq::settings::Settings};
 use lapin::uri::AMQPUri;
 use reqwest::{Certificate, Client, StatusCode, redirect};
@@ -59,6 +61,15 @@ impl QueuePolicies {
     }
 }
 
+/// A queue at one instant, as its leader saw it; taken every 5 seconds. Both are missing for the first seconds of its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub(super) struct QueueSample {
+    pub consumers: Option<u32>,
+    /// All of them: ready, unsettled, and those that the next queue has not confirmed yet. `messages` is of another instant.
+    #[serde(rename = "messages_persistent")]
+    pub messages: Option<u64>,
+}
+
 /// The API of one vhost.
 pub(super) struct Management {
     client: Client,
@@ -96,6 +107,24 @@ impl Management {
     pub(super) async fn queue(&self, name: &str) -> Result<Option<QueuePolicies>, ManagementError> {
         let columns = "policy,operator_policy,effective_policy_definition";
         self.get(&["queues", &self.vhost, name], Some(columns)).await
+    }
+
+    /// None if the queue does not exist.
+    pub(super) async fn sample(&self, queue: &str) -> Result<Option<QueueSample>, ManagementError> {
+        // Without the name, which is always there, what has no column at all would be an empty list.
+        self.get(&["queues", &self.vhost, queue], Some("name,consumers,messages_persistent")).await
+    }
+
+    /// What leads to a queue, beside its name itself; nothing if it does not exist.
+    pub(super) async fn bindings(&self, queue: &str) -> Result<Vec<Binding>, ManagementError> {
+        #[derive(Deserialize)]
+        struct Bound {
+            source: String,
+            routing_key: String,
+        }
+        let bound: Option<Vec<Bound>> = self.get(&["queues", &self.vhost, queue, "bindings"], None).await?;
+        let bound = bound.into_iter().flatten().filter(|bound| !bound.source.is_empty());
+        Ok(bound.map(|Bound { source, routing_key }| bind(queue, &source, &routing_key)).collect())
     }
 
     /// What a policy defines; `kind` is `policies` or `operator-policies`. None if there is none of that name.

@@ -6,6 +6,7 @@
 
 pub(super) mod changeover;
 pub(super) mod declare;
+mod emptiness;
 pub(super) mod entrance;
 mod management;
 pub(super) mod migrate;
@@ -29,6 +30,10 @@ const MOST_NOTICE_BYTES: u32 = 64 << 20;
 const NOTICE_DELIVERY_LIMIT: u32 = 10;
 /// A retry queue gets this part of Q's prefetch: retries are fewer, and must not crowd out fresh events.
 const RETRY_PREFETCH_PART: u16 = 8;
+
+/// The argument that makes a delay queue.
+const TTL: &str = "x-message-ttl";
+const DEAD_LETTER_EXCHANGE: &str = "x-dead-letter-exchange";
 
 /// Bytes of the hash in a fork's name: two arrangements of one installation must not meet.
 const FORK_HASH: usize = 8;
@@ -416,7 +421,7 @@ fn quorum(name: String, arguments: impl IntoIterator<Item = (&'static str, Argum
 
 fn dead_lettering(to: &str) -> [(&'static str, Argument); 3] {
     [
-        ("x-dead-letter-exchange", Argument::Text(to.into())),
+        (DEAD_LETTER_EXCHANGE, Argument::Text(to.into())),
         ("x-dead-letter-strategy", Argument::Text("at-least-once".into())),
         ("x-overflow", Argument::Text("reject-publish".into())),
     ]
@@ -429,7 +434,7 @@ fn work_queue(name: String, beyond: &str, delivery_limit: u32) -> Queue {
 
 fn delay_queue(name: String, retry: &str, delay: Duration) -> Queue {
     // A ladder's delays are below 2^32 ms.
-    let ttl = ("x-message-ttl", Argument::Number(i64::try_from(delay.as_millis()).unwrap_or(i64::MAX)));
+    let ttl = (TTL, Argument::Number(i64::try_from(delay.as_millis()).unwrap_or(i64::MAX)));
     quorum(name, dead_lettering(retry).into_iter().chain([ttl]))
 }
 
@@ -468,15 +473,26 @@ impl Fork {
 }
 
 impl Queue {
-    /// A queue that holds the messages of another one while that is deleted and declared again.
-    pub(super) fn holding(name: String) -> Self {
-        keeping_queue(name)
+    /// A queue that holds the messages of another one while that is deleted and declared again. Messages that wait in a
+    /// delay queue go on from here too, so that retries go on however long that takes.
+    pub(super) fn holding(name: String, of: &Self) -> Self {
+        if of.delays() { Self { name, ..of.clone() } } else { keeping_queue(name) }
     }
 
     /// The queue that records lanes: one or two messages that only hookbro writes. Its arguments are those of all versions,
     /// because it is never migrated.
     pub(super) fn lane_record(name: String) -> Self {
         quorum(name, [("x-delivery-limit", Argument::Number(KEPT_DELIVERY_LIMIT.into()))])
+    }
+
+    /// Whether its messages leave it after a while.
+    pub(super) fn delays(&self) -> bool {
+        self.arguments.contains_key(TTL)
+    }
+
+    /// Whether its messages can be on their way to another queue.
+    pub(super) fn dead_letters(&self) -> bool {
+        self.arguments.contains_key(DEAD_LETTER_EXCHANGE)
     }
 
     pub(super) fn table(&self) -> FieldTable {

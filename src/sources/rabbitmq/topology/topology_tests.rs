@@ -76,8 +76,9 @@ fn parked_events_leave_their_queue_only_by_a_release() {
 
 #[test]
 fn a_length_limit_refuses_and_drops_nothing_in_any_queue() {
-    let (topology, holding) = (topology(&[5], 256), Queue::holding("q.migrating".into()));
-    for queue in topology.event_queues().chain([&holding]) {
+    let topology = topology(&[5], 256);
+    let holding = topology.event_queues().map(|queue| Queue::holding("q.migrating".into(), queue)).collect::<Vec<_>>();
+    for queue in topology.event_queues().chain(&holding) {
         assert_eq!(queue.arguments["x-overflow"], Argument::Text("reject-publish".into()), "{}", queue.name);
     }
 }
