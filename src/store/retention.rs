@@ -4,12 +4,17 @@
 use super::{row_id::row_id_at, schema::Kind};
 use jiff::Timestamp;
 use sqlx::AnyConnection;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Rows of one deletion, each a transaction of its own: some 10 ms, so that neither a batch nor another replica waits.
 const PORTION: i64 = 500;
-/// What an entry takes in PostgreSQL with its indexes, in bytes: 466 measured with 100,000 of `tests/it/journal_size.rs`.
+/// What an entry takes with its indexes, in bytes: 380 and 466 measured with 100,000 of `tests/it/journal_size.rs`.
+const SQLITE_ROW: u64 = 400;
 const POSTGRES_ROW: u64 = 500;
+/// How often the entries' size is looked at; a process writes some 10 MB meanwhile at most.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// PostgreSQL adds up what a connection has changed once a second, and up to 10 s later if that rests (its `pgstat.c`).
+const POSTGRES_COUNTS_AFTER: Duration = Duration::from_secs(15);
 /// How long changes are kept, whatever `journal.retention` is: last year's audit asks for them.
 const AUDIT_RETENTION: Duration = Duration::from_secs(400 * 86_400);
 
@@ -34,54 +39,79 @@ pub(super) async fn forget(
     Ok(true)
 }
 
-/// Bytes that the entries take, about: a SQLite file's pages that are in use, or PostgreSQL's count of rows. Its tables do not
-/// shrink, and how much of them is free shows only after a vacuum.
-async fn size(connection: &mut AnyConnection) -> Result<u64, sqlx::Error> {
-    let sql = match Kind::of(connection) {
-        Kind::Sqlite => {
-            "SELECT (pages.page_count - free.freelist_count) * each.page_size \
-             FROM pragma_page_count() AS pages, pragma_freelist_count() AS free, pragma_page_size() AS each"
+/// Keeps the entries within `journal.max_bytes`. A look at their size says how many are to go; PostgreSQL counts what went only
+/// seconds later, so nobody looks again before.
+pub(super) struct Bound {
+    max_bytes: u64,
+    /// Entries that are still to go by the last look.
+    owed: u64,
+    /// Bytes of all entries, about.
+    bytes: u64,
+    look_at: Instant,
+}
+
+impl Bound {
+    pub fn new(max_bytes: u64) -> Self {
+        Self { max_bytes, owed: 0, bytes: 0, look_at: Instant::now() }
+    }
+
+    /// Bytes of all entries, about.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Deletes up to `portions` portions of the oldest entries, as long as all take more than allowed. Answers how many went.
+    pub async fn keep(&mut self, connection: &mut AnyConnection, portions: usize) -> Result<u64, sqlx::Error> {
+        let kind = Kind::of(connection);
+        let (each, settled_after) = match kind {
+            Kind::Sqlite => (SQLITE_ROW, LOOK_EVERY),
+            Kind::Postgres => (POSTGRES_ROW, POSTGRES_COUNTS_AFTER),
+        };
+        if self.owed == 0 {
+            if Instant::now() < self.look_at {
+                return Ok(0);
+            }
+            self.bytes = size(connection, kind).await?;
+            self.owed = self.bytes.saturating_sub(self.max_bytes).div_ceil(each);
+            self.look_at = Instant::now() + LOOK_EVERY;
         }
-        Kind::Postgres => "SELECT n_live_tup FROM pg_stat_user_tables WHERE relid = 'attempts'::regclass",
+        let mut gone = 0;
+        for _ in 0..portions {
+            if self.owed == 0 {
+                break;
+            }
+            let portion = self.owed.min(PORTION.unsigned_abs());
+            let deleted =
+                sqlx::query("DELETE FROM attempts WHERE id IN (SELECT id FROM attempts ORDER BY id LIMIT $1)")
+                    .bind(i64::try_from(portion).unwrap_or(PORTION))
+                    .execute(&mut *connection)
+                    .await?
+                    .rows_affected();
+            // Fewer than asked for: what is left is no entry, as sums and the audit.
+            self.owed = if deleted < portion { 0 } else { self.owed - deleted };
+            self.bytes = self.bytes.saturating_sub(deleted * each);
+            self.look_at = Instant::now() + settled_after;
+            gone += deleted;
+        }
+        Ok(gone)
+    }
+}
+
+/// A SQLite file's pages that are in use, in bytes, or PostgreSQL's count of rows as bytes: its tables do not shrink, and how much
+/// of them is free shows only after a vacuum.
+async fn size(connection: &mut AnyConnection, kind: Kind) -> Result<u64, sqlx::Error> {
+    let (sql, each) = match kind {
+        Kind::Sqlite => (
+            "SELECT (pages.page_count - free.freelist_count) * each.page_size \
+             FROM pragma_page_count() AS pages, pragma_freelist_count() AS free, pragma_page_size() AS each",
+            1,
+        ),
+        Kind::Postgres => {
+            ("SELECT n_live_tup FROM pg_stat_user_tables WHERE relid = 'attempts'::regclass", POSTGRES_ROW)
+        }
     };
     let number: i64 = sqlx::query_scalar(sql).fetch_one(&mut *connection).await?;
-    let each = if Kind::of(connection) == Kind::Sqlite { 1 } else { POSTGRES_ROW };
     Ok(number.unsigned_abs().saturating_mul(each))
-}
-
-/// What was done about the size.
-pub(super) struct Fitted {
-    /// Bytes of all entries at the last look, about.
-    pub bytes: u64,
-    /// Entries deleted.
-    pub gone: u64,
-    /// More are to go.
-    pub more: bool,
-}
-
-/// Deletes up to `portions` portions of the oldest entries, as long as all take more than `max_bytes`.
-pub(super) async fn forget_beyond(
-    connection: &mut AnyConnection,
-    max_bytes: u64,
-    portions: usize,
-) -> Result<Fitted, sqlx::Error> {
-    let mut fitted = Fitted { bytes: size(connection).await?, gone: 0, more: false };
-    for _ in 0..portions {
-        if fitted.bytes <= max_bytes {
-            return Ok(fitted);
-        }
-        let gone = sqlx::query("DELETE FROM attempts WHERE id IN (SELECT id FROM attempts ORDER BY id LIMIT $1)")
-            .bind(PORTION)
-            .execute(&mut *connection)
-            .await?;
-        if gone.rows_affected() == 0 {
-            // What is left is no entry: sums, the audit.
-            return Ok(fitted);
-        }
-        fitted.gone += gone.rows_affected();
-        fitted.bytes = size(connection).await?;
-    }
-    Ok(Fitted { more: fitted.bytes > max_bytes, ..fitted })
 }
 
 /// Deletes a portion of everything else that is older than `cutoff`. Says whether there may be more.

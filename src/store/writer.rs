@@ -6,7 +6,7 @@ use super::{
     location::Location,
     open::{OpenError, Pools, open},
     read::Reader,
-    retention::{self, Fitted},
+    retention::{self, Bound},
     row_id::{RowIds, renumbered},
 };
 use crate::{
@@ -38,8 +38,6 @@ const TRIES: u32 = 6;
 /// Retention of everything that is not a row per delivery.
 const SUMS_EVERY: Duration = Duration::from_secs(600);
 const RETENTION_EVERY: Duration = Duration::from_secs(5);
-/// How often the entries' size is looked at; a process writes some 10 MB meanwhile at most.
-const FIT_EVERY: Duration = Duration::from_secs(1);
 /// Portions of old entries that go at once: 2,500 rows for at most 8,192 that come, several times a second while overdue.
 const PORTIONS: usize = 5;
 /// The same of what exceeds `journal.max_bytes`: 20,000 rows, more than come meanwhile, or the store would fill up.
@@ -142,7 +140,7 @@ impl Writer {
         self.health.journal.send_replace(Journal::Open { since: SystemTime::now() });
         tracing::info!(journal.location = %location, "journal opened");
         let (mut beaten, mut forgotten, mut summed) = (Instant::now(), None::<Instant>, None::<Instant>);
-        let (mut fitted, mut full) = (None::<Instant>, false);
+        let (mut bound, mut full) = (Bound::new(self.settings.max_bytes), false);
         loop {
             if !self.ended {
                 tokio::select! {
@@ -174,17 +172,13 @@ impl Writer {
             {
                 forgotten = Some(Instant::now());
             }
-            if fitted.is_none_or(|at| at.elapsed() > FIT_EVERY) {
-                let Fitted { bytes, gone, more } =
-                    answered(retention::forget_beyond(connection, self.settings.max_bytes, PORTIONS_BEYOND)).await?;
-                self.metrics.journal_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
-                fitted = (!more).then(Instant::now);
-                if gone > 0 && !std::mem::replace(&mut full, true) {
-                    tracing::info!(
-                        journal.bytes = bytes,
-                        "journal is full: its oldest entries go before journal.retention"
-                    );
-                }
+            let gone = answered(bound.keep(connection, PORTIONS_BEYOND)).await?;
+            self.metrics.journal_bytes.set(i64::try_from(bound.bytes()).unwrap_or(i64::MAX));
+            if gone > 0 && !std::mem::replace(&mut full, true) {
+                tracing::info!(
+                    journal.bytes = bound.bytes(),
+                    "journal is full: its oldest entries go before journal.retention"
+                );
             }
             if summed.is_none_or(|at| at.elapsed() > SUMS_EVERY)
                 && !answered(retention::forget_sums(connection, cutoff)).await?
