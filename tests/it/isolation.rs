@@ -152,28 +152,30 @@ async fn one_poisonous_event_among_good_ones_is_exhausted_and_the_others_go_on()
     world.end().await;
 }
 
-/// Alone, the flood takes half a minute, and without isolation the others wait for all of it.
+/// Without isolation the others wait for all of the flood, 32 events a second. Setting it aside takes seconds of computing, so a
+/// busy machine lets some of it out before them, far from half.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_healthy_project_that_floods_does_not_hold_up_the_others() {
     let world = World::new("isoflood").await.with("broker.prefetch", "32");
-    let slow = Fault { app: Some("flood".into()), delay: Duration::from_millis(250), ..Fault::default() };
-    world.svix.sandbox.add_fault(slow);
+    let slow = Fault { app: Some("flood".into()), delay: Duration::from_secs(1), ..Fault::default() };
+    let slow = world.svix.sandbox.add_fault(slow);
     let hookbro = Hookbro::ready(world.settings()).await;
     let others = generated("others", &["one", "two"], 40);
     pass(&world, &others[..20]).await;
-    let flood = generated("flood", &["flood"], 4_000);
-    let began = Instant::now();
+    let flood = generated("flood", &["flood"], 2_000);
     world.publish(&flood).await;
+    let ahead = ledger::missing(&world.svix, &flood);
     let took = pass(&world, &others[20..]).await;
-    // In the order of their publishing they would come after all of it.
     let left = ledger::missing(&world.svix, &flood);
-    assert!(left > flood.len() / 2, "{left} of the flood are left once the others, published behind it, are delivered");
+    println!("{took:?} for others behind {ahead} events of a flood, of which {left} are left");
+    // In the order of their publishing they would come after all of it.
+    assert!(left > 0 && left >= ahead / 2, "others behind {ahead} events of a flood wait until {left} are left");
+    world.svix.sandbox.remove_fault(slow);
     let all = [others, flood].concat();
     until("the flood is over", Duration::from_secs(120), async || {
         (ledger::missing(&world.svix, &all) == 0).then_some(())
     })
     .await;
-    println!("others behind a flood of {:?} took {took:?}", began.elapsed());
     ledger::check(&world.svix, &all);
     assert_eq!(world.broker.ready_dead().await, 0);
     hookbro.stop().await;
