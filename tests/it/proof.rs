@@ -101,10 +101,11 @@ async fn hookbro_killed_between_commit_and_queue_leaves_no_event_that_nobody_is_
     all_called(&world, &hookbro, &events).await;
     ledger::check(&world.svix, &events);
     let rescued = hookbro.metric("hookbro_events_rescued_total").await;
+    // A kill may leave two copies of an event, and each may find that nobody was called yet.
     let manual = |message: &svix_sandbox::StoredMessage| {
-        message.attempts.iter().any(|attempt| attempt.trigger == Trigger::Manual)
+        message.attempts.iter().filter(|attempt| attempt.trigger == Trigger::Manual).count()
     };
-    let sent = sandbox.messages().iter().filter(|message| manual(message)).count();
+    let sent: usize = sandbox.messages().iter().map(manual).sum();
     assert!(rescued > 0.0 && sent >= rescued as usize, "{rescued} rescued, {sent} sent again");
     hookbro.stop().await;
     world.end().await;
