@@ -12,8 +12,8 @@ use crate::{
     pipeline::pauses::Pauses,
     process::state::state_folder,
     sinks::svix::{SvixEndpointAdmin, SvixView},
-    sources::rabbitmq::{DeadLetterQueue, ParkedEventQueues, Topology},
-    store::{AuditLog, PauseTable, Reader},
+    sources::rabbitmq::{DeadLetterQueue, ParkedEventQueues, PauseRecord, Topology},
+    store::{AuditLog, Reader},
 };
 use axum::Router;
 use serde_json::json;
@@ -33,7 +33,7 @@ impl Operating {
     pub fn open(
         settings: &Settings,
         reader: Reader,
-        pauses: &Arc<Pauses<PauseTable>>,
+        pauses: &Arc<Pauses<PauseRecord>>,
         metrics: &Arc<Metrics>,
         health: &Arc<Health>,
         stop: CancellationToken,

@@ -13,8 +13,8 @@ use crate::{
     },
     process::stop::Stop,
     sinks::svix::SvixSink,
-    sources::rabbitmq::{RabbitMq, Topology, watch_policies},
-    store::{self, Location, PauseTable, Reader, Writer},
+    sources::rabbitmq::{PauseRecord, RabbitMq, Topology, watch_policies},
+    store::{self, Location, Reader, Writer},
 };
 use std::{sync::Arc, time::Duration};
 use tokio::{task::JoinHandle, time::Instant};
@@ -57,7 +57,8 @@ pub async fn serve(settings: Settings, stop: Stop) -> Result<(), AppError> {
     let sink = svix_sink(&settings, &metrics, traces.clone())?;
     let (recorder, reader, writing) = open_journal(settings.journal.clone(), &metrics, &health);
     let board = Arc::new(Board::new(Arc::clone(&metrics)));
-    let pauses = Arc::new(Pauses::new(PauseTable::beside(&reader), board));
+    let topology = Topology::new(&settings.broker);
+    let pauses = Arc::new(Pauses::new(PauseRecord::new(&settings.broker, &topology), board));
     let (operating, pages) = Operating::open(&settings, reader, &pauses, &metrics, &health, stop.requested.clone())?;
     tokio::spawn(settings.secret_files.watch());
     // The pages outlive the drain, so that its end can be watched.
@@ -73,7 +74,6 @@ pub async fn serve(settings: Settings, stop: Stop) -> Result<(), AppError> {
         ingest::start(settings.ingest, &settings.broker, settings.max_payload_bytes, shared, &stop.requested, grace)
             .await?;
 
-    let topology = Topology::new(&settings.broker);
     let watching = watch_policies(settings.broker.clone(), topology.clone(), Arc::clone(&metrics), Arc::clone(&health));
     let _watching = AbortOnDropHandle::new(tokio::spawn(watching));
     let delivery = pipeline::Settings {
@@ -98,9 +98,18 @@ pub async fn serve(settings: Settings, stop: Stop) -> Result<(), AppError> {
     });
     // What operators change is written by the same store, which closes with the last recorder.
     let store = recorder.clone();
-    let ended = pipeline::run(delivery, ends, metrics, health, pipeline::Records { recorder, pauses }, stop).await;
+    let ended = pipeline::run(
+        delivery,
+        ends,
+        metrics,
+        health,
+        pipeline::Records { recorder, pauses: Arc::clone(&pauses) },
+        stop,
+    )
+    .await;
     ingesting.end().await;
     operating.close().await;
+    pauses.store().close().await;
     drop(store);
     // The last recorder is gone with the service: the writer ends once all is written.
     if tokio::time::timeout(JOURNAL_GRACE, writing).await.is_err() {

@@ -3,11 +3,8 @@
 use super::change::{Made, NotMade, change};
 use crate::{
     event::ProjectId,
-    operate::{
-        audit::{Actor, Audit, Change},
-        timeline::Unread,
-    },
-    pipeline::pauses::{MOST_PAUSED, Pause, PauseStore, Paused, Pauses},
+    operate::audit::{Actor, Audit, Change},
+    pipeline::pauses::{MOST_PAUSED, Pause, PauseStore, Paused, Pauses, PausesAway},
 };
 use jiff::Timestamp;
 use std::sync::Arc;
@@ -29,7 +26,7 @@ pub enum PauseError {
     Reason,
     /// As many are paused as may be.
     Full,
-    NotMade(NotMade<Unread>),
+    NotMade(NotMade<PausesAway>),
 }
 
 /// Why a project is paused or resumed: one line, or nothing.
@@ -51,8 +48,8 @@ impl<P: PauseStore, A: Audit> Operations<P, A> {
         Self { pauses, audit }
     }
 
-    /// Those in force, from the store.
-    pub async fn paused(&self) -> Result<Arc<Paused>, Unread> {
+    /// Those in force, from where they are kept.
+    pub async fn paused(&self) -> Result<Arc<Paused>, PausesAway> {
         self.pauses.refresh().await
     }
 
@@ -109,18 +106,18 @@ mod tests {
     struct Stored(Mutex<Paused>);
 
     impl PauseStore for Stored {
-        async fn all(&self) -> Result<Paused, Unread> {
+        async fn all(&self) -> Result<Paused, PausesAway> {
             Ok(self.0.lock().unwrap().clone())
         }
 
-        async fn pause(&self, project: &ProjectId, pause: &Pause) -> Result<(), Unread> {
+        async fn pause(&self, project: &ProjectId, pause: &Pause) -> Result<Paused, PausesAway> {
             self.0.lock().unwrap().entry(project.clone()).or_insert_with(|| pause.clone());
-            Ok(())
+            self.all().await
         }
 
-        async fn resume(&self, project: &ProjectId) -> Result<(), Unread> {
+        async fn resume(&self, project: &ProjectId) -> Result<Paused, PausesAway> {
             self.0.lock().unwrap().remove(project);
-            Ok(())
+            self.all().await
         }
     }
 

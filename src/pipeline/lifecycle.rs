@@ -118,7 +118,6 @@ pub async fn run<C: Connect, S: Sink, K: Parking, P: PauseStore>(
     let _following = AbortOnDropHandle::new(tokio::spawn(resume::follow(Arc::clone(&pauses))));
     let _watching = AbortOnDropHandle::new(tokio::spawn(backlog::watch(Arc::clone(&pool), settings.fresh_from)));
     let working = AbortOnDropHandle::new(tokio::spawn(Arc::clone(&lots).run()));
-    health.beating(resume::known(pauses.board(), &stop)).await;
     let ended = sources(&pool, &connect, settings.jitter).await;
     let deadline = Instant::now() + settings.grace.saturating_sub(CLOSE_TIMEOUT).max(settings.grace / 2);
     health.broker.send_replace(Broker::Draining);
@@ -175,6 +174,7 @@ async fn sources<C: Connect, S: Sink>(
             Ok(mut source) => {
                 let opened_at = Instant::now();
                 say_connected(metrics, health, occasion);
+                health.beating(resume::known(&pool.handler.board, stop)).await;
                 occasion = Occasion::Return;
                 match pool.consume(&mut source).await {
                     Ok(()) => return Ok(Some(source)),

@@ -3,7 +3,6 @@
 //! What is written down is shared by all replicas. Each has a board of its own, which it brings up to date every few
 //! seconds; where the store is away, the board stays as it is.
 
-use super::journal::Unread;
 use crate::{event::ProjectId, observe::metrics::Metrics};
 use jiff::Timestamp;
 use std::{
@@ -32,16 +31,21 @@ pub struct Pause {
 pub type Paused = BTreeMap<ProjectId, Pause>;
 
 /// Where pauses are written down. What it refuses has not happened, or may have happened unheard: either may be asked again.
+/// Each answer has all pauses that stand then.
 pub trait PauseStore: Send + Sync + 'static {
-    /// All that stand, [`MOST_PAUSED`] at most.
-    fn all(&self) -> impl Future<Output = Result<Paused, Unread>> + Send;
+    fn all(&self) -> impl Future<Output = Result<Paused, PausesAway>> + Send;
 
     /// Writes a pause down. One that stands already stays as it is.
-    fn pause(&self, project: &ProjectId, pause: &Pause) -> impl Future<Output = Result<(), Unread>> + Send;
+    fn pause(&self, project: &ProjectId, pause: &Pause) -> impl Future<Output = Result<Paused, PausesAway>> + Send;
 
     /// Strikes out a project's pause, if there is one.
-    fn resume(&self, project: &ProjectId) -> impl Future<Output = Result<(), Unread>> + Send;
+    fn resume(&self, project: &ProjectId) -> impl Future<Output = Result<Paused, PausesAway>> + Send;
 }
+
+/// Why pauses cannot be read or changed now, in words for operators.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct PausesAway(pub String);
 
 /// What this process knows of the pauses. Asked for every event: while no project is paused, that is one look at a flag.
 #[derive(Debug)]
@@ -108,13 +112,17 @@ fn names(known: &Option<Arc<Paused>>, project: &ProjectId) -> bool {
 pub struct Pauses<S> {
     store: S,
     board: Arc<Board>,
-    /// One reading at a time, so that an older one never comes after a newer.
-    reading: Mutex<()>,
+    /// One answer of the store at a time, so that an older one never comes after a newer.
+    asking: Mutex<()>,
 }
 
 impl<S: PauseStore> Pauses<S> {
     pub fn new(store: S, board: Arc<Board>) -> Self {
-        Self { store, board, reading: Mutex::default() }
+        Self { store, board, asking: Mutex::default() }
+    }
+
+    pub fn store(&self) -> &S {
+        &self.store
     }
 
     pub fn board(&self) -> &Arc<Board> {
@@ -122,33 +130,25 @@ impl<S: PauseStore> Pauses<S> {
     }
 
     /// Brings the board up to date, and answers what stands. A store that does not answer leaves it as it is.
-    pub async fn refresh(&self) -> Result<Arc<Paused>, Unread> {
-        let _reading = self.reading.lock().await;
-        match self.store.all().await {
-            Ok(paused) => self.board.show(paused),
-            // Without a store nobody can pause anything.
-            Err(Unread::Off) => {
-                self.board.show(Paused::new());
-                return Err(Unread::Off);
-            }
-            Err(other) => return Err(other),
-        }
+    pub async fn refresh(&self) -> Result<Arc<Paused>, PausesAway> {
+        let _asking = self.asking.lock().await;
+        self.board.show(self.store.all().await?);
         Ok(self.board.paused())
     }
 
     /// Pauses `project`; answers the pause that stands then, which may be an older one. This process heeds it from now on.
-    pub async fn pause(&self, project: &ProjectId, pause: &Pause) -> Result<Pause, Unread> {
-        self.store.pause(project, pause).await?;
-        // Away again just now, it was written all the same.
-        let stands = self.refresh().await.ok().and_then(|paused| paused.get(project).cloned());
-        Ok(stands.unwrap_or_else(|| pause.clone()))
+    pub async fn pause(&self, project: &ProjectId, pause: &Pause) -> Result<Pause, PausesAway> {
+        let _asking = self.asking.lock().await;
+        let paused = self.store.pause(project, pause).await?;
+        let stands = paused.get(project).unwrap_or(pause).clone();
+        self.board.show(paused);
+        Ok(stands)
     }
 
     /// Resumes `project`.
-    pub async fn resume(&self, project: &ProjectId) -> Result<(), Unread> {
-        self.store.resume(project).await?;
-        // If it cannot be read again just now, it is soon.
-        let _ = self.refresh().await;
+    pub async fn resume(&self, project: &ProjectId) -> Result<(), PausesAway> {
+        let _asking = self.asking.lock().await;
+        self.board.show(self.store.resume(project).await?);
         Ok(())
     }
 }

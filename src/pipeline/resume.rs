@@ -1,10 +1,7 @@
 //! Keeps the board of paused projects up to date with their store.
 
 use crate::{
-    pipeline::{
-        journal::Unread,
-        pauses::{Board, PauseStore, Pauses},
-    },
+    pipeline::pauses::{Board, PauseStore, Pauses},
     process::stop::Stop,
 };
 use std::{sync::Arc, time::Duration};
@@ -14,8 +11,8 @@ use tokio::time::Instant;
 const POLL_EVERY: Duration = Duration::from_secs(2);
 /// The same until it has answered for the first time.
 const FIRST_POLL_EVERY: Duration = Duration::from_millis(50);
-/// How long delivery waits for that. A store that is away longer must not keep events from their way; pauses are then
-/// heeded from the moment on at which it comes back.
+/// How long delivery waits for that once there are events. A store that is away longer must not keep events from their way;
+/// pauses then hold from the moment on at which it comes back.
 const FIRST_WAIT: Duration = Duration::from_secs(5);
 
 /// Keeps the board up to date for as long as the process runs.
@@ -25,11 +22,10 @@ pub async fn follow<S: PauseStore>(pauses: Arc<Pauses<S>>) {
     loop {
         let heard = match pauses.refresh().await {
             Ok(_) => true,
-            Err(Unread::Off) => return,
             Err(error) => {
                 let starting = pauses.board().known().borrow().is_none() && began.elapsed() < FIRST_WAIT;
                 if !away && !starting {
-                    tracing::warn!(%error, "the pauses of projects cannot be read; those known before are heeded");
+                    tracing::warn!(%error, "the pauses of projects cannot be read; those known before hold");
                 }
                 away = !starting;
                 false
@@ -52,7 +48,7 @@ pub async fn known(board: &Board, stop: &Stop) {
         _ = known.wait_for(Option::is_some) => {}
         () = stop.requested.cancelled() => {}
         () = tokio::time::sleep(FIRST_WAIT) => {
-            tracing::warn!("the journal's store does not answer: events go out before it is known which projects are paused");
+            tracing::warn!("events go out although it is not known which projects are paused");
         }
     }
 }

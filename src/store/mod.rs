@@ -2,14 +2,13 @@
 //!
 //! SQLite in a file or PostgreSQL, one schema and one SQL for both. One task writes (`writer`), in batches; readers have
 //! connections of their own (`read`, `projects`). Nobody waits for either. What operators change is written on a third
-//! (`audit`, `pauses`), and they do wait for it.
+//! (`audit`), and they do wait for it.
 
 mod audit;
 mod gaps;
 mod insert;
 mod location;
 mod open;
-mod pauses;
 mod projects;
 mod read;
 mod retention;
@@ -21,6 +20,5 @@ mod writer;
 pub use audit::AuditLog;
 pub use location::Location;
 pub use open::OpenError;
-pub use pauses::PauseTable;
 pub use read::Reader;
 pub use writer::{Settings, Writer};

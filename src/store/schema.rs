@@ -19,10 +19,11 @@ impl Kind {
 }
 
 /// Each is applied once, in this order, and never edited afterwards: what changes comes as a new one.
-const MIGRATIONS: [(i64, &str, &str); 3] = [
+const MIGRATIONS: [(i64, &str, &str); 4] = [
     (1, "attempts, tallies, projects, gaps", include_str!("schema.sql")),
     (2, "audit", include_str!("audit.sql")),
     (3, "pauses", include_str!("pauses.sql")),
+    (4, "pauses are kept by the broker", "DROP TABLE pauses"),
 ];
 
 /// Brings the store up to date. Replicas that start together wait for each other.

@@ -163,18 +163,31 @@ async fn a_pause_survives_kills_and_no_kill_loses_an_event() {
     world.end().await;
 }
 
-async fn replicas_share_a_pause(name: &str, url: &str) {
-    let world = World::new(name).await.with("journal.url", url);
-    let (one, other) = (Hookbro::ready(world.settings()).await, Hookbro::ready(world.settings()).await);
-    pause(&one, "gigs").await;
-    let heeds = async |count: f64| {
-        until("the other replica hears of it", SOON, async || {
-            (other.metric("hookbro_projects_paused").await == count).then_some(())
-        })
-        .await;
+async fn heeds(hookbro: &Hookbro, count: usize) {
+    until("this replica knows the pauses", SOON, async || {
+        (hookbro.metric("hookbro_projects_paused").await == count as f64).then_some(())
+    })
+    .await;
+}
+
+/// Two replicas, each with a journal of its own.
+async fn replicas(world: &World, stores: &[Store; 2]) -> [Hookbro; 2] {
+    let of = async |store: &Store| {
+        let mut settings = world.settings().to_vec();
+        settings.retain(|(key, _)| key != "journal.url");
+        settings.push(("journal.url".to_owned(), store.url.clone()));
+        Hookbro::ready(&settings).await
     };
-    heeds(1.0).await;
-    let samples = generated(name, &["gigs", "dev"], 200);
+    [of(&stores[0]).await, of(&stores[1]).await]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replicas_share_a_pause_whatever_their_journals() {
+    let (world, stores) = (World::new("holdboth").await, [Store::file(), Store::file()]);
+    let [one, other] = replicas(&world, &stores).await;
+    pause(&one, "gigs").await;
+    heeds(&other, 1).await;
+    let samples = generated("both", &["gigs", "dev"], 200);
     world.publish(&samples).await;
     let gigs = of(&samples, "gigs");
     parked(&world, "gigs", gigs.len()).await;
@@ -182,16 +195,15 @@ async fn replicas_share_a_pause(name: &str, url: &str) {
     let found = &page["paused"][0];
     assert_eq!((&found["project"], &found["reason"]), (&"gigs".into(), &"asked by test".into()), "{page}");
     assert_eq!((&found["who"]["identity"], &found["who"]["claimed"]), (&"local".into(), &"anna".into()), "{page}");
+    assert_eq!(ledger::missing(&world.svix, &gigs), gigs.len(), "neither of them sends what the other parks");
     resume(&other, "gigs").await;
     world.arrive(&samples).await;
-    let (_, page) = one.api("/audit?project=gigs", None).await;
-    let said = |n: usize| (page["changes"][n]["action"].as_str(), page["changes"][n]["outcome"].as_str());
-    let expected = [(Some("project.resume"), Some("done")), (Some("project.pause"), Some("done"))];
-    assert_eq!([said(0), said(1)], expected, "{page}");
-    until("the first hears of it too", SOON, async || {
-        (one.metric("hookbro_projects_paused").await == 0.0).then_some(())
-    })
-    .await;
+    for (replica, action) in [(&one, "project.pause"), (&other, "project.resume")] {
+        let (_, page) = replica.api("/audit?project=gigs", None).await;
+        let said = (page["changes"][0]["action"].as_str(), page["changes"][0]["outcome"].as_str());
+        assert_eq!(said, (Some(action), Some("done")), "{page}");
+    }
+    heeds(&one, 0).await;
     ledger::check(&world.svix, &samples);
     parked(&world, "gigs", 0).await;
     one.stop().await;
@@ -199,16 +211,76 @@ async fn replicas_share_a_pause(name: &str, url: &str) {
     world.end().await;
 }
 
+/// More changes than there are versions of the record.
 #[tokio::test(flavor = "multi_thread")]
-async fn replicas_share_a_pause_in_a_file() {
-    let store = Store::file();
-    replicas_share_a_pause("holdfile", &store.url).await;
+async fn what_two_replicas_pause_at_once_is_all_paused_and_known_after_a_restart() {
+    let (world, stores) = (World::new("holdmany").await, [Store::file(), Store::file()]);
+    let [one, other] = replicas(&world, &stores).await;
+    let names: Vec<_> = (0..24).map(|nth| format!("gigs{nth}")).collect();
+    let (first, second) = names.split_at(12);
+    let all = async |hookbro: &Hookbro, names: &[String]| {
+        for name in names {
+            pause(hookbro, name).await;
+        }
+    };
+    tokio::join!(all(&one, first), all(&other, second));
+    heeds(&one, names.len()).await;
+    heeds(&other, names.len()).await;
+    one.stop().await;
+    other.stop().await;
+    let [one, other] = replicas(&world, &stores).await;
+    let names: Vec<_> = names.iter().map(String::as_str).collect();
+    let samples = generated("many", &names, names.len());
+    world.publish(&samples).await;
+    for name in &names {
+        parked(&world, name, 1).await;
+    }
+    assert_eq!(ledger::missing(&world.svix, &samples), samples.len(), "they were heeded from the first event on");
+    for name in &names {
+        resume(&one, name).await;
+    }
+    heeds(&other, 0).await;
+    world.arrive(&samples).await;
+    ledger::check(&world.svix, &samples);
+    one.stop().await;
+    other.stop().await;
+    world.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn replicas_share_a_pause_in_postgres() {
-    let Some(store) = Store::server() else { return };
-    replicas_share_a_pause("holdpg", &store.url).await;
+async fn a_record_of_pauses_that_another_wrote_changes_none_and_is_named() {
+    let world = World::new("holdforeign").await;
+    let hookbro = Hookbro::ready(world.settings()).await;
+    pause(&hookbro, "gigs").await;
+    let record = format!("{}.pauses", world.broker.queue);
+    world.broker.put(&record, b"not ours").await;
+    pause(&hookbro, "dev").await;
+    // More than hookbro reads: its own record may be behind them.
+    for _ in 0..33 {
+        world.broker.put(&record, b"not ours").await;
+    }
+    let (status, problem) = order(&hookbro, "other", "pause").await;
+    assert_eq!(status, 503, "{problem}");
+    let detail = problem["detail"].as_str().unwrap();
+    assert!(detail.contains(&record) && detail.contains("purge"), "{problem}");
+    let (_, page) = hookbro.api("/audit?project=other", None).await;
+    assert_eq!(page["changes"][0]["outcome"], "failed", "{page}");
+    until("it is logged", SOON, async || {
+        let logged = hookbro.logged("the pauses of projects cannot be read");
+        (!logged.is_empty()).then_some(())
+    })
+    .await;
+    heeds(&hookbro, 2).await;
+    until("it is purged, which resumes all", SOON, async || {
+        // What hookbro is reading just now comes back.
+        world.broker.drain(&record).await;
+        (hookbro.metric("hookbro_projects_paused").await == 0.0).then_some(())
+    })
+    .await;
+    pause(&hookbro, "other").await;
+    heeds(&hookbro, 1).await;
+    hookbro.stop().await;
+    world.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

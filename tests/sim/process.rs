@@ -13,8 +13,8 @@ use hookbro::{
     pipeline::{
         self, Ends, Records, Settings,
         backoff::Jitter,
-        journal::{Recorder, Unread},
-        pauses::{Board, Pause, PauseStore, Paused, Pauses},
+        journal::Recorder,
+        pauses::{Board, Pause, PauseStore, Paused, Pauses, PausesAway},
     },
     process::stop::Stop,
 };
@@ -32,16 +32,16 @@ const MAX_PARKED: Duration = Duration::from_secs(14 * 86_400);
 struct NoPauses;
 
 impl PauseStore for NoPauses {
-    async fn all(&self) -> Result<Paused, Unread> {
-        Err(Unread::Off)
+    async fn all(&self) -> Result<Paused, PausesAway> {
+        Ok(Paused::new())
     }
 
-    async fn pause(&self, _: &ProjectId, _: &Pause) -> Result<(), Unread> {
-        Err(Unread::Off)
+    async fn pause(&self, _: &ProjectId, _: &Pause) -> Result<Paused, PausesAway> {
+        self.all().await
     }
 
-    async fn resume(&self, _: &ProjectId) -> Result<(), Unread> {
-        Err(Unread::Off)
+    async fn resume(&self, _: &ProjectId) -> Result<Paused, PausesAway> {
+        self.all().await
     }
 }
 

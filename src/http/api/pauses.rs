@@ -2,7 +2,7 @@
 
 use super::{
     asked::{self, Claimed},
-    refusals::{ChangingProject, Guarded, unread},
+    refusals::{ChangingProject, Guarded, pauses_away},
     routing::{guarded, route},
 };
 use crate::{
@@ -48,11 +48,11 @@ pub fn router<P: PauseStore, A: Audit>(
     responses(
         (status = 200, description = "Found.", body = PausedList),
         Guarded,
-        (status = 503, description = "The journal is off, away or slow.")
+        (status = 503, description = "The broker is away or slow.")
     )
 )]
 async fn list<P: PauseStore, A: Audit>(State(pausing): State<Arc<Pausing<P, A>>>) -> Result<Json<PausedList>, Problem> {
-    let paused = pausing.operations.paused().await.map_err(|error| unread(&error))?;
+    let paused = pausing.operations.paused().await.map_err(|error| pauses_away(&error))?;
     Ok(Json(PausedList { paused: paused.iter().map(|(project, pause)| NamedPause::of(project, pause)).collect() }))
 }
 
@@ -71,7 +71,7 @@ async fn list<P: PauseStore, A: Audit>(State(pausing): State<Arc<Pausing<P, A>>>
         (status = 200, description = "Done.", body = NamedPause),
         ChangingProject,
         (status = 409, description = "1,000 projects are paused already."),
-        (status = 503, description = "The journal is off, away or slow: nothing was changed, or it is not known.")
+        (status = 503, description = "The journal is off or away: nothing was changed. Or the broker is away or slow: nothing was changed, or it is not known.")
     )
 )]
 async fn pause<P: PauseStore, A: Audit>(
@@ -97,7 +97,7 @@ async fn pause<P: PauseStore, A: Audit>(
     responses(
         (status = 200, description = "Done.", body = Resumed),
         ChangingProject,
-        (status = 503, description = "The journal is off, away or slow: nothing was changed, or it is not known.")
+        (status = 503, description = "The journal is off or away: nothing was changed. Or the broker is away or slow: nothing was changed, or it is not known.")
     )
 )]
 async fn resume<P: PauseStore, A: Audit>(
@@ -120,6 +120,6 @@ pub(in crate::http) fn undone(undone: PauseError) -> Problem {
             let detail = format!("{MOST_PAUSED} projects are paused already; resume some first");
             Problem::new(StatusCode::CONFLICT, detail)
         }
-        PauseError::NotMade(why) => asked::not_made(why, |error| unread(&error)),
+        PauseError::NotMade(why) => asked::not_made(why, |error| pauses_away(&error)),
     }
 }

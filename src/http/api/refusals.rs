@@ -1,6 +1,6 @@
 //! Refusals that many operations share: what they answer, and how the document has them.
 
-use crate::{http::problem::Problem, operate::timeline::Unread};
+use crate::{http::problem::Problem, operate::timeline::Unread, pipeline::pauses::PausesAway};
 use axum::http::StatusCode;
 use std::{collections::BTreeMap, time::Duration};
 use utoipa::{
@@ -14,6 +14,11 @@ const AWAY_RETRY: Duration = Duration::from_secs(5);
 /// A store that cannot be read.
 pub(in crate::http) fn unread(unread: &Unread) -> Problem {
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, unread.to_string()).retry_after(AWAY_RETRY)
+}
+
+/// Pauses that cannot be read or changed.
+pub(super) fn pauses_away(away: &PausesAway) -> Problem {
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, away.to_string()).retry_after(AWAY_RETRY)
 }
 
 /// What every operation may answer.

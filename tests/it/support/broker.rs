@@ -167,7 +167,7 @@ impl Broker {
             let rungs = (1..=6).flat_map(|n| [format!(".delay.{n}"), format!(".retry.{n}")]).chain([String::new()]);
             rungs.map(|rung| format!("{}{stem}{rung}", self.queue)).collect::<Vec<_>>()
         };
-        let others = [".dead", ".dead.copies", ".dead.moved", ".parked", ".parked.~others", ".lanes"];
+        let others = [".dead", ".dead.copies", ".dead.moved", ".parked", ".parked.~others", ".lanes", ".pauses"];
         let others = others.map(|name| format!("{}{name}", self.queue));
         let index = format!("{}.parked", self.queue);
         let mut lots = Vec::new();

@@ -200,6 +200,11 @@ impl Topology {
         &self.parked
     }
 
+    /// The queue of the record of paused projects. It is declared by whoever reads it.
+    pub(super) fn pauses(&self) -> Queue {
+        keeping_queue(format!("{}.pauses", self.work_queue()))
+    }
+
     /// The lock under which a queue's messages are taken out and given back.
     pub(super) fn lock(&self, queue: &str) -> String {
         // A project may be called `lock`, and none has a tilde in its id.

@@ -140,11 +140,11 @@ pub async fn policies(settings: &Settings, topology: &Topology) -> Result<Option
 async fn check(management: &Management, topology: &Topology) -> Result<PolicyReport, ManagementError> {
     let mut report = PolicyReport::default();
     let patience = Instant::now() + UNREPORTED_TIMEOUT;
-    // The lane record is a queue too, where there are lanes.
-    let lane_record = Queue::lane_record(lane_record_queue(topology));
-    for queue in topology.event_queues().chain([&lane_record]) {
+    // Records are queues too, where there are any.
+    let records = [Queue::lane_record(lane_record_queue(topology)), topology.pauses()];
+    for queue in topology.event_queues().chain(&records) {
         let Some((reported, definition)) = effective(management, queue, patience).await? else {
-            report.missing += usize::from(*queue != lane_record);
+            report.missing += usize::from(!records.contains(queue));
             continue;
         };
         for (key, value) in breaks(queue, &definition) {
