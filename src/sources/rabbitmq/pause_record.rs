@@ -9,7 +9,7 @@ use super::{
     exclusive::{NotHeld, counts, lock},
     headers::delivery_count,
     publish::{EventProperties, PublishError, Publisher},
-    settings::{Access, Settings},
+    settings::Settings,
     topology::{Queue, Topology},
 };
 use crate::{
@@ -44,7 +44,8 @@ const OFTEN: i64 = 1_000;
 #[derive(Debug)]
 pub struct PauseRecord {
     connector: Connector,
-    access: Access,
+    /// Not on the connection that reads: one that publishes is blocked under an alarm, and must return what it has.
+    publisher: Publisher,
     queue: Queue,
     lock: String,
     seen: Mutex<Seen>,
@@ -105,7 +106,7 @@ impl PauseRecord {
         let queue = topology.pauses();
         Self {
             connector: Connector::new(settings.access.clone()),
-            access: settings.access.clone(),
+            publisher: Publisher::new(settings.access.clone(), "hookbro pauses"),
             lock: topology.lock(&queue.name),
             queue,
             seen: Mutex::default(),
@@ -196,10 +197,10 @@ impl PauseRecord {
 
     async fn write(&self, version: &Version) -> Result<(), RecordError> {
         let body = serde_json::to_vec(version)?;
-        // A connection that publishes is blocked under an alarm, and this one must be able to return what it has.
-        let publisher = Publisher::new(self.access.clone(), "hookbro pauses");
-        let published = publisher.publish("", &self.queue.name, EventProperties::default().to_amqp(), &body).await;
-        publisher.close().await;
+        let properties = EventProperties::default().to_amqp();
+        let published = self.publisher.publish("", &self.queue.name, properties, &body).await;
+        // Changes are rare.
+        self.publisher.close().await;
         Ok(published?)
     }
 }
