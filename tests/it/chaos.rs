@@ -32,12 +32,11 @@ fn slow_and_shaky(world: &World) {
 }
 
 async fn in_the_middle(world: &World, stored: usize) {
-    until("it is in the middle", SOON, async || (world.svix.sandbox.messages().len() >= stored).then_some(())).await;
+    until("it is in the middle", SOON, async || (world.svix.sandbox.message_count() >= stored).then_some(())).await;
 }
 
 async fn nothing_is_lost(world: &World, hookbro: Hookbro, events: &[Sample]) {
-    let arriving =
-        until("all arrive", 2 * PATIENCE, async || (ledger::missing(&world.svix, events) == 0).then_some(()));
+    let arriving = until("all arrive", 2 * PATIENCE, async || ledger::complete(&world.svix, events).then_some(()));
     if tokio::time::timeout(PATIENCE, arriving).await.is_err() {
         // Something is stuck: say which events, and where the broker counts them.
         let depths = hookbro.status().await["queues"].clone();

@@ -29,7 +29,7 @@ async fn the_leader_killed_twice_under_load_loses_nothing_and_is_consumed_again_
     world.svix.sandbox.add_fault(Fault { delay: Duration::from_millis(20), ..Fault::default() });
     let hookbro = Hookbro::ready(world.settings()).await;
     tokio::time::sleep(SETTLE).await;
-    let stored = || world.svix.sandbox.messages().len();
+    let stored = || world.svix.sandbox.message_count();
     let mut away = Vec::new();
     let killed_twice = CancellationToken::new();
     let killing = async {
@@ -57,7 +57,7 @@ async fn the_leader_killed_twice_under_load_loses_nothing_and_is_consumed_again_
         events
     };
     let (events, ()) = tokio::join!(publishing, killing);
-    until("all arrive", 4 * SOON, async || (ledger::missing(&world.svix, &events) == 0).then_some(())).await;
+    until("all arrive", 4 * SOON, async || ledger::complete(&world.svix, &events).then_some(())).await;
     until("all is settled", SOON, async || (hookbro.metric("hookbro_events_in_flight").await == 0.0).then_some(()))
         .await;
     hookbro.stop().await;

@@ -105,7 +105,7 @@ async fn dead_events_are_listed_shown_exported_discarded_and_replayed_by_filter(
     assert_eq!(listed(&world, &[]).len(), 4, "nothing was changed so far");
 
     assert_eq!(said(&world, &["replay", "--project", "gigs", "--yes"]), "replayed 2 events\n");
-    until("the replayed arrive", SOON, async || (world.svix.sandbox.messages().len() == 2).then_some(())).await;
+    until("the replayed arrive", SOON, async || (world.svix.sandbox.message_count() == 2).then_some(())).await;
     assert_eq!(hookbro.metric("hookbro_events_settled_total{outcome=\"delivered\"}").await, 2.0);
     assert_eq!(listed(&world, &[]).len(), 2);
 

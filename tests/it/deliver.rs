@@ -96,7 +96,7 @@ async fn a_mapped_project_goes_to_the_application_that_the_operator_named() {
     world.publish_one(&one("maker", "to")).await;
     until("it exists", SOON, async || (!world.svix.sandbox.messages().is_empty()).then_some(())).await;
     world.publish_one(&one("mapped", "from")).await;
-    until("it arrives", SOON, async || (world.svix.sandbox.messages().len() == 2).then_some(())).await;
+    until("it arrives", SOON, async || (world.svix.sandbox.message_count() == 2).then_some(())).await;
     assert!(world.svix.sandbox.messages().iter().all(|message| message.app == "to"));
     hookbro.stop().await;
     world.end().await;

@@ -172,10 +172,8 @@ async fn a_healthy_project_that_floods_does_not_hold_up_the_others() {
     assert!(left > 0 && left >= ahead / 2, "others behind {ahead} events of a flood wait until {left} are left");
     world.svix.sandbox.remove_fault(slow);
     let all = [others, flood].concat();
-    until("the flood is over", Duration::from_secs(120), async || {
-        (ledger::missing(&world.svix, &all) == 0).then_some(())
-    })
-    .await;
+    until("the flood is over", Duration::from_secs(120), async || ledger::complete(&world.svix, &all).then_some(()))
+        .await;
     ledger::check(&world.svix, &all);
     assert_eq!(world.broker.ready_dead().await, 0);
     hookbro.stop().await;

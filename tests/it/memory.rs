@@ -49,7 +49,7 @@ async fn held(hookbro: &Hookbro) -> f64 {
 }
 
 async fn arrive(world: &World, events: &[Sample]) {
-    until("all arrive", PATIENCE, async || (ledger::missing(&world.svix, events) == 0).then_some(())).await;
+    until("all arrive", PATIENCE, async || ledger::complete(&world.svix, events).then_some(())).await;
 }
 
 /// Whether `hookbro` has kept within its bounds so far.

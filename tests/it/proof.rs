@@ -91,7 +91,7 @@ async fn hookbro_killed_between_commit_and_queue_leaves_no_event_that_nobody_is_
     let publishing = world.publish(&events);
     let killing = async {
         for stored in [200, 500, 800] {
-            until("it is in the middle", SOON, async || (sandbox.messages().len() >= stored).then_some(())).await;
+            until("it is in the middle", SOON, async || (sandbox.message_count() >= stored).then_some(())).await;
             hookbro.kill();
             hookbro = Hookbro::ready(world.settings()).await;
         }

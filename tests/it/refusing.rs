@@ -22,7 +22,7 @@ fn refusal() -> Fault {
 async fn each_ends_once(world: &World, hookbro: &Hookbro, events: &[Sample]) -> usize {
     until("every event ends", SOON, async || {
         let dead = world.broker.ready_dead().await as usize;
-        (world.svix.sandbox.messages().len() + dead == events.len()).then_some(())
+        (world.svix.sandbox.message_count() + dead == events.len()).then_some(())
     })
     .await;
     let dead = world.broker.drain_dead().await;

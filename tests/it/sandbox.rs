@@ -62,7 +62,7 @@ async fn of_200_racing_inline_creates_one_makes_the_app_and_every_loser_can_post
         let again = running.create("new", &event).await.unwrap().status;
         assert_eq!((status, again), if status == 202 { (202, 409) } else { (409, 202) });
     }
-    assert_eq!(running.sandbox.messages().len(), 200);
+    assert_eq!(running.sandbox.message_count(), 200);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -87,7 +87,7 @@ async fn a_recreated_app_is_another_one_with_an_empty_history() {
     assert_eq!(running.create("gigs", "e").await.unwrap().status, 404);
     assert_eq!(running.create_inline("gigs", "e").await.unwrap().status, 202);
     assert_ne!(before[0].id, running.sandbox.applications()[0].id);
-    assert_eq!(running.sandbox.messages().len(), 2);
+    assert_eq!(running.sandbox.message_count(), 2);
     let listed = running.call("GET", "/api/v1/app/gigs/msg", Value::Null).await.unwrap().json();
     assert_eq!(listed["data"].as_array().map(Vec::len), Some(1));
 }

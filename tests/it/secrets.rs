@@ -46,7 +46,7 @@ async fn no_secret_and_no_body_stands_in_log_metrics_status_or_dead_headers() {
     }
     world.broker.publish("k", Default::default(), format!("{{\"id\":\"x\",\"{BODY}").as_bytes()).await;
     until("four arrive and one is dead", SOON, async || {
-        (world.svix.sandbox.messages().len() == 4 && world.broker.ready_dead().await == 1).then_some(())
+        (world.svix.sandbox.message_count() == 4 && world.broker.ready_dead().await == 1).then_some(())
     })
     .await;
     let (metrics, status) = (hookbro.page("/metrics").await.1, hookbro.page("/status").await.1);

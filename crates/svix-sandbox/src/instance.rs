@@ -105,6 +105,19 @@ impl Sandbox {
         self.inner.store().messages().map(StoredMessage::from).collect()
     }
 
+    /// How many messages are stored.
+    pub fn message_count(&self) -> usize {
+        self.inner.store().messages().count()
+    }
+
+    /// Whether an application, by its uid or id, has a message under this event id.
+    pub fn has(&self, app: &str, event_id: &str) -> bool {
+        let store = self.inner.store();
+        store
+            .apps()
+            .any(|(_, one)| (one.uid.as_deref() == Some(app) || &*one.id == app) && one.events.contains_key(event_id))
+    }
+
     /// Every call of the API that has ended, in the order of endings.
     pub fn requests(&self) -> Vec<RequestLine> {
         self.inner.request_log().lines().cloned().collect()

@@ -28,6 +28,8 @@ pub struct Broker {
     pub exchange: String,
     pub queue: String,
     publisher: Publisher,
+    /// For counting messages: a test that waits for a number asks many times a second.
+    counting: tokio::sync::Mutex<Option<Connection>>,
     /// Every object is deleted at the end; a private node goes as a whole.
     shared: bool,
 }
@@ -79,7 +81,14 @@ impl Broker {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let name = format!("hbt.{}.{}.{test}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let publisher = Publisher::new(Secret::fixed(&url), "hookbro test");
-        Self { url, exchange: format!("{name}.events"), queue: format!("{name}.q"), publisher, shared }
+        Self {
+            url,
+            exchange: format!("{name}.events"),
+            queue: format!("{name}.q"),
+            publisher,
+            counting: Default::default(),
+            shared,
+        }
     }
 
     pub async fn connect(&self) -> Connection {
@@ -133,13 +142,14 @@ impl Broker {
 
     /// Messages ready in a queue; `None` if it does not exist.
     pub async fn ready(&self, queue: &str) -> Option<u32> {
-        let connection = self.connect().await;
-        let channel = connection.create_channel().await.unwrap();
-        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-        let declared = channel.queue_declare(queue.into(), passive, FieldTable::default()).await;
-        let ready = declared.ok().map(|queue| queue.message_count());
-        amqp::close(connection).await;
-        ready
+        let mut counting = self.counting.lock().await;
+        // The test may have ended the broker since, or cut the connection.
+        if let Some(connection) = &*counting
+            && let Ok(counted) = count(connection, queue).await
+        {
+            return counted;
+        }
+        count(counting.insert(self.connect().await), queue).await.ok().flatten()
     }
 
     /// Deletes a queue, which ends the sessions that consume it.
@@ -157,6 +167,9 @@ impl Broker {
     /// Deletes what the test has made. Rungs beyond those of this test do not exist, which is no error to a broker.
     pub async fn clean(&self) {
         self.publisher.close().await;
+        if let Some(connection) = self.counting.lock().await.take() {
+            amqp::close(connection).await;
+        }
         if !self.shared {
             return;
         }
@@ -182,4 +195,17 @@ impl Broker {
         channel.exchange_delete(self.exchange.as_str().into(), ExchangeDeleteOptions::default()).await.unwrap();
         amqp::close(connection).await;
     }
+}
+
+/// Messages ready in a queue; `None` if it does not exist.
+async fn count(connection: &Connection, queue: &str) -> lapin::Result<Option<u32>> {
+    let channel = connection.create_channel().await?;
+    let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+    let counted = match channel.queue_declare(queue.into(), passive, FieldTable::default()).await {
+        Ok(declared) => declared.message_count(),
+        Err(error) if error.to_string().contains("NOT_FOUND") => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    channel.close(200, "counted".into()).await?;
+    Ok(Some(counted))
 }

@@ -19,7 +19,7 @@ pub mod world;
 use std::time::{Duration, Instant};
 
 /// How often a state is read.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// Waits for a state instead of sleeping; panics with `what` if it does not come about in time.
 #[track_caller]

@@ -91,7 +91,7 @@ impl World {
 
     /// Waits until Svix holds every one of these events.
     pub async fn arrive(&self, events: &[Sample]) {
-        until("all arrive", SOON, async || (ledger::missing(&self.svix, events) == 0).then_some(())).await;
+        until("all arrive", SOON, async || ledger::complete(&self.svix, events).then_some(())).await;
     }
 
     /// Publishes these, and waits until all are dead letters: Svix takes none of them for too large, one by one. Of refusals so
