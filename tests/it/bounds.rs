@@ -72,7 +72,7 @@ async fn a_429_each_second_leaves_no_more_outstanding_than_the_prefetch() {
         status: Some(429),
         retry_after: Some("1".into()),
         share: Some(0.02),
-        times: Some(50),
+        times: Some(12),
         ..Fault::default()
     };
     let (node, world) = a_busy_world("throttled", Some(refusal)).await;
