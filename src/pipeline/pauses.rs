@@ -11,11 +11,15 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{Mutex, MutexGuard, watch};
 
 /// Projects that may be paused at once: the board is read whole, every two seconds.
 pub const MOST_PAUSED: usize = 1_000;
+
+/// Longest wait for others who ask the store: an operator waits for it.
+const TURN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Since when a project is paused, by whom and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -129,16 +133,22 @@ impl<S: PauseStore> Pauses<S> {
         &self.board
     }
 
+    /// Waits until nobody else asks the store.
+    async fn turn(&self) -> Result<MutexGuard<'_, ()>, PausesAway> {
+        let turn = tokio::time::timeout(TURN_TIMEOUT, self.asking.lock()).await;
+        turn.map_err(|_| PausesAway("pauses cannot be read or changed now: others are waiting for them".into()))
+    }
+
     /// Brings the board up to date, and answers what stands. A store that does not answer leaves it as it is.
     pub async fn refresh(&self) -> Result<Arc<Paused>, PausesAway> {
-        let _asking = self.asking.lock().await;
+        let _turn = self.turn().await?;
         self.board.show(self.store.all().await?);
         Ok(self.board.paused())
     }
 
     /// Pauses `project`; answers the pause that stands then, which may be an older one. This process heeds it from now on.
     pub async fn pause(&self, project: &ProjectId, pause: &Pause) -> Result<Pause, PausesAway> {
-        let _asking = self.asking.lock().await;
+        let _turn = self.turn().await?;
         let paused = self.store.pause(project, pause).await?;
         let stands = paused.get(project).unwrap_or(pause).clone();
         self.board.show(paused);
@@ -147,7 +157,7 @@ impl<S: PauseStore> Pauses<S> {
 
     /// Resumes `project`.
     pub async fn resume(&self, project: &ProjectId) -> Result<(), PausesAway> {
-        let _asking = self.asking.lock().await;
+        let _turn = self.turn().await?;
         self.board.show(self.store.resume(project).await?);
         Ok(())
     }

@@ -6,7 +6,7 @@
 
 use super::{
     connect::{ConnectError, Connector, close},
-    exclusive::{NotHeld, counts, lock},
+    exclusive::{ASK_EVERY, NotHeld, counts, lock},
     headers::delivery_count,
     publish::{EventProperties, PublishError, Publisher},
     settings::Settings,
@@ -36,7 +36,9 @@ const MOST_VERSIONS: usize = 16;
 /// Messages read at most: a bound for a queue that something else fills.
 const MOST_READ: usize = 2 * MOST_VERSIONS;
 /// How long a replica relies on the number of messages alone.
-const READ_EVERY: Duration = Duration::from_secs(300);
+const READ_EVERY: Duration = Duration::from_secs(60);
+/// Longest wait for messages that were returned to be in the queue again, and for a rewrite that no change needs.
+const COURTESY: Duration = Duration::from_secs(1);
 /// After so many readings the record is written anew: each counts towards the queue's delivery limit, a million.
 const OFTEN: i64 = 1_000;
 
@@ -55,8 +57,19 @@ pub struct PauseRecord {
 #[derive(Debug, Default)]
 struct Seen {
     link: Option<Link>,
-    /// As read last, and from how many messages.
-    read: Option<(u32, Instant, Paused)>,
+    last: Option<LastRead>,
+    /// The highest version known. A lower one is believed only when it is found again: what a process had taken out that was
+    /// killed may not be back yet.
+    version: u64,
+}
+
+/// What was read last on this connection.
+#[derive(Debug)]
+struct LastRead {
+    at: Instant,
+    /// Messages that were in the queue.
+    count: u32,
+    paused: Paused,
 }
 
 #[derive(Debug)]
@@ -97,6 +110,10 @@ enum RecordError {
     Locked(String),
     #[error("the broker took longer than {PATIENCE:?}")]
     Slow,
+    #[error("it has lost its latest version; if it was purged, ask again")]
+    Older,
+    #[error("another process has changed it at the same moment; ask again")]
+    Raced,
     #[error("it holds messages that hookbro did not write; purge it, which resumes all projects, and pause them again")]
     Foreign,
 }
@@ -128,11 +145,13 @@ impl PauseRecord {
         work: impl AsyncFnOnce(&mut Seen) -> Result<T, RecordError>,
     ) -> Result<T, PausesAway> {
         let mut seen = self.seen.lock().await;
-        let done = tokio::time::timeout(PATIENCE, work(&mut seen)).await.unwrap_or(Err(RecordError::Slow));
-        if done.is_err()
-            && let Some(link) = seen.link.take()
-        {
-            // The lock ends with the connection.
+        // Its connection is not kept if the work fails or whoever waits goes away: the lock ends with it.
+        let mut now = Seen { link: seen.link.take(), last: seen.last.take(), version: seen.version };
+        let done = tokio::time::timeout(PATIENCE, work(&mut now)).await.unwrap_or(Err(RecordError::Slow));
+        seen.version = now.version;
+        if done.is_ok() {
+            *seen = now;
+        } else if let Some(link) = now.link {
             tokio::spawn(close(link.connection));
         }
         let queue = &self.queue.name;
@@ -159,11 +178,11 @@ impl PauseRecord {
     async fn look(&self, seen: &mut Seen) -> Result<Paused, RecordError> {
         let link = self.link(&mut seen.link).await?;
         let (messages, _) = counts(&link.looking, &self.queue.name).await?;
-        if let Some((count, at, paused)) = &seen.read
-            && *count == messages
-            && at.elapsed() < READ_EVERY
+        if let Some(last) = &seen.last
+            && last.count == messages
+            && last.at.elapsed() < READ_EVERY
         {
-            return Ok(paused.clone());
+            return Ok(last.paused.clone());
         }
         self.change(seen, |paused| paused).await
     }
@@ -175,24 +194,51 @@ impl PauseRecord {
             NotHeld::ByOther => RecordError::Locked(self.lock.clone()),
             NotHeld::Refused(source) => source.into(),
         })?;
-        let (newest, messages) = read(&channel, &self.queue.name).await?;
+        let (newest, mut messages) = read(&channel, &self.queue.name).await?;
+        if newest.version < seen.version {
+            seen.version = newest.version;
+            return Err(RecordError::Older);
+        }
+        seen.version = newest.version;
         let before = paused(newest.paused);
         let after = change(before.clone());
-        let worn = messages.iter().any(|message| delivery_count(&message.properties) >= OFTEN);
-        let mut count = messages.len();
-        if after != before || worn {
-            self.write(&Version { version: newest.version + 1, paused: entries(&after) }).await?;
-            count += 1;
-            if worn || count > MOST_VERSIONS {
-                remove(&channel, &messages).await?;
-                count = 1;
+        let next = Version { version: newest.version + 1, paused: entries(&after) };
+        if after != before {
+            self.write(&next).await?;
+            // One that was published without the lock, as behind an alarm that has just ended, may have come first.
+            let (now, added) = read(&channel, &self.queue.name).await?;
+            if now != next {
+                return Err(RecordError::Raced);
             }
+            seen.version = next.version;
+            if messages.len() >= MOST_VERSIONS {
+                remove(&channel, &messages).await?;
+                messages.clear();
+            }
+            messages.extend(added);
+        } else if messages.iter().any(|message| delivery_count(&message.properties) >= OFTEN) {
+            match tokio::time::timeout(COURTESY, self.write(&next)).await.unwrap_or(Err(RecordError::Slow)) {
+                Ok(()) => remove(&channel, &messages).await?,
+                Err(error) => tracing::warn!(%error, "the record of paused projects could not be written anew"),
+            }
+            messages.clear();
         }
         // Returns what was taken out, and then lets others read.
         channel.close(200, "hookbro returns the record of pauses".into()).await?;
+        let count = u32::try_from(messages.len()).unwrap_or(u32::MAX);
+        self.returned(&link.looking, count).await?;
         link.looking.queue_delete(self.lock.as_str().into(), QueueDeleteOptions::default()).await?;
-        seen.read = Some((u32::try_from(count).unwrap_or(u32::MAX), Instant::now(), after.clone()));
+        seen.last = Some(LastRead { at: Instant::now(), count, paused: after.clone() });
         Ok(after)
+    }
+
+    /// Waits until the messages are in the queue again: a channel is closed a moment before what it had taken out is back.
+    async fn returned(&self, looking: &Channel, count: u32) -> lapin::Result<()> {
+        let began = Instant::now();
+        while counts(looking, &self.queue.name).await?.0 < count && began.elapsed() < COURTESY {
+            tokio::time::sleep(ASK_EVERY).await;
+        }
+        Ok(())
     }
 
     async fn write(&self, version: &Version) -> Result<(), RecordError> {
