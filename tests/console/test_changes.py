@@ -14,7 +14,7 @@ class Deciding(Console):
         return f'"id":"{name}"' in text
 
     def heeded_by_the_other_replica(self):
-        """Waits for that: until it has read the store again, it delivers events of a project that has just been paused."""
+        """Waits for that: until it has read the record again, it delivers events of a project that has just been paused."""
         heeded = lambda: "\nhookbro_projects_paused 1\n" in ask(f"{self.world.locked}/metrics")[2]
         until("the other replica heeds the pause", heeded)
 
@@ -114,7 +114,8 @@ class Deciding(Console):
             watched.open("/")
             page.locator("#paused").get_by_role("link", name="rested").wait_for()
             counter = page.locator("#counters div").filter(has=page.get_by_text("parked", exact=True)).last
-            counter.get_by_text("1", exact=True).wait_for()
+            # If the other replica has parked it: this one lists the queues of parked events once a minute.
+            counter.get_by_text("1", exact=True).wait_for(timeout=90_000)
             self.assertEqual(self.world.delivered("evt_rested_1"), 0)
             watched.open("/events/evt_rested_1")
             page.get_by_role("link", name="Resume the project").click()

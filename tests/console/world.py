@@ -188,7 +188,7 @@ class World:
         )
 
     def start_locked(self):
-        """A second replica, whose pages want a token. It shares the journal, and with it the pauses of projects."""
+        """A second replica, whose pages want a token. It shares the journal."""
         self.start(
             "locked", "run",
             HOOKBRO__ADMIN__LISTEN=self.locked.removeprefix("http://"),
