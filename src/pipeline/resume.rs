@@ -11,7 +11,7 @@ use tokio::time::Instant;
 const POLL_EVERY: Duration = Duration::from_secs(2);
 /// The same until it has answered for the first time.
 const FIRST_POLL_EVERY: Duration = Duration::from_millis(50);
-/// How long delivery waits for that once there are events. A store that is away longer must not keep events from their way;
+/// How long delivery waits for that once its source is open. A store that is away longer must not keep events from their way;
 /// pauses then hold from the moment on at which it comes back.
 const FIRST_WAIT: Duration = Duration::from_secs(5);
 

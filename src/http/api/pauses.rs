@@ -2,7 +2,7 @@
 
 use super::{
     asked::{self, Claimed},
-    refusals::{ChangingProject, Guarded, pauses_away},
+    refusals::{ChangingProject, Guarded, unread},
     routing::{guarded, route},
 };
 use crate::{
@@ -52,7 +52,7 @@ pub fn router<P: PauseStore, A: Audit>(
     )
 )]
 async fn list<P: PauseStore, A: Audit>(State(pausing): State<Arc<Pausing<P, A>>>) -> Result<Json<PausedList>, Problem> {
-    let paused = pausing.operations.paused().await.map_err(|error| pauses_away(&error))?;
+    let paused = pausing.operations.paused().await.map_err(|error| unread(&error))?;
     Ok(Json(PausedList { paused: paused.iter().map(|(project, pause)| NamedPause::of(project, pause)).collect() }))
 }
 
@@ -120,6 +120,6 @@ pub(in crate::http) fn undone(undone: PauseError) -> Problem {
             let detail = format!("{MOST_PAUSED} projects are paused already; resume some first");
             Problem::new(StatusCode::CONFLICT, detail)
         }
-        PauseError::NotMade(why) => asked::not_made(why, |error| pauses_away(&error)),
+        PauseError::NotMade(why) => asked::not_made(why, |error| unread(&error)),
     }
 }

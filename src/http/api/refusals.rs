@@ -1,8 +1,8 @@
 //! Refusals that many operations share: what they answer, and how the document has them.
 
-use crate::{http::problem::Problem, operate::timeline::Unread, pipeline::pauses::PausesAway};
+use crate::http::problem::Problem;
 use axum::http::StatusCode;
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, fmt::Display, time::Duration};
 use utoipa::{
     IntoResponses,
     openapi::{RefOr, Response},
@@ -11,14 +11,9 @@ use utoipa::{
 /// When to ask a store that is away again.
 const AWAY_RETRY: Duration = Duration::from_secs(5);
 
-/// A store that cannot be read.
-pub(in crate::http) fn unread(unread: &Unread) -> Problem {
-    Problem::new(StatusCode::SERVICE_UNAVAILABLE, unread.to_string()).retry_after(AWAY_RETRY)
-}
-
-/// Pauses that cannot be read or changed.
-pub(super) fn pauses_away(away: &PausesAway) -> Problem {
-    Problem::new(StatusCode::SERVICE_UNAVAILABLE, away.to_string()).retry_after(AWAY_RETRY)
+/// The journal or the pauses, which cannot be read or changed now, and why.
+pub(in crate::http) fn unread(why: &impl Display) -> Problem {
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, why.to_string()).retry_after(AWAY_RETRY)
 }
 
 /// What every operation may answer.

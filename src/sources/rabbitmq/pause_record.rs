@@ -46,7 +46,7 @@ const OFTEN: i64 = 1_000;
 #[derive(Debug)]
 pub struct PauseRecord {
     connector: Connector,
-    /// Not on the connection that reads: one that publishes is blocked under an alarm, and must return what it has.
+    /// On a connection of its own. An alarm blocks one that publishes, and the one that reads must return what it has taken out.
     publisher: Publisher,
     queue: Queue,
     lock: String,
@@ -58,8 +58,8 @@ pub struct PauseRecord {
 struct Seen {
     link: Option<Link>,
     last: Option<LastRead>,
-    /// The highest version known. A lower one is believed only when it is found again: what a process had taken out that was
-    /// killed may not be back yet.
+    /// The highest version known. A lower one counts only when it is found twice: what a killed process had taken out may not
+    /// be back yet.
     version: u64,
 }
 
@@ -161,18 +161,14 @@ impl PauseRecord {
     }
 
     async fn link<'s>(&self, link: &'s mut Option<Link>) -> Result<&'s Link, RecordError> {
-        if link.as_ref().is_none_or(|link| !link.looking.status().connected()) {
-            if let Some(lost) = link.take() {
-                tokio::spawn(close(lost.connection));
-            }
-            let connection = self.connector.connect("hookbro pauses").await?;
-            let looking = connection.create_channel().await?;
-            let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
-            looking.queue_declare(self.queue.name.as_str().into(), durable, self.queue.table()).await?;
-            *link = Some(Link { connection, looking });
+        if let Some(kept) = link.take().filter(|link| link.looking.status().connected()) {
+            return Ok(link.insert(kept));
         }
-        // It was set just now if it was not.
-        link.as_ref().ok_or(RecordError::Slow)
+        let connection = self.connector.connect("hookbro pauses").await?;
+        let looking = connection.create_channel().await?;
+        let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+        looking.queue_declare(self.queue.name.as_str().into(), durable, self.queue.table()).await?;
+        Ok(link.insert(Link { connection, looking }))
     }
 
     async fn look(&self, seen: &mut Seen) -> Result<Paused, RecordError> {
